@@ -1,0 +1,101 @@
+"""The typed schema of every command's configuration: each key with its type, default and meaning.
+
+Hydra merges the YAML files of `conf/` and the command line into these classes, so an unknown key or a value of
+the wrong type fails before anything runs. The module imports neither torch nor Hydra: `--help` stays instant.
+"""
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+
+@dataclass
+class DatasetConfig:
+    """Which images, and which part of them (`conf/dataset/*.yaml`)."""
+
+    name: str = MISSING  # mnist, fashion_mnist, mnist_sample, fashion_mnist_sample, kmnist, cifar10, svhn, folder
+    root: str = "${oc.env:DCGMM_DATA,${oc.env:HOME,.}/.cache/dcgmm}"  # where downloaded data sets are kept
+    classes: list[int] | None = None  # labels to keep; null keeps all
+    limit: int | None = None  # at most so many images of each split, first in file order; null takes all
+    holdout: float = 0.0  # fraction of the training images, cut from their end, that stands in for the test set
+    path: str | None = None  # folder only: images, in sub-folders by class, or train/ and test/ with such sub-folders
+    size: list[int] | None = None  # folder only: [height, width] that images are resized to; null: all have one size
+    color: bool = False  # folder only: three channels instead of one
+    test_fraction: float = 0.2  # folder only, without train/ and test/: share of each class that becomes the test set
+
+
+@dataclass
+class LayerConfig:
+    """One layer of an architecture, from the image up."""
+
+    type: str = MISSING  # folding, pooling or gmm
+    kernel: list[int] | None = None  # folding, pooling: [height, width] of the window, in positions
+    stride: list[int] | None = None  # folding, pooling: [down, right]; null: 1 for folding, the kernel for pooling
+    components: int | None = None  # gmm: number of components K, a square number
+
+
+@dataclass
+class ArchConfig:
+    """The stack of layers (`conf/arch/*.yaml`)."""
+
+    name: str = "custom"  # names the run directory
+    layers: list[LayerConfig] = MISSING
+
+
+@dataclass
+class GMMConfig:
+    """Start values and limits of all GMM layers (`conf/gmm/*.yaml`)."""
+
+    loc_range: float = 0.01  # centroids start in U[-loc_range, loc_range]
+    precision_limit: float = 20.0  # no component's precision 1 / variance exceeds this
+    precision_sqrt_min: float = 0.01  # floor of d = 1 / std
+    precision_sqrt_start: str = "limit"  # start of d: limit (the square root of precision_limit) or unit (1)
+
+
+@dataclass
+class LearningRateConfig:
+    """Plain SGD ascent: parameter += rate * factor * gradient, the rate annealed from start to end."""
+
+    start: float = 0.05  # eps_0
+    end: float = 0.01  # eps_inf, floor of the rate
+    logits: float = 0.1  # factor for the mixture weights' logits
+    loc: float = 1.0  # factor for the centroids
+    precision_sqrt: float = 1.0  # factor for d = 1 / std
+
+
+@dataclass
+class AnnealingConfig:
+    """When the component smoothing and the learning rate shrink."""
+
+    alpha: float = 0.02  # the objective is averaged over windows of round(1 / alpha) steps
+    delta: float = 0.05  # it counts as stationary while its relative gain lies in (-2 delta, delta)
+    gamma: float = 0.9  # factor that sigma and the rate then shrink by
+    sigma_end: float = 0.01  # floor of the smoothing width sigma, in grid steps
+
+
+@dataclass
+class TrainerConfig:
+    """How a model is trained (`conf/trainer/*.yaml`)."""
+
+    epochs: int = 25  # passes over the training images
+    batch_size: int = 100  # images a step
+    centroid_epochs: float = 1.0  # length of phase 1, in which only centroids adapt
+    learning_rate: LearningRateConfig = field(default_factory=LearningRateConfig)
+    annealing: AnnealingConfig = field(default_factory=AnnealingConfig)
+    device: str = "auto"  # auto (cuda where there is one), cpu, cuda or cuda:N
+    dtype: str = "float32"  # float32 or float64
+    threads: int | None = None  # CPU threads; null: as many as the machine offers
+    checkpoint_epochs: int = 1  # a checkpoint is written every so many epochs, and at the end
+
+
+@dataclass
+class TrainConfig:
+    """`dcgmm train`."""
+
+    arch: ArchConfig = field(default_factory=ArchConfig)
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    gmm: GMMConfig = field(default_factory=GMMConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    seed: int = 0  # of start values and shuffling
+    runs_dir: str = "runs"  # where run directories are made
+    run: str | None = None  # an interrupted run to go on with: its path, its name, or latest

@@ -1,0 +1,65 @@
+"""The Folding layer: sliding windows into channels, and back (section 3.1)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcgmm_cli.model.shapes import Shape, Window
+
+
+def unfold(x: Tensor, window: Window) -> Tensor:  # (..., H, W, C) -> (..., H', W', D)
+    """Patches of x, features in the order (row, column, channel), channel fastest; D = kh * kw * C."""
+    (kh, kw), (sh, sw) = window.kernel, window.stride
+    height, width, channels = x.shape[-3:]
+    rows, columns = window.positions(height, width)
+    if (kh, kw) == (height, width):
+        return x.reshape(*x.shape[:-3], 1, 1, kh * kw * channels)
+    patches = x.unfold(-3, kh, sh).unfold(-3, kw, sw)  # (..., H', W', C, kh, kw)
+    return patches.movedim(-3, -1).reshape(*x.shape[:-3], rows, columns, kh * kw * channels)
+
+
+def fold_sum(patches: Tensor, window: Window, shape: Shape) -> Tensor:  # (..., H', W', D) -> (..., H, W, C)
+    """Adjoint of `unfold`: every patch added at its place; pixels that no window covers get 0."""
+    height, width, channels = shape
+    batch, (rows, columns, features) = patches.shape[:-3], patches.shape[-3:]
+    if window.kernel == (height, width):
+        return patches.reshape(*batch, *shape)
+    flat = patches.reshape(-1, rows * columns, features // channels, channels)
+    blocks = flat.permute(0, 3, 2, 1).reshape(len(flat), features, rows * columns)
+    image = F.fold(blocks, (height, width), window.kernel, stride=window.stride)
+    return image.movedim(1, -1).reshape(*batch, *shape)
+
+
+class Folding(nn.Module):
+    """Sliding windows of `kernel` at `stride` into the channel dimension: H' = 1 + (H - kh) // sh, D = kh kw C.
+
+    Args:
+        input_shape: (H, W, C) of one sample.
+        kernel: (kh, kw).
+        stride: (sh, sw).
+
+    Raises:
+        UserError: a value is not positive, or the window does not fit the input.
+    """
+
+    def __init__(
+        self, input_shape: Shape, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1)
+    ) -> None:
+        super().__init__()
+        self.window = Window(tuple(kernel), tuple(stride))
+        self.input_shape = Shape(*input_shape)
+        rows, columns = self.window.positions(self.input_shape.height, self.input_shape.width)
+        kh, kw = self.window.kernel
+        self.output_shape = Shape(rows, columns, kh * kw * self.input_shape.channels)
+
+    def forward(self, x: Tensor) -> Tensor:  # (..., N, H, W, C) -> (..., N, H', W', D)
+        """Upward: the patches at all window positions."""
+        return unfold(x, self.window)
+
+    def downward(self, patches: Tensor) -> Tensor:  # (..., N, H', W', D) -> (..., N, H, W, C)
+        """Downward: overlapping contributions averaged, 0 where no window reaches."""
+        cover = fold_sum(patches.new_ones(self.output_shape), self.window, self.input_shape)
+        return fold_sum(patches, self.window, self.input_shape) / cover.clamp(min=1)
+
+    def extra_repr(self) -> str:
+        """Window, input and output shape."""
+        return f"{self.window}; {self.input_shape} -> {self.output_shape}"

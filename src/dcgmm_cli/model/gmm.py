@@ -1,0 +1,187 @@
+"""The GMM layer: one mixture of diagonal Gaussians, shared by all positions (section 3.1)."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dcgmm_cli.errors import UserError
+from dcgmm_cli.model.annealing import grid_side
+from dcgmm_cli.model.gaussian import (
+    Gradient,
+    component_scores,
+    moments,
+    objective_gradient,
+    smoothed_winner,
+    winner_sums,
+)
+from dcgmm_cli.model.shapes import Shape
+
+
+@dataclass(frozen=True)
+class GMMOptions:
+    """Start values and limits that all GMM layers of a model share.
+
+    Args:
+        loc_range: centroids start in U[-loc_range, loc_range].
+        precision_limit: largest precision 1 / variance: d never exceeds its square root.
+        precision_sqrt_min: smallest d = 1 / std, above 0.
+        precision_sqrt_start: start of d: "limit" is sqrt(precision_limit), "unit" is 1.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    loc_range: float = 0.01
+    precision_limit: float = 20.0
+    precision_sqrt_min: float = 0.01
+    precision_sqrt_start: str = "limit"
+
+    def __post_init__(self) -> None:
+        if not (self.loc_range >= 0 and math.isfinite(self.loc_range)):
+            raise UserError(f"gmm.loc_range must be a number of at least 0, not {self.loc_range}")
+        if not 0 < self.precision_sqrt_min < math.sqrt(self.precision_limit) < math.inf:
+            raise UserError(
+                "gmm needs 0 < precision_sqrt_min < sqrt(precision_limit), not "
+                f"precision_sqrt_min={self.precision_sqrt_min}, precision_limit={self.precision_limit}"
+            )
+        if self.precision_sqrt_start not in ("limit", "unit"):
+            raise UserError(
+                f"gmm.precision_sqrt_start must be limit or unit, not {self.precision_sqrt_start!r}"
+            )
+
+    @property
+    def precision_sqrt_max(self) -> float:
+        """Largest d = 1 / std."""
+        return math.sqrt(self.precision_limit)
+
+
+class Rates(NamedTuple):
+    """Learning rate of each kind of parameter, of batch_shape."""
+
+    logits: Tensor
+    loc: Tensor
+    precision_sqrt: Tensor
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a GMM layer says of a batch. Densities are in nats, per sample and position."""
+
+    moments: Tensor  # (..., P, 2 D), what was scored: [x, x^2] at P = N H W points
+    component_scores: Tensor  # (..., N, H, W, K), log pi_k + log N_k
+
+    @property
+    def log_prob(self) -> Tensor:  # (..., N, H, W)
+        """Log-likelihood, log sum_k pi_k N_k(x) (equation 3)."""
+        return self.component_scores.logsumexp(-1)
+
+    @property
+    def max_component_score(self) -> Tensor:  # (..., N, H, W)
+        """Max-component approximation, max_k [log pi_k + log N_k(x)]."""
+        return self.component_scores.amax(-1)
+
+    @property
+    def responsibilities(self) -> Tensor:  # (..., N, H, W, K)
+        """Posterior of the components, pi_k N_k / sum_j pi_j N_j (equation 2)."""
+        return self.component_scores.softmax(-1)
+
+
+class GMM(nn.Module):
+    """Mixture of K diagonal Gaussians over the channels at each position, one parameter set for all positions.
+
+    Args:
+        input_shape: (H, W, D) of one sample.
+        components: K, a square number.
+        options: start values and limits.
+        batch_shape: leading shape of all parameters; (R,) holds R models side by side.
+
+    Raises:
+        UserError: K is not a square number.
+    """
+
+    def __init__(
+        self,
+        input_shape: Shape,
+        components: int,
+        options: GMMOptions | None = None,
+        batch_shape: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__()
+        grid_side(components)
+        self.input_shape = Shape(*input_shape)
+        self.output_shape = Shape(self.input_shape.height, self.input_shape.width, components)
+        self.options = options or GMMOptions()
+        features = self.input_shape.channels
+        start = self.options.precision_sqrt_max if self.options.precision_sqrt_start == "limit" else 1.0
+        self.logits = nn.Parameter(torch.zeros(*batch_shape, components))
+        self.loc = nn.Parameter(torch.zeros(*batch_shape, components, features))
+        self.precision_sqrt = nn.Parameter(torch.full((*batch_shape, components, features), start))
+
+    @property
+    def components(self) -> int:
+        """K."""
+        return self.output_shape.channels
+
+    @property
+    def log_weights(self) -> Tensor:  # (..., K)
+        """Log mixture weights, log softmax of the logits."""
+        return self.logits.log_softmax(-1)
+
+    @torch.no_grad()
+    def draw_start(self, generator: torch.Generator) -> None:
+        """Draw start values of the centroids (section 3.2.1). The generator lives on the CPU: one seed, one start."""
+        noise = torch.rand(self.loc.shape, generator=generator, dtype=torch.float64, device="cpu")
+        self.loc.copy_((2 * noise - 1) * self.options.loc_range)
+
+    def component_scores(self, x: Tensor) -> Tensor:  # (..., N, H, W, D) -> (..., N, H, W, K)
+        """Joint log-density of the channels at each position with each component: log pi_k + log N_k (nats)."""
+        return self.score(x).component_scores
+
+    def score(self, x: Tensor) -> Scored:  # (..., N, H, W, D)
+        """Scores of a batch, from which log_prob, max_component_score and responsibilities follow."""
+        points = moments(x.flatten(-4, -2))
+        scores = component_scores(points, self.log_weights, self.loc, self.precision_sqrt)
+        return Scored(points, scores.unflatten(-2, x.shape[-4:-1]))
+
+    def log_prob(self, x: Tensor) -> Tensor:  # (..., N, H, W, D) -> (..., N, H, W)
+        """Log-likelihood at each position (log-sum-exp, nats; equation 3)."""
+        return self.score(x).log_prob
+
+    def max_component_score(self, x: Tensor) -> Tensor:  # (..., N, H, W, D) -> (..., N, H, W)
+        """Max-component approximation of the log-likelihood at each position (nats)."""
+        return self.score(x).max_component_score
+
+    def responsibilities(self, x: Tensor) -> Tensor:  # (..., N, H, W, D) -> (..., N, H, W, K)
+        """Posterior of the components at each position (equation 2)."""
+        return self.score(x).responsibilities
+
+    def forward(self, x: Tensor) -> Tensor:  # (..., N, H, W, D) -> (..., N, H, W, K)
+        """Upward: what the layer passes on, its responsibilities."""
+        return self.responsibilities(x)
+
+    @torch.no_grad()
+    def objective(
+        self,
+        scored: Scored,
+        kernel: Tensor | None,  # (..., K, K); None after annealing
+    ) -> tuple[Tensor, Gradient]:
+        """Mean over samples and positions of max_k sum_j G_kj s_j, of batch_shape, and its gradient."""
+        value, winner = smoothed_winner(scored.component_scores.flatten(-4, -2), kernel)
+        sums = winner_sums(scored.moments, winner, kernel, self.components)
+        return value.mean(-1), objective_gradient(sums, self.log_weights, self.loc, self.precision_sqrt)
+
+    @torch.no_grad()
+    def ascend(self, gradient: Gradient, rates: Rates) -> None:
+        """One step of plain SGD ascent, in place."""
+        self.logits.addcmul_(gradient.logits, rates.logits[..., None])
+        self.loc.addcmul_(gradient.loc, rates.loc[..., None, None])
+        self.precision_sqrt.addcmul_(gradient.precision_sqrt, rates.precision_sqrt[..., None, None])
+        # Project after the step: d can cross 0, where log d is undefined.
+        self.precision_sqrt.clamp_(self.options.precision_sqrt_min, self.options.precision_sqrt_max)
+
+    def extra_repr(self) -> str:
+        """Components, input and output shape."""
+        return f"{self.components}; {self.input_shape} -> {self.output_shape}"

@@ -1,0 +1,200 @@
+"""Run directories: named once and never reused, found again, written so that files are whole or absent.
+
+A run directory holds Hydra's `.hydra/`, `meta.json`, `metrics.jsonl`, `checkpoints/`, `figures/`, a log and, once
+the command has ended, `result.json`. Follow-up commands write `<run>/<command>/<unique name>/` in the same form.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+from dcgmm_cli import __version__
+from dcgmm_cli.errors import UserError
+
+RESULT, META, METRICS = "result.json", "meta.json", "metrics.jsonl"
+CHECKPOINT = Path("checkpoints") / "last.pt"
+
+
+def unique_name() -> str:
+    """A directory name that no other run has: date, time and a short random id."""
+    return f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(3)}"
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Let `write` fill a file so that it appears at `path` whole or not at all (temporary file, fsync, rename).
+
+    Raises:
+        UserError: the directory cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file, whole or not at all. NaN and infinities are refused: JSON has none."""
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Content of a JSON file that holds an object.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged: it holds no JSON object")
+    return content
+
+
+def find_run(run: str, runs_dir: str = "runs") -> Path:
+    """Directory of a training run, given as a path, as a name under `runs_dir` (or the end of one), or as `latest`.
+
+    Raises:
+        UserError: there is no such run, or several.
+    """
+    root = Path(runs_dir)
+    if run == "latest":
+        latest = root / "latest"
+        if not latest.is_dir():
+            raise UserError(f"run=latest: no training run in {root}/ yet; start one with `dcgmm train`")
+        return latest.resolve()
+    for candidate in (Path(run), root / run):
+        if (candidate / META).is_file():
+            return candidate.resolve()
+    found = sorted(path.parent for path in root.glob(f"*/*{run}/{META}")) if run else []
+    if len(found) == 1:
+        return found[0].resolve()
+    if found:
+        names = ", ".join(str(path.relative_to(root)) for path in found[:5])
+        raise UserError(f"run={run} fits {len(found)} runs ({names}); give one of them")
+    raise UserError(f"run={run}: no run directory there, nor under {root}/; give its path, its name, or latest")
+
+
+def point_latest(directory: Path, runs_dir: str) -> None:
+    """Let `<runs_dir>/latest` point at a training run, as a relative link that is replaced in one step."""
+    root = Path(runs_dir).resolve()
+    temporary = root / f".latest-{secrets.token_hex(4)}"
+    with contextlib.suppress(OSError):  # a file system without links has no `latest`
+        temporary.symlink_to(os.path.relpath(directory, root), target_is_directory=True)
+        os.replace(temporary, root / "latest")
+
+
+def append_metrics(directory: Path, lines: list[dict[str, Any]]) -> None:
+    """Append measurements to `metrics.jsonl`, a line each."""
+    text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+    with (directory / METRICS).open("a") as file:
+        file.write(text)
+
+
+def read_metrics(directory: Path) -> list[dict[str, Any]]:
+    """All whole lines of `metrics.jsonl`; a last line that a killed process left torn is passed over."""
+    path = directory / METRICS
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text().splitlines():
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(line))
+    return lines
+
+
+def keep_metrics(directory: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+    """Drop the measurements that `keep` rejects: what a resumed run will measure again."""
+    text = "".join(json.dumps(line) + "\n" for line in read_metrics(directory) if keep(line))
+    write_whole(directory / METRICS, lambda file: file.write(text.encode()))
+
+
+def write_meta(directory: Path, device: str, seed: int) -> None:
+    """Write `meta.json`: what ran, on what, when. A resumed run adds its start to those before."""
+    path = directory / META
+    starts = read_json(path)["starts"] if path.exists() else []
+    start = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "argv": sys.argv, "device": device}
+    content = {
+        "dcgmm": __version__,
+        "git": _git_state(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in ("torch", "hydra-core", "numpy", "scikit-learn")},
+        "seed": seed,
+        "starts": [*starts, start],
+    }
+    write_json(path, content)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit and dirty flag of the checkout that this package runs from; None for an installed package."""
+    source = Path(__file__).resolve().parent
+    if not (source.parents[1] / ".git").exists():
+        return None
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(source), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return {"sha": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+@contextlib.contextmanager
+def recorded(directory: Path, command: str) -> Iterator[dict[str, Any]]:
+    """Run a command's body and write `result.json` when it ends, however it ends.
+
+    The body fills the dictionary that it is given. `status` becomes finished, failed (with `error`) or
+    interrupted; `seconds` is the wall time.
+    """
+    started = datetime.now()
+    result: dict[str, Any] = {"command": command}
+
+    def close(status: str, **more: str) -> None:
+        seconds = round((datetime.now() - started).total_seconds(), 3)
+        write_json(directory / RESULT, {**result, "status": status, **more, "seconds": seconds})
+
+    try:
+        yield result
+    except KeyboardInterrupt:
+        close("interrupted")
+        raise
+    except BaseException as error:
+        close("failed", error=f"{type(error).__name__}: {error}")
+        raise
+    close("finished")

@@ -1,0 +1,119 @@
+"""What a process sets up before it computes: device, number type, threads, memory, signals."""
+
+import contextlib
+import ctypes
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+import torch
+
+from dcgmm_cli.errors import UserError
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def choose_device(name: str) -> torch.device:
+    """Device of a `device` key: auto, cpu, cuda or cuda:N.
+
+    Raises:
+        UserError: the name is unknown, or there is no such CUDA device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if name != "cpu" and (kind != "cuda" or (":" in name and not index.isdigit())):
+        raise UserError(f"device={name} is unknown; choose auto, cpu, cuda or cuda:N")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and int(index or 0) >= count:
+        found = f"this machine has {count} CUDA devices" if count else "this machine has no CUDA device"
+        raise UserError(f"device={name}: {found}; use device=cpu or device=auto")
+    return torch.device(name)
+
+
+def choose_dtype(name: str) -> torch.dtype:
+    """Number type of a `dtype` key.
+
+    Raises:
+        UserError: the name is neither float32 nor float64.
+    """
+    if name not in DTYPES:
+        raise UserError(f"dtype={name} is unknown; choose {' or '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def set_up_cpu(threads: int | None = None) -> None:
+    """Set the number of threads and two things that CPU speed hangs on.
+
+    Responsibilities far from their component underflow to denormal numbers, which slow matrix products down many
+    times: they are flushed to zero. And glibc gives each large temporary back to the system, so that every step
+    pays for its page faults again: it is told to keep them.
+
+    Raises:
+        UserError: `threads` is below 1.
+    """
+    if threads is not None:
+        if threads < 1:
+            raise UserError(f"threads must be at least 1, not {threads}")
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            mallopt = ctypes.CDLL("libc.so.6").mallopt
+            trim_threshold, mmap_threshold = -1, -3
+            mallopt(mmap_threshold, 2**25)  # the largest that glibc takes
+            mallopt(trim_threshold, 2**30)
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM arrived."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+class Interruption:
+    """Turns SIGINT and SIGTERM into `Interrupted`; inside `held()` only when `check()` is called.
+
+    A second signal is not held: whoever presses Ctrl-C twice wants out.
+    """
+
+    def __init__(self) -> None:
+        self._holding = False
+        self._pending: int | None = None
+
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        if self._holding and self._pending is None:
+            self._pending = signum
+            return
+        raise Interrupted(signum)
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator["Interruption"]:
+        """Handle the two signals in this block, and put the old handlers back after it."""
+        before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let a signal wait for the next `check()`."""
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+
+    def check(self) -> None:
+        """Raise the signal that waits, if any.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM came.
+        """
+        if self._pending is not None:
+            raise Interrupted(self._pending)
