@@ -30,9 +30,7 @@ from dcgmm_cli.errors import UserError
 BLOCK = 1024  # rows and columns of a block of distances: 4 MB in float32, enough for a fast matrix product
 CHUNK_VALUES = 1 << 20  # values held at a time where distances are computed pair by pair in float64
 WORKING_MEMORY_MIB = 64  # for scikit-learn's blocks of distances, whose default is 1 GiB
-UNUSED_WEIGHT = (
-    1e-9  # share of the samples given to a component without any: with 0, all its merges would tie
-)
+UNUSED_WEIGHT = 1e-9  # share of the samples given to a component without any: with 0, all its merges would tie
 MIN_VARIANCE = 0.05  # of the peer mixture: the model's own limit, a precision of 20
 
 Floats = NDArray[np.floating[Any]]
@@ -51,9 +49,7 @@ class DunnIndex:
     diameter: float  # largest distance between points of one cluster
     diameter_pair: tuple[int, int] | None  # None where the diameter is 0
     zero_pairs: int  # pairs of equal points in different clusters: with any, separation and value are 0
-    value_without_duplicates: (
-        float | None
-    )  # as value, over pairs at a distance above 0; None where it has none
+    value_without_duplicates: float | None  # as value, over pairs at a distance above 0; None where it has none
     separation_without_duplicates: float | None
     separation_pair_without_duplicates: tuple[int, int] | None
 
@@ -323,8 +319,7 @@ def centroid_dunn_index(
     means = np.stack([mean for _, _, mean, _ in parts])
     radius = max(float(distances.max()) for _, _, _, distances in parts)
     separation = min(
-        float(np.linalg.norm(means[first + 1 :] - mean, axis=1).min())
-        for first, mean in enumerate(means[:-1])
+        float(np.linalg.norm(means[first + 1 :] - mean, axis=1).min()) for first, mean in enumerate(means[:-1])
     )
     return separation / radius if radius else None
 
@@ -452,14 +447,10 @@ def merge_ward(
     centers = _checked_points(centroids)
     components = len(centers)
     if not 1 <= clusters <= components:
-        raise UserError(
-            f"{components} components cannot be merged to {clusters} clusters: choose 1 to {components}"
-        )
+        raise UserError(f"{components} components cannot be merged to {clusters} clusters: choose 1 to {components}")
     n = counts.detach().cpu().to(torch.float64).numpy().copy()
     if n.shape != (components,) or not (np.isfinite(n) & (n >= 0)).all() or n.sum() == 0:
-        raise UserError(
-            f"counts of shape {tuple(n.shape)} for {components} components: give one each, not all 0"
-        )
+        raise UserError(f"counts of shape {tuple(n.shape)} for {components} components: give one each, not all 0")
     n[n == 0] = UNUSED_WEIGHT * n.sum()
     may_merge = np.ones((components, components), bool)
     if neighbours is not None:
@@ -471,9 +462,7 @@ def merge_ward(
     label = np.arange(components)
     for _ in range(components - clusters):
         assert may_merge.any(), "neighbours connect all components"
-        a, b = np.unravel_index(
-            np.where(may_merge, cost, inf).argmin(), cost.shape
-        )  # a < b: the first of both
+        a, b = np.unravel_index(np.where(may_merge, cost, inf).argmin(), cost.shape)  # a < b: the first of both
         merged = ((n[a] + n) * cost[a] + (n[b] + n) * cost[b] - n * cost[a, b]) / (n[a] + n[b] + n)
         cost[a], cost[:, a] = merged, merged
         n[a] += n[b]
@@ -492,9 +481,7 @@ def torus_neighbours(components: int) -> Tensor:  # (K, K)
     """
     side = isqrt(max(components, 0))
     if components < 1 or side * side != components:
-        raise UserError(
-            f"{components} components form no square grid: use a square number (1, 4, 9, 16, 25, 36, ...)"
-        )
+        raise UserError(f"{components} components form no square grid: use a square number (1, 4, 9, 16, 25, 36, ...)")
     cells = torch.arange(components).reshape(side, side)
     touch = torch.zeros(components, components, dtype=torch.bool)
     for axis in (0, 1):
@@ -620,29 +607,21 @@ def _checked(points: Tensor, labels: Tensor) -> tuple[Floats, Integers]:
 def _checked_points(points: Tensor) -> Floats:
     """Points as float32, or float64 where float32 does not hold their values."""
     if points.ndim != 2 or points.numel() == 0:
-        raise UserError(
-            f"points of shape {tuple(points.shape)}: give samples x features, at least one of each"
-        )
+        raise UserError(f"points of shape {tuple(points.shape)}: give samples x features, at least one of each")
     wide = points.dtype in (torch.float64, torch.int32, torch.int64)
     x: Floats = points.detach().cpu().to(torch.float64 if wide else torch.float32).numpy()
     if not np.isfinite(x).all():
-        raise UserError(
-            "points with a value that is not finite (NaN or infinite): clusters need finite values"
-        )
+        raise UserError("points with a value that is not finite (NaN or infinite): clusters need finite values")
     return x
 
 
 def _checked_labels(labels: Tensor, name: str) -> Integers:
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
-        raise UserError(
-            f"{name} of shape {tuple(labels.shape)} and type {labels.dtype}: give one integer a sample"
-        )
+        raise UserError(f"{name} of shape {tuple(labels.shape)} and type {labels.dtype}: give one integer a sample")
     return labels.detach().cpu().to(torch.int64).numpy()
 
 
-def _require_same_length(
-    first: NDArray[Any], second: NDArray[Any], first_name: str, second_name: str
-) -> None:
+def _require_same_length(first: NDArray[Any], second: NDArray[Any], first_name: str, second_name: str) -> None:
     if len(first) != len(second):
         raise UserError(f"{len(first)} {first_name} and {len(second)} {second_name}: give as many of both")
 
@@ -657,6 +636,4 @@ def _require_two_clusters(labels: Integers, figure: str) -> None:
 
 def _require_enough(x: Floats, clusters: int) -> None:
     if not 1 <= clusters <= len(x):
-        raise UserError(
-            f"{clusters} clusters of {len(x)} samples: choose 1 to {len(x)} clusters, or more samples"
-        )
+        raise UserError(f"{clusters} clusters of {len(x)} samples: choose 1 to {len(x)} clusters, or more samples")

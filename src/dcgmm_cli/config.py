@@ -89,6 +89,17 @@ class TrainerConfig:
 
 
 @dataclass
+class FollowUpConfig:
+    """What every command that works on a trained model takes."""
+
+    run: str = "latest"  # the training run: its path, its name, or latest
+    runs_dir: str = "runs"  # where run directories are
+    seed: int = 0  # of whatever the command draws
+    device: str = "auto"  # auto (cuda where there is one), cpu, cuda or cuda:N
+    threads: int | None = None  # CPU threads; null: as many as the machine offers
+
+
+@dataclass
 class TrainConfig:
     """`dcgmm train`."""
 

@@ -32,6 +32,13 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def describe_device(device: torch.device) -> str:
+    """A device in words, for `meta.json`."""
+    if device.type == "cuda":
+        return f"{device}: {torch.cuda.get_device_name(device)}"
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
 def choose_dtype(name: str) -> torch.dtype:
     """Number type of a `dtype` key.
 
@@ -82,11 +89,11 @@ class Interruption:
 
     def __init__(self) -> None:
         self._holding = False
-        self._pending: int | None = None
+        self.pending: int | None = None  # a signal that waits
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        if self._holding and self._pending is None:
-            self._pending = signum
+        if self._holding and self.pending is None:
+            self.pending = signum
             return
         raise Interrupted(signum)
 
@@ -115,5 +122,5 @@ class Interruption:
         Raises:
             Interrupted: SIGINT or SIGTERM came.
         """
-        if self._pending is not None:
-            raise Interrupted(self._pending)
+        if self.pending is not None:
+            raise Interrupted(self.pending)

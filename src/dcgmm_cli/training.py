@@ -92,6 +92,10 @@ class Trainer:
         """Epochs done, with the fraction of the one under way."""
         return self.steps / self.steps_per_epoch
 
+    def sigma(self) -> dict[str, float]:
+        """Smoothing width that each GMM layer's annealing has come down to, in grid steps."""
+        return {name: layer.sigma for name, layer in self._layers.items()}
+
     @torch.no_grad()
     def step(self) -> dict[str, LayerReport] | None:
         """One step of SGD on the next batch; at the end of an annealing window what each GMM layer has reached.
@@ -184,6 +188,10 @@ class _LayerTraining:
         )
         self._centroid_rates = self._rates._replace(logits=0 * rate, precision_sqrt=0 * rate)
 
+    @property
+    def sigma(self) -> float:
+        return float(self._state.sigma)
+
     def ascend(self, scored: Scored, only_centroids: bool) -> None:
         value, gradient = self._gmm.objective(scored, self._kernel)
         self._gmm.ascend(gradient, self._centroid_rates if only_centroids else self._rates)
@@ -209,5 +217,5 @@ class _LayerTraining:
 
 
 def _to_device(state: AnnealingState, device: torch.device) -> AnnealingState:
-    moved = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in vars(state).items()}
-    return AnnealingState(**moved)
+    tensors = (value.to(device) for value in (state.sigma, state.rate, state.first, state.last))
+    return AnnealingState(*tensors, windows=state.windows)

@@ -23,7 +23,7 @@ def grid_side(components: int) -> int:
         below, above = side * side, (side + 1) ** 2
         nearest = f"{below} or {above}" if below else f"{above}"
         raise UserError(
-            f"components must be a square number (annealing smooths over a square grid): {components} is none, {nearest} is"
+            f"components must be a square number, for a square grid to anneal on: {components} is none, {nearest} is"
         )
     return side
 
@@ -75,9 +75,7 @@ class AnnealingRule:
         if not self.sigma_end > 0:
             raise UserError(f"sigma_end must be above 0, not {self.sigma_end}")
         if not 0 < self.rate_end <= self.rate_start:
-            raise UserError(
-                f"learning rates need 0 < end <= start, not start {self.rate_start}, end {self.rate_end}"
-            )
+            raise UserError(f"learning rates need 0 < end <= start, not start {self.rate_start}, end {self.rate_end}")
         if not self.delta > 0:
             raise UserError(f"delta must be above 0, not {self.delta}")
         if not 0 < self.gamma < 1:
@@ -87,9 +85,7 @@ class AnnealingRule:
         """State before the first step: sigma_0 = 0.25 sqrt(2 K), never under its floor."""
         sigma = max(0.25 * math.sqrt(2 * components), self.sigma_end)
         zero = torch.zeros(batch_shape, dtype=dtype)
-        return AnnealingState(
-            sigma=zero + sigma, rate=zero + self.rate_start, first=zero, last=zero.clone(), windows=0
-        )
+        return AnnealingState(sigma=zero + sigma, rate=zero + self.rate_start, first=zero, last=zero.clone(), windows=0)
 
     def minimal_steps(self, components: int) -> int:
         """Least number of steps after which sigma can have reached its floor."""

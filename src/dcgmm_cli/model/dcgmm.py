@@ -1,6 +1,7 @@
 """The stack of Folding, Pooling and GMM layers (section 3)."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Self
 
 import torch
@@ -30,7 +31,7 @@ class DCGMM(nn.Module):
         super().__init__()
         if not any(isinstance(layer, GMM) for layer in layers):
             raise UserError("a model needs at least one GMM layer")
-        for number, (below, above) in enumerate(zip(layers, layers[1:], strict=False), start=2):
+        for number, (below, above) in enumerate(pairwise(layers), start=2):
             if below.output_shape != above.input_shape:
                 raise UserError(
                     f"layer {number} takes {above.input_shape}, the layer under it gives {below.output_shape}"

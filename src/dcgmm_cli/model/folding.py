@@ -1,5 +1,7 @@
 """The Folding layer: sliding windows into channels, and back (section 3.1)."""
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -41,9 +43,7 @@ class Folding(nn.Module):
         UserError: a value is not positive, or the window does not fit the input.
     """
 
-    def __init__(
-        self, input_shape: Shape, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1)
-    ) -> None:
+    def __init__(self, input_shape: Shape, kernel: Sequence[int], stride: Sequence[int] = (1, 1)) -> None:
         super().__init__()
         self.window = Window(tuple(kernel), tuple(stride))
         self.input_shape = Shape(*input_shape)

@@ -48,9 +48,7 @@ class GMMOptions:
                 f"precision_sqrt_min={self.precision_sqrt_min}, precision_limit={self.precision_limit}"
             )
         if self.precision_sqrt_start not in ("limit", "unit"):
-            raise UserError(
-                f"gmm.precision_sqrt_start must be limit or unit, not {self.precision_sqrt_start!r}"
-            )
+            raise UserError(f"gmm.precision_sqrt_start must be limit or unit, not {self.precision_sqrt_start!r}")
 
     @property
     def precision_sqrt_max(self) -> float:
@@ -144,7 +142,7 @@ class GMM(nn.Module):
         """Scores of a batch, from which log_prob, max_component_score and responsibilities follow."""
         points = moments(x.flatten(-4, -2))
         scores = component_scores(points, self.log_weights, self.loc, self.precision_sqrt)
-        return Scored(points, scores.unflatten(-2, x.shape[-4:-1]))
+        return Scored(points, scores.view(*scores.shape[:-2], *x.shape[-4:-1], self.components))
 
     def log_prob(self, x: Tensor) -> Tensor:  # (..., N, H, W, D) -> (..., N, H, W)
         """Log-likelihood at each position (log-sum-exp, nats; equation 3)."""

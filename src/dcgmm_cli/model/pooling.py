@@ -1,5 +1,7 @@
 """The Pooling layer: max pooling upward, nearest-neighbour up-sampling downward (section 3.1)."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,15 +21,11 @@ class Pooling(nn.Module):
         UserError: a value is not positive, or the window does not fit the input.
     """
 
-    def __init__(
-        self, input_shape: Shape, kernel: tuple[int, int], stride: tuple[int, int] | None = None
-    ) -> None:
+    def __init__(self, input_shape: Shape, kernel: Sequence[int], stride: Sequence[int] | None = None) -> None:
         super().__init__()
         self.window = Window(tuple(kernel), tuple(kernel if stride is None else stride))
         self.input_shape = Shape(*input_shape)
-        rows, columns = self.window.positions(
-            self.input_shape.height, self.input_shape.width, partial=True
-        )
+        rows, columns = self.window.positions(self.input_shape.height, self.input_shape.width, partial=True)
         self.output_shape = Shape(rows, columns, self.input_shape.channels)
 
     def forward(self, x: Tensor) -> Tensor:  # (..., N, H, W, C) -> (..., N, H', W', C)

@@ -35,8 +35,8 @@ class Window:
         UserError: a kernel or stride is not a pair of positive integers.
     """
 
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
 
     def __post_init__(self) -> None:
         for name, pair in (("kernel", self.kernel), ("stride", self.stride)):

@@ -1,0 +1,134 @@
+"""The `dcgmm` command: takes the command's name off the arguments and lets Hydra do the rest.
+
+Imports neither torch nor Hydra before they are needed, so that help and completion answer at once.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dcgmm_cli import __version__
+from dcgmm_cli.errors import UserError
+
+COMMANDS = {
+    "train": "train a model; results and checkpoint go to a new run directory",
+    "data": "fetch, verify and list data sets",
+}
+
+USAGE = f"""\
+dcgmm {__version__}: Deep Convolutional Gaussian Mixture Models
+
+usage: dcgmm COMMAND [key=value ...] [Hydra flags]
+
+commands:
+{{commands}}
+
+  dcgmm COMMAND --help         the command's keys, with types, defaults and meaning
+  dcgmm completion SHELL       a completion script for bash or zsh: eval "$(dcgmm completion bash)"
+  dcgmm --version
+
+Hydra flags that are often of use: -m (sweep over comma-separated values), --cfg job (show the configuration),
+--config-dir DIR (your own arch/ and dataset/ files), --hydra-help (all of them).
+"""
+
+
+def main() -> None:
+    """Entry point: exits with 0, 1 (our fault: traceback in the run's log), 2 (the user's mistake), 128 + signal."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS))
+        print(
+            USAGE.format(commands="\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())),
+            end="",
+        )
+        return 0
+    command, rest = arguments[0], list(arguments[1:])
+    if command == "--version":
+        print(__version__)
+        return 0
+    try:
+        if command == "completion":
+            print(_completion(rest))
+        elif command not in COMMANDS:
+            close = difflib.get_close_matches(command, COMMANDS, 1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise UserError(f"unknown command {command!r}: {hint}the commands are {', '.join(COMMANDS)}")
+        elif "-h" in rest or "--help" in rest:
+            from dcgmm_cli.help import command_help
+
+            print(command_help(command, COMMANDS[command], conf_dir()), end="")
+        else:
+            return _run_hydra(command, rest)
+    except UserError as error:
+        return _fail(str(error))
+    return 0
+
+
+def conf_dir() -> Path:
+    """The Hydra tree: inside the installed package, else at the top of the source tree."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parents[1] / "conf"
+
+
+def _run_hydra(command: str, rest: list[str]) -> int:
+    # Hydra would print a traceback's tail and exit with 1 for any mistake; we want its exceptions.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from dcgmm_cli.hydra_glue import explain, prepare
+    from dcgmm_cli.task import FAILURES, run_task
+
+    try:
+        sys.argv = [f"dcgmm {command}", *prepare(command, rest)]
+        hydra.main(config_path=str(conf_dir()), config_name=command, version_base="1.3")(run_task)()
+    except KeyboardInterrupt as error:
+        signum = getattr(error, "signum", 2)
+        print(f"dcgmm {command}: interrupted", file=sys.stderr)
+        return 128 + int(signum)
+    except UserError as error:
+        return _fail(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        return _fail(explain(error, command))
+    except Exception as error:
+        print(f"dcgmm {command}: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return max(FAILURES, default=0)
+
+
+def _fail(message: str) -> int:
+    print(f"dcgmm: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _completion(arguments: Sequence[str]) -> str:
+    if len(arguments) != 1 or arguments[0] not in ("bash", "zsh"):
+        raise UserError("usage: dcgmm completion SHELL, with SHELL bash or zsh")
+    names = " ".join([*COMMANDS, "completion"])
+    # Hydra completes the words after an application's name: it is asked with the command taken out of the line.
+    script = f"""\
+_dcgmm() {{
+    local word="${{COMP_WORDS[COMP_CWORD]}}"
+    if [ "$COMP_CWORD" -le 1 ]; then
+        COMPREPLY=( $(compgen -W "{names}" -- "$word") )
+        return
+    fi
+    local command="${{COMP_WORDS[1]}}" line="${{COMP_LINE#*[[:space:]]}}"
+    line="dcgmm ${{line#*[[:space:]]}}"
+    COMPREPLY=( $(COMP_LINE="$line" COMP_POINT="${{#line}}" dcgmm "$command" -sc query=bash 2>/dev/null) )
+}}
+COMP_WORDBREAKS=${{COMP_WORDBREAKS//=}}
+complete -o nospace -o default -F _dcgmm dcgmm"""
+    return f"autoload -Uz bashcompinit && bashcompinit\n{script}" if arguments[0] == "zsh" else script
+
+
+if __name__ == "__main__":
+    main()

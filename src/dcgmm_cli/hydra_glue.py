@@ -1,0 +1,71 @@
+"""What Hydra needs of us: schemas and resolvers registered, its error messages in one line."""
+
+import difflib
+import re
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from dcgmm_cli import config
+from dcgmm_cli.runs import find_run, unique_name
+
+SCHEMAS = {"train": config.TrainConfig}
+
+
+def prepare(command: str, arguments: list[str]) -> list[str]:
+    """Register schemas and resolvers; return the arguments for Hydra.
+
+    A run that is resumed (`train run=...`) writes on in its own directory and leaves its `.hydra/` alone.
+
+    Raises:
+        UserError: `run` names no run.
+    """
+    store = ConfigStore.instance()
+    for name, schema in SCHEMAS.items():
+        store.store(name=f"{name}_schema", node=schema, provider="dcgmm")
+    OmegaConf.register_new_resolver("unique_name", unique_name, use_cache=False, replace=True)
+    OmegaConf.register_new_resolver("find_run", lambda run, root: str(find_run(run, root)), replace=True)
+    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    if command == "train" and given.get("run", "null") != "null" and not {"-m", "--multirun"} & set(arguments):
+        directory = find_run(given["run"], given.get("runs_dir", config.TrainConfig.runs_dir))
+        return [*arguments, f"hydra.run.dir='{directory}'", "hydra.output_subdir=null"]
+    return arguments
+
+
+def explain(error: Exception, command: str) -> str:
+    """One line for a user out of an exception of Hydra or OmegaConf."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    text = f"{error}\n{cause}"
+    if found := re.search(r"Could not find '(.+?)/([^/']*)'.*?Available options in .*?:\n((?:\t.*\n?)+)", text, re.S):
+        group, choice, options = found.groups()
+        return f"{group}={choice} is unknown; choose {', '.join(options.split())}"
+    if found := re.search(r"Key '(.+?)' (?:is )?not in .*?full_key: (\S+)", text, re.S):
+        return _unknown_key(found.group(2), command)
+    if found := re.search(r"Could not override '(.+?)'", str(error)):
+        full = re.search(r"full_key: (\S+)", text)
+        first = str(cause).splitlines()[0]
+        return f"{full.group(1) if full else found.group(1)}: {first}"
+    first = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+    full = re.search(r"full_key: (\S+)", text)
+    if "Missing mandatory value" in first and full:
+        return f"{full.group(1)} is needed: give {full.group(1)}=..."
+    return f"{full.group(1)}: {first}" if full else first
+
+
+def _unknown_key(key: str, command: str) -> str:
+    keys = _keys(OmegaConf.structured(SCHEMAS[command]))
+    close = difflib.get_close_matches(key, keys, 1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"unknown key {key}: {hint}`dcgmm {command} --help` lists the keys"
+
+
+def _keys(node: object, prefix: str = "") -> list[str]:
+    if not OmegaConf.is_dict(node):
+        return [prefix.rstrip(".")]
+    keys = [prefix.rstrip(".")] if prefix else []
+    for key in node:  # type: ignore[attr-defined]  # is_dict is no type guard
+        child = None if OmegaConf.is_missing(node, key) else node._get_node(key)  # type: ignore[attr-defined]
+        keys += _keys(child, f"{prefix}{key}.")
+    return keys

@@ -1,0 +1,85 @@
+"""Progress on standard error: a bar on a terminal, a plain line now and then elsewhere."""
+
+import logging
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+log = logging.getLogger(__name__)
+
+
+class _Rate(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} {self._unit}/s" if task.speed else "")
+
+
+class ProgressBar:
+    """Progress of one job of `total` units; a context manager.
+
+    Args:
+        title: what is being done.
+        total: units in all.
+        unit: name of a unit, in the plural.
+        done: units already done.
+        every: seconds between plain lines where standard error is no terminal.
+    """
+
+    def __init__(self, title: str, total: int, unit: str, done: int = 0, every: float = 10.0) -> None:
+        self._title, self._total, self._unit, self._every = title, total, unit, every
+        self._done = self._start_done = done
+        console = Console(stderr=True)
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            columns = ("[bold]{task.description}", "{task.percentage:>3.0f}%")
+            self._bar = Progress(
+                TextColumn(columns[0]),
+                BarColumn(bar_width=24),
+                TextColumn(columns[1]),
+                _Rate(unit),
+                TimeRemainingColumn(compact=True),
+                TextColumn("{task.fields[detail]}"),
+                console=console,
+                transient=True,
+                refresh_per_second=4,
+            )
+            self._task = self._bar.add_task(title, total=total, completed=done, detail="")
+        self._started = self._last_line = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def update(self, done: int, detail: str = "") -> None:
+        """Show that `done` units are done, with a word on how things stand."""
+        self._done = done
+        if self._bar:
+            self._bar.update(self._task, completed=done, detail=detail)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= self._every or done >= self._total:
+            self._last_line = now
+            speed = (done - self._start_done) / max(now - self._started, 1e-9)
+            log.info(
+                "%s: %d of %d %s, %.0f a second. %s",
+                self._title,
+                done,
+                self._total,
+                self._unit,
+                speed,
+                detail,
+            )
