@@ -98,6 +98,8 @@ def _run_hydra(command: str, rest: list[str]) -> int:
         return _fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         return _fail(explain(error, command))
+    except OSError as error:  # Hydra makes the output directory
+        return _fail(f"cannot write {error.filename}: {error.strerror}")
     except Exception as error:
         print(f"dcgmm {command}: internal error: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
@@ -105,7 +107,7 @@ def _run_hydra(command: str, rest: list[str]) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"dcgmm: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
 

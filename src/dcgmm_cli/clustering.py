@@ -6,7 +6,7 @@ A cluster is a label in use: labels are any integers, and gaps (components witho
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import inf, isqrt
+from math import dist, inf, isqrt
 from typing import Any, TypedDict
 
 import numpy as np
@@ -14,6 +14,7 @@ import sklearn
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 from sklearn.metrics import (
     adjusted_rand_score,
@@ -41,7 +42,7 @@ Booleans = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class DunnIndex:
-    """A Dunn index with the pairs of points (row numbers) that attain its two distances."""
+    """A Dunn index with the pairs of points (row numbers, smaller first) that attain its two distances."""
 
     value: float | None  # separation / diameter; None where the diameter is 0
     separation: float  # smallest distance between points of different clusters
@@ -87,10 +88,10 @@ def dunn_index(
     `min {|x_i - x_j| : l_i != l_j} / max {|x_i - x_j| : l_i = l_j}`, over points, Euclidean.
 
     Equal points in different clusters make the separation and the index 0; the number of such pairs and the
-    index over the other pairs stand beside it. If no cluster holds two different points, the diameter is 0 and
-    the index is not defined (None).
+    index over the other pairs stand beside it. If no cluster holds two different points, the diameter is 0
+    and the index is not defined (None).
 
-    Fast: a float32 matrix product a block gives all squared distances, each with an error under a proven bound.
+    Fast: a float32 matrix product a block gives all squared distances, with an error under a proven bound.
     Exact: these only rule out the pairs that the bound shows to lose. Every other pair is computed from the
     float64 difference of its two points as given, and the result comes from those alone.
 
@@ -105,26 +106,68 @@ def dunn_index(
     """
     x, clusters = _checked(points, labels)
     _require_two_clusters(clusters, "a Dunn index")
-    order = np.argsort(clusters, kind="stable")  # by label, so that few blocks mix pairs of both kinds
-    search = _PairSearch(x, order)
-    for rows, columns, squared, same in _blocks(search.unit, clusters[order]):
+    point = torch.unique(torch.from_numpy(x), dim=0, return_inverse=True)[1].numpy()  # equal points, equal numbers
+    rows, zero_pairs, zero_pair = _distinct(point, clusters)
+    order = rows[np.argsort(clusters[rows], kind="stable")]  # by label, so that few blocks mix both kinds of pairs
+    search = _PairSearch(x, point, order)
+    for top, left, squared, same in _blocks(search.unit, clusters[order]):
         if not same.any():
-            search.look_between(rows, columns, squared)
+            search.look_between(top, left, squared)
         elif same.all():
-            search.look_within(rows, columns, squared)
+            search.look_within(top, left, squared)
         else:
-            search.look_between(rows, columns, np.where(same, np.float32(inf), squared))
-            search.look_within(rows, columns, np.where(same, squared, np.float32(-inf)))
-    return search.result()
+            search.look_between(top, left, np.where(same, np.float32(inf), squared))
+            search.look_within(top, left, np.where(same, squared, np.float32(-inf)))
+
+    apart = None if search.least_pair is None else _distance(x, search.least_pair)
+    diameter = 0.0 if search.most_pair is None else _distance(x, search.most_pair)
+    separation, separation_pair = (apart, search.least_pair) if zero_pair is None else (0.0, zero_pair)
+    assert separation is not None, "two clusters have a pair of points between them"
+    assert separation_pair is not None
+    return DunnIndex(
+        value=separation / diameter if diameter else None,
+        separation=separation,
+        separation_pair=separation_pair,
+        diameter=diameter,
+        diameter_pair=search.most_pair,
+        zero_pairs=zero_pairs,
+        value_without_duplicates=apart / diameter if diameter and apart is not None else None,
+        separation_without_duplicates=apart,
+        separation_pair_without_duplicates=search.least_pair,
+    )
+
+
+def _distinct(
+    point: Integers,  # (N,), a number that equal points share
+    labels: Integers,  # (N,)
+) -> tuple[Integers, int, tuple[int, int] | None]:  # (P,)
+    """Return one row per point and cluster, the number of pairs of equal points across clusters, and one such pair.
+
+    Equal points of one cluster add nothing to the search but ties, each of which would be computed exactly.
+    """
+    used, rank = np.unique(labels, return_inverse=True)
+    _, rows, sizes = np.unique(point * len(used) + rank, return_index=True, return_counts=True)
+    zero_pairs = (int((np.bincount(point) ** 2).sum()) - int((sizes**2).sum())) // 2
+    repeated = np.flatnonzero(point[rows[1:]] == point[rows[:-1]])
+    pair = _pair(rows[repeated[0]], rows[repeated[0] + 1]) if len(repeated) else None
+    return rows, zero_pairs, pair
+
+
+def _pair(first: np.int64, second: np.int64) -> tuple[int, int]:
+    return int(min(first, second)), int(max(first, second))
+
+
+def _distance(x: Floats, pair: tuple[int, int]) -> float:
+    return dist(x[pair[0]].tolist(), x[pair[1]].tolist())
 
 
 def _blocks(
     unit: Float32s,  # (N, F), norms up to 1
     labels: Integers,  # (N,), ascending
 ) -> Iterator[tuple[int, int, Float32s, Booleans]]:
-    """Yield the upper triangle of squared distances in blocks: first row, first column, values, same label or not.
+    """Yield blocks of the upper triangle: first row, first column, squared distances, equal labels or not.
 
-    `|a|^2 + |b|^2 - 2 a.b`, approximate; a block on the diagonal holds each pair twice and each point with itself.
+    `|a|^2 + |b|^2 - 2 a.b`, not exact; a block on the diagonal holds each pair twice, and points with themselves.
     """
     norms = np.einsum("nf,nf->n", unit, unit, dtype=np.float64).astype(np.float32)
     for top in range(0, len(unit), BLOCK):
@@ -139,21 +182,24 @@ def _blocks(
 
 
 class _PairSearch:
-    """Find the closest pair between clusters and the farthest within one, from blocks of approximate distances.
+    """Find the closest two unequal points of different clusters and the farthest two of one, block by block.
 
     Points are centred, divided by the largest norm R, and rounded to float32: norms are at most 1 and squared
-    distances at most 4. With the unit roundoff u = 2^-24 and g = F u / (1 - F u), a float32 scalar product errs
-    by at most g, summed in any order (Higham, Accuracy and Stability of Numerical Algorithms, §3.1). A squared
-    distance then errs by at most 2 g from the product, 8 u from the rounded points, 9 u from the norms and the
-    two sums, and 4 u where it is compared with a limit; `error` = 2 g + 32 u covers that and float64's rounding.
+    distances at most 4. With the unit roundoff u = 2^-24 and g = F u / (1 - F u), a float32 scalar product
+    errs by at most g, summed in any order (Higham, Accuracy and Stability of Numerical Algorithms, §3.1). A
+    squared distance then errs by at most 2 g from the product, 8 u from the rounded points, 9 u from the norms
+    and the two sums, and 4 u where it is compared with a limit: `error` = 2 g + 32 u covers these and float64's
+    own rounding.
     """
 
     def __init__(
         self,
         x: Floats,  # (N, F)
-        order: Integers,  # (N,): position in the blocks -> row of x
+        point: Integers,  # (N,), a number that equal points share
+        order: Integers,  # (P,): position in the blocks -> row of x
     ) -> None:
         self.x = x
+        self.point = point
         self.order = order
         self.unit, self.radius = _unit_ball(x, order)
         roundoff = 2.0**-24
@@ -162,8 +208,6 @@ class _PairSearch:
         # What was found: float64 squared distances in units of R^2, and rows of x.
         self.least = inf
         self.least_pair: tuple[int, int] | None = None
-        self.zero_pairs = 0
-        self.zero_pair: tuple[int, int] | None = None
         self.most = 0.0
         self.most_pair: tuple[int, int] | None = None
 
@@ -178,14 +222,12 @@ class _PairSearch:
         if unequal[row, column] < inf:
             limit = min(limit, self._exact(np.array([top + row]), np.array([left + column]))[0])
         i, j = self._candidates(top, left, squared <= limit + self.error)
+        differ = self.point[self.order[i]] != self.point[self.order[j]]
+        i, j = i[differ], j[differ]
         exact = self._exact(i, j)
-        zero, above = np.flatnonzero(exact == 0), np.flatnonzero(exact > 0)
-        self.zero_pairs += len(zero)
-        if len(zero) and self.zero_pair is None:
-            self.zero_pair = self._rows(i[zero[0]], j[zero[0]])
-        if len(above) and exact[above].min() < self.least:
-            best = above[exact[above].argmin()]
-            self.least, self.least_pair = exact[best], self._rows(i[best], j[best])
+        if len(exact) and exact.min() < self.least:
+            best = exact.argmin()
+            self.least, self.least_pair = exact[best], _pair(self.order[i[best]], self.order[j[best]])
 
     def look_within(self, top: int, left: int, squared: Float32s) -> None:
         """Take in a block of pairs of one cluster; an entry that is none holds -inf."""
@@ -197,26 +239,7 @@ class _PairSearch:
         exact = self._exact(i, j)
         if len(exact) and exact.max() > self.most:
             best = exact.argmax()
-            self.most, self.most_pair = exact[best], self._rows(i[best], j[best])
-
-    def result(self) -> DunnIndex:
-        """Put together what the blocks held."""
-        apart = None if self.least_pair is None else self._distance(self.least_pair)
-        diameter = 0.0 if self.most_pair is None else self._distance(self.most_pair)
-        separation, pair = (apart, self.least_pair) if self.zero_pair is None else (0.0, self.zero_pair)
-        assert separation is not None, "two clusters have a pair of points between them"
-        assert pair is not None
-        return DunnIndex(
-            value=separation / diameter if diameter else None,
-            separation=separation,
-            separation_pair=pair,
-            diameter=diameter,
-            diameter_pair=self.most_pair,
-            zero_pairs=self.zero_pairs,
-            value_without_duplicates=apart / diameter if diameter and apart is not None else None,
-            separation_without_duplicates=apart,
-            separation_pair_without_duplicates=self.least_pair,
-        )
+            self.most, self.most_pair = exact[best], _pair(self.order[i[best]], self.order[j[best]])
 
     def _candidates(self, top: int, left: int, chosen: Booleans) -> tuple[Integers, Integers]:
         """Positions of the chosen entries of a block, each pair once."""
@@ -236,23 +259,15 @@ class _PairSearch:
             exact[part] = np.einsum("pf,pf->p", difference, difference)
         return exact
 
-    def _rows(self, i: np.int64, j: np.int64) -> tuple[int, int]:
-        return int(self.order[i]), int(self.order[j])
-
-    def _distance(self, pair: tuple[int, int]) -> float:
-        first, second = self.x[list(pair)].astype(np.float64)
-        return float(np.linalg.norm(first - second))
-
 
 def _unit_ball(x: Floats, order: Integers) -> tuple[Float32s, float]:
-    """Points in the given order, centred and divided by the largest norm: (N, F) float32, and that norm."""
+    """Rows in the given order (P,), centred and divided by the largest norm: (P, F), and that norm."""
     center = x.mean(axis=0, dtype=np.float64)
-    unit = np.empty(x.shape, np.float32)
-    starts = range(0, len(x), BLOCK)  # blockwise: a float64 copy of all points is never held
-    radius = max(float(np.linalg.norm(x[start : start + BLOCK] - center, axis=1).max()) for start in starts)
-    radius = radius or 1.0  # all points are equal
-    for start in starts:
-        part = slice(start, start + BLOCK)
+    unit = np.empty((len(order), x.shape[1]), np.float32)
+    parts = [slice(start, start + BLOCK) for start in range(0, len(order), BLOCK)]  # no float64 copy of all points
+    radius = max(float(np.linalg.norm(x[order[part]] - center, axis=1).max()) for part in parts)
+    radius = radius or 1.0  # where all points are equal
+    for part in parts:
         unit[part] = (x[order[part]] - center) / radius
     return unit, radius
 
@@ -427,7 +442,7 @@ def merge_ward(
 
     `n_a n_b / (n_a + n_b) |c_a - c_b|^2`, updated after each merge by the formula of Lance and Williams.
 
-    A component without samples weighs next to nothing: it joins the one nearest to it before any others merge.
+    A component without samples weighs next to nothing: it joins the one nearest to it before others merge.
 
     Args:
         centroids: (K, F), of the components.
@@ -444,7 +459,7 @@ def merge_ward(
 
     Source: Ward (1963), Hierarchical grouping to optimize an objective function.
     """
-    centers = _checked_points(centroids)
+    centers = _checked_points(centroids).astype(np.float64)
     components = len(centers)
     if not 1 <= clusters <= components:
         raise UserError(f"{components} components cannot be merged to {clusters} clusters: choose 1 to {components}")
@@ -457,8 +472,7 @@ def merge_ward(
         may_merge = neighbours.detach().cpu().numpy().copy()
     np.fill_diagonal(may_merge, False)
 
-    apart = centers[:, None].astype(np.float64) - centers
-    cost = np.outer(n, n) / np.add.outer(n, n) * np.einsum("abf,abf->ab", apart, apart)
+    cost = np.outer(n, n) / np.add.outer(n, n) * cdist(centers, centers, "sqeuclidean")
     label = np.arange(components)
     for _ in range(components - clusters):
         assert may_merge.any(), "neighbours connect all components"
@@ -537,9 +551,9 @@ def cluster_figures(
 ) -> ClusterFigures:
     """Compute every figure of a clustering, None where one is not defined.
 
-    A single cluster leaves only its size and the agreement with classes. Where all points of each cluster are
-    equal, no Dunn index and no Calinski-Harabasz score is defined; where every sample is a cluster of its own,
-    none of scikit-learn's scores either.
+    A single cluster leaves only its size and the agreement with classes. Where all points of each cluster
+    are equal, no Dunn index and no Calinski-Harabasz score is defined; where every sample is a cluster of its
+    own, none of scikit-learn's scores either.
 
     Args:
         points: (N, F), in the space that the clusters are judged in.

@@ -39,7 +39,9 @@ class ArchConfig:
     """The stack of layers (`conf/arch/*.yaml`)."""
 
     name: str = "custom"  # names the run directory
-    layers: list[LayerConfig] = MISSING
+    layers: list[LayerConfig] = (
+        MISSING  # from the image up, each {type: ..., kernel: [h, w], stride: [d, r], components: K}
+    )
 
 
 @dataclass

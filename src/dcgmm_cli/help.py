@@ -3,19 +3,28 @@
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Key(NamedTuple):
+    """A configuration key as its schema describes it."""
+
+    name: str
+    type: str
+    default: str
+    meaning: str
 
 
 def command_help(command: str, summary: str, conf: Path) -> str:
     """Help text of a command: its keys and the choices of its config groups."""
-    source = (Path(__file__).parent / "config.py").read_text()
-    classes = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
-    rows = list(_rows(classes[f"{command.capitalize()}Config"], classes, source.splitlines(), ""))
-    width = min(max(len(head) for head, _ in rows), 46)
-    keys = "\n".join(
-        f"  {head:<{width}}  {text}" if len(head) <= width else f"  {head}\n  {'':<{width}}  {text}"
-        for head, text in rows
-    )
-    top = {head.split(".")[0].split(":")[0] for head, _ in rows}
+    keys = documented_keys(command)
+    heads = [f"{key.name}: {key.type} = {key.default}" for key in keys]
+    width = min(max(map(len, heads)), 46)
+    lines = [
+        f"  {head:<{width}}  {key.meaning}" if len(head) <= width else f"  {head}\n  {'':<{width}}  {key.meaning}"
+        for head, key in zip(heads, keys, strict=True)
+    ]
+    top = {key.name.partition(".")[0] for key in keys}
     groups = "".join(
         f"  {folder.name}: {', '.join(sorted(file.stem for file in folder.glob('*.yaml')))}\n"
         for folder in sorted(conf.iterdir())
@@ -23,24 +32,28 @@ def command_help(command: str, summary: str, conf: Path) -> str:
     )
     choices = f"\nchoices (group=choice):\n{groups}" if groups else ""
     usage = f"usage: dcgmm {command} [key=value ...] [Hydra flags]"
-    return f"dcgmm {command}: {summary}\n\n{usage}\n{choices}\nkeys:\n{keys}\n"
+    return f"dcgmm {command}: {summary}\n\n{usage}\n{choices}\nkeys:\n" + "\n".join(lines) + "\n"
 
 
-def _rows(
-    node: ast.ClassDef, classes: dict[str, ast.ClassDef], lines: list[str], prefix: str
-) -> Iterator[tuple[str, str]]:
-    """Key with type and default, and its comment, for each field; nested classes are walked into."""
+def documented_keys(command: str) -> list[Key]:
+    """All keys of a command's schema, nested ones with their dots."""
+    source = (Path(__file__).parent / "config.py").read_text()
+    classes = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
+    return list(_keys(classes[f"{command.capitalize()}Config"], classes, source.splitlines(), ""))
+
+
+def _keys(node: ast.ClassDef, classes: dict[str, ast.ClassDef], lines: list[str], prefix: str) -> Iterator[Key]:
     for base in node.bases:
         if isinstance(base, ast.Name) and base.id in classes:
-            yield from _rows(classes[base.id], classes, lines, prefix)
+            yield from _keys(classes[base.id], classes, lines, prefix)
     for field in node.body:
         if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
             continue
         name, kind = prefix + field.target.id, ast.unparse(field.annotation)
         if kind in classes:
-            yield from _rows(classes[kind], classes, lines, f"{name}.")
+            yield from _keys(classes[kind], classes, lines, f"{name}.")
             continue
         default = ast.unparse(field.value) if field.value else "MISSING"
         shown = {"None": "null", "MISSING": "needed", "True": "true", "False": "false"}.get(default, default)
         comment = lines[(field.end_lineno or field.lineno) - 1].partition("  # ")[2]
-        yield f"{name}: {kind.replace(' | None', '')} = {shown}", comment
+        yield Key(name, kind.replace(" | None", ""), shown, comment)

@@ -4,7 +4,7 @@ import difflib
 import re
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from dcgmm_cli import config
 from dcgmm_cli.runs import find_run, unique_name
@@ -38,7 +38,7 @@ def explain(error: Exception, command: str) -> str:
     while cause.__cause__ is not None:
         cause = cause.__cause__
     text = f"{error}\n{cause}"
-    if found := re.search(r"Could not find '(.+?)/([^/']*)'.*?Available options in .*?:\n((?:\t.*\n?)+)", text, re.S):
+    if found := re.search(r"Could not find '(.+?)/([^/']*)'\s+Available options in [^\n]*\n((?:\t[^\n]*\n?)+)", text):
         group, choice, options = found.groups()
         return f"{group}={choice} is unknown; choose {', '.join(options.split())}"
     if found := re.search(r"Key '(.+?)' (?:is )?not in .*?full_key: (\S+)", text, re.S):
@@ -55,17 +55,15 @@ def explain(error: Exception, command: str) -> str:
 
 
 def _unknown_key(key: str, command: str) -> str:
-    keys = _keys(OmegaConf.structured(SCHEMAS[command]))
-    close = difflib.get_close_matches(key, keys, 1)
+    close = difflib.get_close_matches(key, schema_keys(OmegaConf.structured(SCHEMAS[command])), 1)
     hint = f"did you mean {close[0]}? " if close else ""
     return f"unknown key {key}: {hint}`dcgmm {command} --help` lists the keys"
 
 
-def _keys(node: object, prefix: str = "") -> list[str]:
-    if not OmegaConf.is_dict(node):
-        return [prefix.rstrip(".")]
-    keys = [prefix.rstrip(".")] if prefix else []
-    for key in node:  # type: ignore[attr-defined]  # is_dict is no type guard
-        child = None if OmegaConf.is_missing(node, key) else node._get_node(key)  # type: ignore[attr-defined]
-        keys += _keys(child, f"{prefix}{key}.")
+def schema_keys(node: DictConfig, prefix: str = "") -> list[str]:
+    """All keys of a schema, nested ones with their dots."""
+    keys: list[str] = []
+    for name in map(str, node):
+        child = None if OmegaConf.is_missing(node, name) else node._get_node(name)
+        keys += schema_keys(child, f"{prefix}{name}.") if isinstance(child, DictConfig) else [prefix + name]
     return keys

@@ -180,7 +180,7 @@ def recorded(directory: Path, command: str) -> Iterator[dict[str, Any]]:
     """Run a command's body and write `result.json` when it ends, however it ends.
 
     The body fills the dictionary that it is given. `status` becomes finished, failed (with `error`) or
-    interrupted; `seconds` is the wall time.
+    interrupted; `seconds` is the wall time. A mistake does not replace a result that is there already.
     """
     started = datetime.now()
     result: dict[str, Any] = {"command": command}
@@ -195,6 +195,7 @@ def recorded(directory: Path, command: str) -> Iterator[dict[str, Any]]:
         close("interrupted")
         raise
     except BaseException as error:
-        close("failed", error=f"{type(error).__name__}: {error}")
+        if not (isinstance(error, UserError) and (directory / RESULT).exists()):
+            close("failed", error=str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
         raise
     close("finished")

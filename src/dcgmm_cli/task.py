@@ -5,26 +5,21 @@ import logging
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dcgmm_cli.errors import UserError
 
-FAILURES: list[int] = []  # exit codes of a sweep's failed jobs, those that ran in this process
+FAILURES: list[int] = []  # exit codes of the jobs that failed in this process
 log = logging.getLogger(__name__)
 
 
 def run_task(config: DictConfig) -> None:
-    """Run a command; in a sweep a failed job is recorded and named, and the others run on.
-
-    Raises:
-        UserError: the user's mistake (in a single run).
-    """
+    """Run a command. A failure is logged and recorded, not raised: in a sweep the other jobs run on."""
     from dcgmm_cli.runs import recorded
     from dcgmm_cli.runtime import Interruption
 
     hydra = HydraConfig.get()
-    directory, sweeping = Path(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN
+    directory = Path(hydra.runtime.output_dir)
     module = importlib.import_module(f"dcgmm_cli.commands.{hydra.job.name}")
     try:
         with Interruption().installed() as interruption, recorded(directory, hydra.job.name) as result:
@@ -33,7 +28,5 @@ def run_task(config: DictConfig) -> None:
     except Exception as error:
         mistake = isinstance(error, UserError)
         log.error("%s", error if mistake else f"{type(error).__name__}: {error}", exc_info=not mistake)
-        if not sweeping:
-            raise
         FAILURES.append(2 if mistake else 1)
     print(directory)

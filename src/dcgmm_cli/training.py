@@ -217,5 +217,10 @@ class _LayerTraining:
 
 
 def _to_device(state: AnnealingState, device: torch.device) -> AnnealingState:
-    tensors = (value.to(device) for value in (state.sigma, state.rate, state.first, state.last))
-    return AnnealingState(*tensors, windows=state.windows)
+    return AnnealingState(
+        sigma=state.sigma.to(device),
+        rate=state.rate.to(device),
+        first=state.first.to(device),
+        last=state.last.to(device),
+        windows=state.windows,
+    )

@@ -19,7 +19,7 @@ from dcgmm_cli.errors import UserError
 from dcgmm_cli.model import DCGMM, AnnealingRule, Folding, GMMOptions
 from dcgmm_cli.plots import patch_images, save_figure, save_image, tile, training_curves
 from dcgmm_cli.progress import ProgressBar
-from dcgmm_cli.runs import append_metrics, keep_metrics, point_latest, read_metrics, write_meta
+from dcgmm_cli.runs import RESULT, append_metrics, keep_metrics, point_latest, read_metrics, write_meta
 from dcgmm_cli.runtime import Interruption, choose_device, choose_dtype, describe_device, set_up_cpu
 from dcgmm_cli.statistics import Moments, log_likelihood_moments
 from dcgmm_cli.training import LayerReport, Trainer, TrainerOptions
@@ -82,6 +82,7 @@ def run(
             )
         keep_metrics(directory, lambda line: line["step"] <= trainer.steps)
         log.info("going on at step %d of %d", trainer.steps, trainer.total_steps)
+    (directory / RESULT).unlink(missing_ok=True)
     write_meta(directory, describe_device(device), config.seed)
     point_latest(directory, config.runs_dir)
     saved = {

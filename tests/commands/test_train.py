@@ -1,0 +1,245 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from dcgmm_cli.checkpoints import build_model, load_checkpoint
+from dcgmm_cli.runs import read_json, read_metrics
+from tests.commands.conftest import QUICK, TINY, Runner
+
+
+def parameters(directory: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(directory)["model"]
+
+
+def same(first: Path, second: Path) -> bool:
+    a, b = parameters(first), parameters(second)
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_a_run_leaves_what_is_documented(installed: Runner, tmp_path: Path) -> None:
+    outcome = installed("train", *QUICK, "seed=3")
+    assert outcome.code == 0, outcome.err
+    directory = outcome.directory
+    assert directory.parent == tmp_path / "runs" / "custom-mnist_sample"
+    assert (tmp_path / "runs" / "latest").resolve() == directory
+
+    result = read_json(directory / "result.json")
+    assert (result["command"], result["status"]) == ("train", "finished")
+    assert result["seconds"] >= result["train_seconds"] > 0
+    assert result["steps"] == 6
+    assert set(result["layers"]) == {"gmm1", "gmm2"}
+    for layer in result["layers"].values():
+        assert {"train_log_likelihood", "test_log_likelihood", "sigma", "weights_in_use"} <= set(layer)
+
+    lines = read_metrics(directory)
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert lines[-1]["epoch"] == 2
+
+    meta = read_json(directory / "meta.json")
+    assert meta["seed"] == 3
+    assert meta["starts"][0]["device"].startswith("cpu")
+    for figure in ("training.png", "centroids_gmm1.png"):
+        with Image.open(directory / "figures" / figure) as image:
+            assert min(image.size) > 10
+    assert (directory / ".hydra" / "config.yaml").exists()
+    assert (directory / "train.log").exists()
+    assert not [path for path in directory.rglob("*") if path.name.startswith(".") and path.is_file()]
+
+    # The scores in result.json are those of the checkpoint's model.
+    checkpoint = load_checkpoint(directory)
+    assert build_model(checkpoint).gmms["gmm2"].components == 4
+    mean = checkpoint["statistics"]["gmm1"]["mean"].mean()
+    assert result["layers"]["gmm1"]["train_log_likelihood"] == pytest.approx(float(mean))
+    assert "gmm2" in outcome.out
+    assert "epoch 2.0 of 2" in outcome.err
+
+
+def test_same_seed_same_parameters(dcgmm: Runner) -> None:
+    first, second, other = (dcgmm("train", *QUICK, f"seed={seed}").directory for seed in (1, 1, 2))
+    assert first != second
+    assert same(first, second)
+    assert not same(first, other)
+
+
+# Runs a command line that sends itself a signal when the trainer has done a given number of steps.
+SELF_SIGNAL = """
+import os, sys
+from dcgmm_cli import cli, training
+number, at = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+step = training.Trainer.step
+def signalling_step(self):
+    report = step(self)
+    if self.steps == at:
+        os.kill(os.getpid(), number)
+    return report
+training.Trainer.step = signalling_step
+cli.main()
+"""
+
+
+def interrupted_run(tmp_path: Path, number: int, at: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", SELF_SIGNAL, str(number), str(at), *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+@pytest.fixture
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(
+    ("number", "at", "code"), [(signal.SIGKILL, 5, -9), (signal.SIGTERM, 4, 143), (signal.SIGINT, 5, 130)]
+)
+def test_a_stopped_run_goes_on_to_the_same_parameters(
+    dcgmm: Runner, tmp_path: Path, number: int, at: int, code: int
+) -> None:
+    arguments = [*QUICK, "trainer.epochs=3", "trainer.threads=1"]
+    whole = dcgmm("train", *arguments).directory
+    stopped = interrupted_run(tmp_path, number, at, "train", *arguments)
+    assert stopped.returncode == code
+    directory = (tmp_path / "runs" / "latest").resolve()
+    assert directory != whole
+    steps = load_checkpoint(directory)["steps"]
+    if number == signal.SIGKILL:
+        assert steps == 3  # the epoch that had ended
+        assert not (directory / "result.json").exists()
+    else:
+        assert steps == at
+        assert read_json(directory / "result.json")["status"] == "interrupted"
+
+    resumed = dcgmm("train", f"run={directory}")
+    assert resumed.code == 0, resumed.err
+    assert resumed.directory == directory
+    assert same(directory, whole)
+    assert read_metrics(directory) == read_metrics(whole)
+    assert read_json(directory / "result.json")["status"] == "finished"
+    assert len(read_json(directory / "meta.json")["starts"]) == 2
+    saved = (directory / ".hydra" / "overrides.yaml").read_text()
+    assert "run=" not in saved
+
+
+def test_a_finished_run_can_be_trained_further_only_when_asked(dcgmm: Runner) -> None:
+    directory = dcgmm("train", *QUICK).directory
+    longer = dcgmm("train", *QUICK, "trainer.epochs=3").directory
+    before = (directory / "result.json").read_text()
+
+    again = dcgmm("train", f"run={directory.name}")
+    assert again.code == 2
+    assert "has finished its 2 epochs; give trainer.epochs=N" in again.err
+    assert (directory / "result.json").read_text() == before
+
+    other = dcgmm("train", f"run={directory}", "seed=5")
+    assert other.code == 2
+    assert "a resumed run keeps its seed" in other.err
+
+    assert dcgmm("train", f"run={directory}", "trainer.epochs=3").code == 0
+    assert same(directory, longer)
+
+
+def test_divergence_stops_and_keeps_the_last_good_checkpoint(dcgmm: Runner, tmp_path: Path) -> None:
+    good = dcgmm("train", *QUICK, "trainer.epochs=1").directory
+    outcome = dcgmm("train", *QUICK, "trainer.learning_rate.start=1e30", "trainer.centroid_epochs=0")
+    assert outcome.code == 2
+    assert "gmm1: NaN or infinite" in outcome.err
+    assert "step 2" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert read_json(outcome.directory / "result.json")["status"] == "failed"
+    assert not (outcome.directory / "checkpoints" / "last.pt").exists()  # none of it was good
+    assert all(value.isfinite().all() for value in parameters(good).values())
+
+
+def test_own_architecture_from_a_directory(dcgmm: Runner, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "arch").mkdir(parents=True)
+    layers = "layers:\n  - {type: folding, kernel: [14, 14], stride: [14, 14]}\n  - {type: gmm, components: 4}\n"
+    (tmp_path / "mine" / "arch" / "tiles.yaml").write_text(f"name: tiles\n{layers}")
+    outcome = dcgmm("train", "--config-dir", "mine", "arch=tiles", *QUICK[1:])
+    assert outcome.code == 0, outcome.err
+    assert outcome.directory.parent.name == "tiles-mnist_sample"
+
+
+def test_sweep_gives_each_job_its_directory_and_names_the_failed_one(dcgmm: Runner, tmp_path: Path) -> None:
+    outcome = dcgmm("train", "-m", *QUICK, "trainer.epochs=1", "trainer.batch_size=50,1000")
+    assert outcome.code == 2
+    assert "trainer.batch_size=1000 is larger than the data: 300 training images" in outcome.err
+    results = [json.loads(path.read_text()) for path in tmp_path.glob("runs/custom-mnist_sample/*/result.json")]
+    assert sorted(result["status"] for result in results) == ["failed", "finished"]
+
+
+THREE_A_AS_PRINTED = (
+    "arch.layers=[{type:folding,kernel:[3,3]},{type:gmm,components:25},{type:pooling,kernel:[2,2]},"
+    "{type:folding,kernel:[4,4]},{type:gmm,components:25},{type:pooling,kernel:[2,2]},"
+    "{type:folding,kernel:[6,6]},{type:gmm,components:49}]"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["arch=9L"], "arch=9L is unknown; choose 1L, 2L-a"),
+        (["dataset=imagenet"], "dataset=imagenet is unknown; choose"),
+        (["trainer.epoch=3"], "unknown key trainer.epoch: did you mean trainer.epochs?"),
+        (["trainer.epochs=many"], "trainer.epochs: Value 'many'"),
+        (["trainer.epochs=0"], "trainer.epochs must be at least 1, not 0"),
+        (["trainer.batch_size=0"], "trainer.batch_size must be at least 1, not 0"),
+        (["trainer.batch_size=301"], "trainer.batch_size=301 is larger than the data: 300 training images"),
+        (["trainer.annealing.gamma=1"], "gamma must lie between 0 and 1"),
+        (["trainer.annealing.alpha=0"], "alpha must lie in (0, 1]"),
+        (["trainer.dtype=float16"], "dtype=float16 is unknown; choose float32 or float64"),
+        (["trainer.device=tpu"], "device=tpu is unknown; choose auto, cpu, cuda"),
+        (["trainer.threads=0"], "threads must be at least 1"),
+        (["gmm.precision_sqrt_start=big"], "gmm.precision_sqrt_start must be limit or unit"),
+        ([THREE_A_AS_PRINTED], "layer 7, Folding(6, 6): the window does not fit its 5x5 input"),
+        (["arch.layers=[{type:gmm,components:24}]"], "layer 1, GMM(24): components must be a square number"),
+        (["arch.layers=[{type:dense,components:24}]"], "the type must be one of folding, pooling, gmm"),
+        (["arch.layers=[]"], "a model needs at least one GMM layer"),
+        (["dataset.classes=[0,11]"], "11"),
+        (["run=nowhere"], "run=nowhere: no run directory there"),
+    ],
+)
+def test_bad_input_gets_one_line_and_code_2(dcgmm: Runner, tmp_path: Path, arguments: list[str], message: str) -> None:
+    outcome = dcgmm("train", *QUICK, *arguments)
+    assert outcome.code == 2
+    errors = [line for line in outcome.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in outcome.err
+    for result in tmp_path.rglob("result.json"):
+        assert read_json(result)["status"] == "failed"
+    assert not list(tmp_path.rglob("*.pt"))
+    assert not (tmp_path / "runs" / "latest").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_cuda_where_there_is_none(dcgmm: Runner) -> None:
+    outcome = dcgmm("train", *QUICK, "trainer.device=cuda")
+    assert outcome.code == 2
+    assert "this machine has no CUDA device; use device=cpu or device=auto" in outcome.err
+
+
+def test_unwritable_output(dcgmm: Runner, tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file in the way")
+    outcome = dcgmm("train", *QUICK)
+    assert outcome.code == 2
+    assert "cannot write" in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_short_budget_is_announced_with_its_numbers(dcgmm: Runner) -> None:
+    outcome = dcgmm("train", TINY, "dataset=mnist_sample", "trainer.epochs=1")
+    assert outcome.code == 0
+    # K=4: ceil(ln(0.25 sqrt(8) / 0.01) / ln(1 / 0.9)) = 41 shrinkings, and two windows of 50 that only record.
+    assert "annealing needs at least 2150 steps to reach its end, 1 epochs give 20" in outcome.err
