@@ -103,7 +103,7 @@ class Trainer:
         Raises:
             UserError: a layer's objective is NaN or infinite (seen at the end of its window).
         """
-        batch = to_float(self._images[self._next_batch()], self.model.dtype)
+        batch = to_float(self._images.index_select(0, self._next_batch()), self.model.dtype)
         self._ascend(batch)
         self.steps += 1
         if self.steps % self.options.annealing.window:

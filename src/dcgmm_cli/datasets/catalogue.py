@@ -83,8 +83,7 @@ _ALL = (
         counts=(60_000, 10_000),
         origin=MIRRORS,
         folder="KMNIST/raw",
-        # torchvision knows the checksums of the archives only, and checks those.
-        files=_idx_files(None, None, None, None),
+        files=_idx_files(None, None, None, None),  # torchvision checks the archives that it fetches
     ),
     KnownSet(
         name="cifar10",
@@ -133,7 +132,12 @@ _ALL = (
         counts=(2_000, 500),
         origin="bundled with dcgmm",
         folder="mnist",
-        files=_idx_files("", "", "", ""),
+        files=_idx_files(
+            "b8b7eafdfbe1cd680213dab339cdf6723ba4c6398219c0af1d6c74ae6231bd41",
+            "d4527fcc7b581db8b3bc0c1ac14affa001238a53ba7ae8c9761c49d62a7224bd",
+            "5316963f3f898721bedf6fbfa8e077fa265188e8659d8132fcd5d8d5ca1be9a1",
+            "c30c22261a60e6f778d48e5480c4d6812f46970d27ad9e9410759939263657b9",
+        ),
     ),
     KnownSet(
         name="fashion_mnist_sample",
@@ -142,7 +146,12 @@ _ALL = (
         counts=(2_000, 500),
         origin="bundled with dcgmm",
         folder="fashion_mnist",
-        files=_idx_files("", "", "", ""),
+        files=_idx_files(
+            "f6c010560dd9dd7e7e2d4853445ec916e95bfa8f2f8c70f825d330940b507bea",
+            "d4527fcc7b581db8b3bc0c1ac14affa001238a53ba7ae8c9761c49d62a7224bd",
+            "02b96a624c3a7121a18c7e22319683267db69a56b0d39443404d2b8f09d8881b",
+            "c30c22261a60e6f778d48e5480c4d6812f46970d27ad9e9410759939263657b9",
+        ),
     ),
 )
 KNOWN = {known.name: known for known in _ALL}

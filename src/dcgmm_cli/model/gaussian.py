@@ -15,20 +15,16 @@ import torch
 from torch import Tensor
 
 
-def moments(x: Tensor) -> Tensor:  # (..., D) -> (..., 2 D)
-    """[x, x^2]: scores are linear in them, and the gradient needs nothing but sums of them."""
-    return torch.cat([x, x.square()], -1)
-
-
 def component_scores(
-    moments: Tensor,  # (..., P, 2 D)
+    x: Tensor,  # (..., P, D)
+    squares: Tensor,  # (..., P, D), x^2: taken once, for the scores and for the sums of the gradient
     log_weights: Tensor,  # (..., K)
     loc: Tensor,  # (..., K, D)
     precision_sqrt: Tensor,  # (..., K, D)
 ) -> Tensor:  # (..., P, K)
     """Joint log-density s_k(x) of each point with each component (nats).
 
-    The square is expanded, so that all the work is one matrix product of [x, x^2] with [d^2 mu, -d^2 / 2].
+    The square is expanded, so that all the work is two matrix products: x with d^2 mu, and x^2 with -d^2 / 2.
     """
     precision = precision_sqrt.square()
     linear = precision * loc
@@ -38,10 +34,10 @@ def component_scores(
         - 0.5 * (linear * loc).sum(-1)
         - 0.5 * loc.shape[-1] * math.log(2 * math.pi)
     )
-    weights = torch.cat([linear, -0.5 * precision], -1)
-    if weights.dim() == 2:
-        return torch.addmm(constant, moments, weights.mT)
-    return torch.baddbmm(constant.unsqueeze(-2), moments.expand(len(weights), -1, -1), weights.mT)
+    if loc.dim() == 2:
+        return torch.addmm(constant, x, linear.mT).addmm(squares, precision.mT, alpha=-0.5)
+    x, squares = x.expand(len(loc), -1, -1), squares.expand(len(loc), -1, -1)
+    return torch.baddbmm(constant.unsqueeze(-2), x, linear.mT).baddbmm(squares, precision.mT, alpha=-0.5)
 
 
 class Sums(NamedTuple):
@@ -71,7 +67,8 @@ def smoothed_winner(
 
 
 def winner_sums(
-    moments: Tensor,  # (..., P, 2 D)
+    x: Tensor,  # (..., P, D)
+    squares: Tensor,  # (..., P, D), x^2
     winner: Tensor,  # (..., P), the component that each point belongs to
     kernel: Tensor | None,  # (..., K, K)
     components: int,
@@ -81,33 +78,35 @@ def winner_sums(
     Points of one winner share their weights, so x is summed per winner first (hard assignment, cheap) and the
     K sums are smoothed afterwards: sum_n G_{k*_n j} x_n = sum_k G_kj sum_{n: k*_n = k} x_n.
     """
-    add = _add_by_product if moments.is_cuda else _add_by_index
-    count, total = add(moments, winner, components)
+    # On CUDA index_add adds in no fixed order, and on a CPU it is slow where rows are short.
+    by_product = x.is_cuda or x.shape[-1] < 16
+    count, first, second = (_sum_by_product if by_product else _sum_by_index)(x, squares, winner, components)
     scale = 1.0 / winner.shape[-1]
     if kernel is None:
-        count, total = count * scale, total * scale
-    else:
-        spread = kernel.mT * scale
-        count, total = (spread @ count.unsqueeze(-1)).squeeze(-1), spread @ total
-    return Sums(count, *total.chunk(2, -1))
+        return Sums(count * scale, first * scale, second * scale)
+    spread = kernel.mT * scale
+    return Sums((spread @ count.unsqueeze(-1)).squeeze(-1), spread @ first, spread @ second)
 
 
-def _add_by_index(moments: Tensor, winner: Tensor, components: int) -> tuple[Tensor, Tensor]:
-    batch, features = winner.shape[:-1], moments.shape[-1]
+def _sum_by_index(x: Tensor, squares: Tensor, winner: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
+    batch, features = winner.shape[:-1], x.shape[-1]
     replicas = batch.numel()
     if replicas > 1:
         winner = winner + torch.arange(replicas).mul_(components).unsqueeze(-1)
+        x, squares = x.expand(*batch, -1, -1), squares.expand(*batch, -1, -1)
     index = winner.reshape(-1)
-    points = moments.expand(*batch, *moments.shape[-2:]).reshape(-1, features)
-    count = points.new_zeros(replicas * components).index_add_(0, index, points.new_ones(len(index)))
-    total = points.new_zeros(replicas * components, features).index_add_(0, index, points)
-    return count.view(*batch, components), total.view(*batch, components, features)
+
+    def total(rows: Tensor) -> Tensor:
+        zero = x.new_zeros(replicas * components, *rows.shape[1:])
+        return zero.index_add_(0, index, rows).view(*batch, components, *rows.shape[1:])
+
+    count = total(x.new_ones(len(index)))
+    return count, total(x.reshape(-1, features)), total(squares.reshape(-1, features))
 
 
-def _add_by_product(moments: Tensor, winner: Tensor, components: int) -> tuple[Tensor, Tensor]:
-    # On CUDA index_add adds in no fixed order; a product with one-hot rows is as fast there, and repeatable.
-    one_hot = winner.unsqueeze(-1).eq(torch.arange(components, device=winner.device)).to(moments.dtype)
-    return one_hot.sum(-2), one_hot.mT @ moments
+def _sum_by_product(x: Tensor, squares: Tensor, winner: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
+    one_hot = x.new_zeros(*winner.shape, components).scatter_(-1, winner.unsqueeze(-1), 1.0)
+    return one_hot.sum(-2), one_hot.mT @ x, one_hot.mT @ squares
 
 
 def objective_gradient(

@@ -12,7 +12,6 @@ from dcgmm_cli.model.annealing import grid_side
 from dcgmm_cli.model.gaussian import (
     Gradient,
     component_scores,
-    moments,
     objective_gradient,
     smoothed_winner,
     winner_sums,
@@ -68,7 +67,8 @@ class Rates(NamedTuple):
 class Scored:
     """What a GMM layer says of a batch. Densities are in nats, per sample and position."""
 
-    moments: Tensor  # (..., P, 2 D), what was scored: [x, x^2] at P = N H W points
+    points: Tensor  # (..., P, D), what was scored: the P = N H W positions in one
+    squares: Tensor  # (..., P, D), their squares
     component_scores: Tensor  # (..., N, H, W, K), log pi_k + log N_k
 
     @property
@@ -140,9 +140,10 @@ class GMM(nn.Module):
 
     def score(self, x: Tensor) -> Scored:  # (..., N, H, W, D)
         """Scores of a batch, from which log_prob, max_component_score and responsibilities follow."""
-        points = moments(x.flatten(-4, -2))
-        scores = component_scores(points, self.log_weights, self.loc, self.precision_sqrt)
-        return Scored(points, scores.view(*scores.shape[:-2], *x.shape[-4:-1], self.components))
+        points = x.flatten(-4, -2)
+        squares = points.square()
+        scores = component_scores(points, squares, self.log_weights, self.loc, self.precision_sqrt)
+        return Scored(points, squares, scores.view(*scores.shape[:-2], *x.shape[-4:-1], self.components))
 
     def log_prob(self, x: Tensor) -> Tensor:  # (..., N, H, W, D) -> (..., N, H, W)
         """Log-likelihood at each position (log-sum-exp, nats; equation 3)."""
@@ -168,7 +169,7 @@ class GMM(nn.Module):
     ) -> tuple[Tensor, Gradient]:
         """Mean over samples and positions of max_k sum_j G_kj s_j, of batch_shape, and its gradient."""
         value, winner = smoothed_winner(scored.component_scores.flatten(-4, -2), kernel)
-        sums = winner_sums(scored.moments, winner, kernel, self.components)
+        sums = winner_sums(scored.points, scored.squares, winner, kernel, self.components)
         return value.mean(-1), objective_gradient(sums, self.log_weights, self.loc, self.precision_sqrt)
 
     @torch.no_grad()

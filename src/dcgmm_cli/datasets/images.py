@@ -1,0 +1,188 @@
+"""Images of a user's own, for a model that is trained: read batch by batch, with a reason for each that cannot be.
+
+Legend: N images of a file, n of a batch, H W pixels, C channels.
+"""
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dcgmm_cli.datasets.files import UNREADABLE
+from dcgmm_cli.datasets.pixels import SUFFIXES, ImageError, image_files, read_pixels
+from dcgmm_cli.errors import UserError
+
+Shape = tuple[int, int, int]  # H, W, C
+# Name of an image, and its pixels (H, W, C), bytes or floats in [0, 1], or why it cannot be used.
+Item = tuple[str, NDArray[Any] | str]
+
+_DAMAGED = (*UNREADABLE, zipfile.BadZipFile, KeyError, ValueError, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Some images, and those among them that cannot be used."""
+
+    names: list[str]
+    images: Tensor  # (n, H, W, C) float32 in [0, 1]
+    rejected: list[tuple[str, str]]  # name and reason
+
+
+class ImageBatches:
+    """The images of a folder or of an array file, in batches; no more than one batch is held.
+
+    Args:
+        path: a folder of images (with its sub-folders), an image file, or a .npy or .npz file with an array
+            (N, H, W, C), or (N, H, W) for one channel, of uint8 or of floats in [0, 1]. An .npz file calls it
+            `images`, or holds no other array.
+        shape: height, width and channels that the model takes. Image files are converted to its channels.
+        batch_size: images in a batch, usable or not.
+
+    Raises:
+        UserError: there is no such path, or it holds no images, or its array cannot be images of this shape.
+    """
+
+    def __init__(self, path: str | Path, shape: Shape, batch_size: int = 256) -> None:
+        self._path, self._shape, self._batch_size = Path(path).expanduser(), shape, batch_size
+        self._files: list[Path] = []
+        if self._path.is_file() and self._path.suffix in (".npy", ".npz"):
+            with ExitStack() as stack:
+                self._count = _open_array(self._path, shape, stack).count
+        else:
+            self._files = _list_files(self._path)
+            self._count = len(self._files)
+
+    def __len__(self) -> int:
+        """Number of images, usable or not."""
+        return self._count
+
+    def __iter__(self) -> Iterator[ImageBatch]:
+        """The batches.
+
+        Raises:
+            UserError: an array file is cut off or damaged.
+        """
+        for start in range(0, self._count, self._batch_size) if self._files else ():
+            files = self._files[start : start + self._batch_size]
+            yield _batch([_read_file(path, self._name(path), self._shape) for path in files], self._shape)
+        if not self._files:
+            yield from self._array_batches()
+
+    def _name(self, path: Path) -> str:
+        return path.name if path == self._path else path.relative_to(self._path).as_posix()
+
+    def _array_batches(self) -> Iterator[ImageBatch]:
+        with ExitStack() as stack:
+            array = _open_array(self._path, self._shape, stack)
+            size = array.dtype.itemsize * int(np.prod(self._shape))
+            for start in range(0, array.count, self._batch_size):
+                count = min(self._batch_size, array.count - start)
+                try:
+                    content = array.file.read(count * size)
+                except _DAMAGED as error:
+                    raise UserError(f"{self._path} is damaged at image {start} or soon after: {error}") from None
+                if len(content) < count * size:
+                    raise UserError(f"{self._path} is cut off: it ends in image {start + len(content) // size}")
+                images = np.frombuffer(content, array.dtype).reshape(count, *self._shape)
+                names = (f"{self._path.name}[{start + index}]" for index in range(count))
+                yield _batch([(name, _usable(image)) for name, image in zip(names, images, strict=True)], self._shape)
+
+
+@dataclass(frozen=True)
+class _OpenArray:
+    """An array file that has been read up to its first image."""
+
+    file: IO[bytes]
+    count: int
+    dtype: np.dtype[Any]
+
+
+def _open_array(path: Path, shape: Shape, stack: ExitStack) -> _OpenArray:
+    """Open an array file; `stack` closes it.
+
+    Raises:
+        UserError: it is damaged, or its array cannot be images of this shape.
+    """
+    try:
+        file: IO[bytes] = stack.enter_context(path.open("rb"))
+        if path.suffix == ".npz":
+            archive = stack.enter_context(zipfile.ZipFile(file))
+            members = archive.namelist()
+            member = "images.npy" if "images.npy" in members else members[0] if len(members) == 1 else None
+            if member is None:
+                names = ", ".join(name.removesuffix(".npy") for name in members) or "none"
+                raise UserError(f"{path} must hold an array `images`; its arrays: {names}")
+            file = stack.enter_context(archive.open(member))
+        version = npy.read_magic(file)
+        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        found, fortran, dtype = read_header(file)
+    except UserError:
+        raise
+    except _DAMAGED as error:
+        raise UserError(f"{path} is no readable array file: {error}") from None
+    given = (*found, 1) if len(found) == 3 else found
+    if given[1:] != shape:
+        raise UserError(f"{path} holds an array {_times(found)}; the model takes images {_times(('N', *shape))}")
+    if not found[0]:
+        raise UserError(f"{path} holds no images")
+    if dtype != np.uint8 and dtype.kind != "f":
+        raise UserError(f"{path} holds {dtype} values; save them as uint8, or as floats in [0, 1]")
+    if fortran:
+        raise UserError(f"{path} holds its array in Fortran order; save numpy.ascontiguousarray(array)")
+    return _OpenArray(file, found[0], dtype)
+
+
+def _list_files(path: Path) -> list[Path]:
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        return [path]
+    if not path.is_dir():
+        what = "is no image, .npy or .npz file" if path.exists() else "does not exist"
+        raise UserError(f"input {path} {what}: give a folder of images, an image, or a .npy or .npz file")
+    files = image_files(path)
+    if not files:
+        raise UserError(f"input {path} holds no images ({', '.join(sorted(SUFFIXES))})")
+    return files
+
+
+def _read_file(path: Path, name: str, shape: Shape) -> Item:
+    try:
+        pixels = read_pixels(path, color=shape[2] == 3)
+    except ImageError as error:
+        return name, str(error)
+    if pixels.shape != shape:
+        return name, f"it is {_times(pixels.shape)}, the model takes {_times(shape)}"
+    return name, pixels
+
+
+def _usable(image: NDArray[Any]) -> NDArray[Any] | str:
+    """The image, or why it is none."""
+    if image.dtype == np.uint8:
+        return image
+    if not np.isfinite(image).all():
+        return "it holds NaN or infinite values"
+    if image.min() < 0 or image.max() > 1:
+        return f"its values run from {image.min():g} to {image.max():g}, outside [0, 1]"
+    return image
+
+
+def _batch(items: list[Item], shape: Shape) -> ImageBatch:
+    good = [(name, pixels) for name, pixels in items if not isinstance(pixels, str)]
+    images = np.empty((len(good), *shape), np.float32)
+    for target, (_, pixels) in zip(images, good, strict=True):
+        target[:] = pixels
+        if pixels.dtype == np.uint8:
+            target /= 255
+    rejected = [(name, reason) for name, reason in items if isinstance(reason, str)]
+    return ImageBatch([name for name, _ in good], torch.from_numpy(images), rejected)
+
+
+def _times(numbers: tuple[int | str, ...]) -> str:
+    return "x".join(map(str, numbers))
