@@ -136,7 +136,11 @@ def test_dunn_index_over_several_whole_blocks() -> None:
 
 
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
-def test_dunn_index_orders_near_duplicates_that_a_float32_product_cannot(offset: float) -> None:
+@pytest.mark.parametrize("block", [8, 1024])
+def test_dunn_index_orders_near_duplicates_that_a_float32_product_cannot(
+    monkeypatch: pytest.MonkeyPatch, block: int, offset: float
+) -> None:
+    monkeypatch.setattr(clustering, "BLOCK", block)
     generator = torch.Generator().manual_seed(2)
     originals = torch.rand(40, 300, generator=generator, dtype=torch.float64) + offset
     steps = torch.randn(40, 300, generator=generator, dtype=torch.float64)
@@ -145,7 +149,9 @@ def test_dunn_index_orders_near_duplicates_that_a_float32_product_cannot(offset:
     check_against_reference(points, torch.arange(80) // 40)
 
 
-def test_dunn_index_orders_nearly_equal_diameters() -> None:
+@pytest.mark.parametrize("block", [2, 8, 1024])
+def test_dunn_index_orders_nearly_equal_diameters(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(clustering, "BLOCK", block)
     # 60 points of cluster 0 lie on opposite sides of a sphere, their distances differ in the eighth digit.
     generator = torch.Generator().manual_seed(3)
     directions = torch.nn.functional.normalize(torch.randn(30, 20, generator=generator, dtype=torch.float64))

@@ -220,41 +220,37 @@ class _PairSearch:
         row, column = np.unravel_index(unequal.argmin(), unequal.shape)
         limit = self.least
         if unequal[row, column] < inf:
-            limit = min(limit, self._exact(np.array([top + row]), np.array([left + column]))[0])
-        i, j = self._candidates(top, left, squared <= limit + self.error)
-        differ = self.point[self.order[i]] != self.point[self.order[j]]
+            limit = min(limit, self._exact(self.order[[top + row]], self.order[[left + column]])[0])
+        i, j = np.nonzero(squared <= limit + self.error)
+        i, j = self.order[i + top], self.order[j + left]
+        differ = self.point[i] != self.point[j]
         i, j = i[differ], j[differ]
         exact = self._exact(i, j)
         if len(exact) and exact.min() < self.least:
             best = exact.argmin()
-            self.least, self.least_pair = exact[best], _pair(self.order[i[best]], self.order[j[best]])
+            self.least, self.least_pair = exact[best], _pair(i[best], j[best])
 
     def look_within(self, top: int, left: int, squared: Float32s) -> None:
         """Take in a block of pairs of one cluster; an entry that is none holds -inf."""
         row, column = np.unravel_index(squared.argmax(), squared.shape)
         if squared[row, column] < self.most - self.error:
             return
-        limit = max(self.most, self._exact(np.array([top + row]), np.array([left + column]))[0])
-        i, j = self._candidates(top, left, squared >= limit - self.error)
+        limit = max(self.most, self._exact(self.order[[top + row]], self.order[[left + column]])[0])
+        i, j = np.nonzero(squared >= limit - self.error)
+        i, j = self.order[i + top], self.order[j + left]
         exact = self._exact(i, j)
-        if len(exact) and exact.max() > self.most:
+        if exact.max() > self.most:
             best = exact.argmax()
-            self.most, self.most_pair = exact[best], _pair(self.order[i[best]], self.order[j[best]])
-
-    def _candidates(self, top: int, left: int, chosen: Booleans) -> tuple[Integers, Integers]:
-        """Positions of the chosen entries of a block, each pair once."""
-        i, j = np.nonzero(chosen)
-        i, j = i + top, j + left
-        return i[i < j], j[i < j]
+            self.most, self.most_pair = exact[best], _pair(i[best], j[best])
 
     def _exact(self, i: Integers, j: Integers) -> NDArray[np.float64]:
-        """Squared distances of pairs of positions from float64 differences, in units of R^2."""
+        """Squared distances of pairs of rows from float64 differences, in units of R^2."""
         exact = np.empty(len(i))
         step = max(1, CHUNK_VALUES // self.x.shape[1])
         for start in range(0, len(i), step):
             part = slice(start, start + step)
-            difference = self.x[self.order[i[part]]].astype(np.float64)
-            difference -= self.x[self.order[j[part]]]
+            difference = self.x[i[part]].astype(np.float64)
+            difference -= self.x[j[part]]
             difference /= self.radius
             exact[part] = np.einsum("pf,pf->p", difference, difference)
         return exact

@@ -40,7 +40,7 @@ class ArchConfig:
 
     name: str = "custom"  # names the run directory
     layers: list[LayerConfig] = (
-        MISSING  # from the image up, each {type: ..., kernel: [h, w], stride: [d, r], components: K}
+        MISSING  # from the image up: {type: folding, kernel: [h, w]}, {type: gmm, components: K}
     )
 
 

@@ -15,7 +15,8 @@ from tests.commands.conftest import QUICK, TINY, Runner
 
 
 def parameters(directory: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(directory)["model"]
+    model: dict[str, torch.Tensor] = load_checkpoint(directory)["model"]
+    return model
 
 
 def same(first: Path, second: Path) -> bool:

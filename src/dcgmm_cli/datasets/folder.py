@@ -48,8 +48,8 @@ def read_folder(path: str, size: list[int] | None, color: bool, test_fraction: f
     train_files, test_files = _interleaved(train), _interleaved(test)
     resize = None if size is None else (size[0], size[1])
     shape = _pixels(train_files[0][1], color, resize).shape
-    splits = [_read(files, names, shape, color, resize) for files in (train_files, test_files)]
-    return ImageData("folder", *splits, names, str(root))
+    train_split, test_split = (_read(files, names, shape, color, resize) for files in (train_files, test_files))
+    return ImageData("folder", train_split, test_split, names, str(root))
 
 
 def _classes(folder: Path) -> Classes:
@@ -63,7 +63,7 @@ def _classes(folder: Path) -> Classes:
     if not subfolders:
         classes = {"0": files} if (files := image_files(folder)) else {}
     if not classes:
-        raise UserError(f"{folder} holds no images ({', '.join(sorted(SUFFIXES))})")
+        raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)})")
     loose = sum(path.parent == folder for path in image_files(folder)) if subfolders else 0
     if loose:
         log.warning("%s: %d images beside the sub-folders have no class and are left out", folder, loose)

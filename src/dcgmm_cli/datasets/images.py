@@ -148,7 +148,7 @@ def _list_files(path: Path) -> list[Path]:
         raise UserError(f"input {path} {what}: give a folder of images, an image, or a .npy or .npz file")
     files = image_files(path)
     if not files:
-        raise UserError(f"input {path} holds no images ({', '.join(sorted(SUFFIXES))})")
+        raise UserError(f"input {path} holds no images ({', '.join(SUFFIXES)})")
     return files
 
 

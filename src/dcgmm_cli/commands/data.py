@@ -1,0 +1,115 @@
+"""`dcgmm data`: list the known data sets, fetch and check them."""
+
+import logging
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dcgmm_cli.config import DatasetConfig
+from dcgmm_cli.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class DataRootConfig:
+    """Where data sets are kept."""
+
+    root: str = DatasetConfig.root  # where downloaded data sets are kept
+
+
+@dataclass
+class DataConfig:
+    """`dcgmm data`."""
+
+    dataset: DataRootConfig = field(default_factory=DataRootConfig)
+    fetch: Any = None  # data sets to fetch, as in [mnist,svhn], or all; null only lists them
+
+
+def run(config: DataConfig) -> Path:
+    """Fetch what is asked for, list all data sets on standard output, and return the folder that holds them.
+
+    A data set that cannot be fetched does not keep the others from being fetched.
+
+    Raises:
+        UserError: a data set is unknown, or could not be fetched; names all that could not.
+    """
+    from dcgmm_cli.datasets.loading import root_of
+
+    root = root_of(config.dataset.root)
+    failures = _fetch(_names(config.fetch), root)
+    _print_table(root)
+    if failures:
+        raise UserError(f"could not fetch {'; '.join(failures)}")
+    return root
+
+
+def _names(fetch: Any) -> list[str]:
+    """The data sets that a `fetch` key names.
+
+    Raises:
+        UserError: one cannot be fetched.
+    """
+    from dcgmm_cli.datasets.catalogue import KNOWN
+
+    choices = [known.name for known in KNOWN.values() if known.kind != "sample"]
+    if fetch is None:
+        return []
+    given = choices if fetch == "all" else fetch if isinstance(fetch, list) else [fetch]
+    if unknown := [name for name in given if name not in choices]:
+        raise UserError(f"fetch={unknown[0]} is nothing to fetch; choose from {', '.join(choices)}, or all")
+    return list(dict.fromkeys(given))
+
+
+def _fetch(names: list[str], root: Path) -> list[str]:
+    """Fetch data sets and return which could not be, and why."""
+    from dcgmm_cli.datasets.catalogue import KNOWN
+    from dcgmm_cli.datasets.files import SourceError
+    from dcgmm_cli.datasets.sources import fetch
+
+    failures = []
+    for number, name in enumerate(names, 1):
+        log.info("%s (%d of %d)", name, number, len(names))
+        try:
+            if fetch(KNOWN[name], root) is None:
+                log.info("%s: already complete", name)
+        except (SourceError, UserError) as error:
+            log.warning("%s: %s", name, error)
+            failures.append(f"{name}: {error}")
+    return failures
+
+
+def _print_table(root: Path) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from dcgmm_cli.datasets.catalogue import KNOWN
+    from dcgmm_cli.datasets.sources import inspect
+
+    table = Table(title=f"data sets in {root}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("dataset=", "state"):
+        table.add_column(column, no_wrap=True)
+    for column in ("images", "size"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("folder", overflow="fold")
+    table.add_column("from")
+    problems: list[str] = []
+    for known in KNOWN.values():
+        state = inspect(known, root)
+        problems += state.problems
+        table.add_row(
+            known.name,
+            state.summary,
+            f"{sum(known.counts):,}",
+            f"{state.size / 1e6:.1f} MB" if state.size else "",
+            "the package" if known.kind == "sample" else known.folder,
+            known.origin,
+        )
+    table.add_row("folder", "", "", "", "dataset.path=...", "any folder of images")
+    # A file or a pipe has no width of its own: no line need be broken there.
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    for problem in problems:
+        console.print(problem, markup=False, highlight=False, soft_wrap=True)

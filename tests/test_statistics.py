@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+import torch
+
+from dcgmm_cli.model import DCGMM
+from dcgmm_cli.statistics import Moments, log_likelihood_moments, to_float
+
+
+def test_moments_are_numpys_whatever_the_batches() -> None:
+    values = 1e6 + torch.randn(17, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    whole = Moments.of(values)
+    np.testing.assert_allclose(whole.mean, np.mean(values.numpy(), 0), rtol=1e-15)
+    np.testing.assert_allclose(whole.variance, np.var(values.numpy(), 0), rtol=1e-9)
+    parts = [Moments.of(part) for part in values.split([1, 5, 11])]
+    for merged in (parts[0].merge(parts[1]).merge(parts[2]), parts[2].merge(parts[0].merge(parts[1]))):
+        assert merged.count == 17
+        torch.testing.assert_close(merged.mean, whole.mean, rtol=1e-14, atol=0)
+        torch.testing.assert_close(merged.variance, whole.variance, rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 100])
+def test_log_likelihood_moments_do_not_depend_on_the_batch_size(batch_size: int) -> None:
+    layers = [{"type": "folding", "kernel": [2, 2]}, {"type": "gmm", "components": 4}]
+    model = DCGMM.build((3, 4, 1), layers).double()
+    model.draw_start(torch.Generator().manual_seed(0))
+    images = torch.randint(0, 256, (20, 3, 4, 1), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    moments = log_likelihood_moments(model, images, batch_size)["gmm1"]
+    expected = model.score(images / torch.tensor(255, dtype=torch.float64))["gmm1"].log_prob.detach()
+    torch.testing.assert_close(moments.mean, expected.mean(0))
+    torch.testing.assert_close(moments.variance, expected.var(0, correction=0))
+
+
+def test_uint8_is_scaled_and_floats_are_not() -> None:
+    assert to_float(torch.tensor([0, 255], dtype=torch.uint8), torch.float64).tolist() == [0, 1]
+    assert to_float(torch.tensor([0.0, 0.5]), torch.float32).tolist() == [0, 0.5]
