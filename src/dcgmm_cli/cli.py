@@ -87,6 +87,7 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     from dcgmm_cli.hydra_glue import explain, prepare
     from dcgmm_cli.task import FAILURES, run_task
 
+    FAILURES.clear()
     try:
         sys.argv = [f"dcgmm {command}", *prepare(command, rest)]
         hydra.main(config_path=str(conf_dir()), config_name=command, version_base="1.3")(run_task)()

@@ -220,7 +220,7 @@ class _PairSearch:
         row, column = np.unravel_index(unequal.argmin(), unequal.shape)
         limit = self.least
         if unequal[row, column] < inf:
-            limit = min(limit, self._exact(self.order[[top + row]], self.order[[left + column]])[0])
+            limit = min(limit, float(self._exact(self.order[[top + row]], self.order[[left + column]])[0]))
         i, j = np.nonzero(squared <= limit + self.error)
         i, j = self.order[i + top], self.order[j + left]
         differ = self.point[i] != self.point[j]
@@ -228,20 +228,20 @@ class _PairSearch:
         exact = self._exact(i, j)
         if len(exact) and exact.min() < self.least:
             best = exact.argmin()
-            self.least, self.least_pair = exact[best], _pair(i[best], j[best])
+            self.least, self.least_pair = float(exact[best]), _pair(i[best], j[best])
 
     def look_within(self, top: int, left: int, squared: Float32s) -> None:
         """Take in a block of pairs of one cluster; an entry that is none holds -inf."""
         row, column = np.unravel_index(squared.argmax(), squared.shape)
         if squared[row, column] < self.most - self.error:
             return
-        limit = max(self.most, self._exact(self.order[[top + row]], self.order[[left + column]])[0])
+        limit = max(self.most, float(self._exact(self.order[[top + row]], self.order[[left + column]])[0]))
         i, j = np.nonzero(squared >= limit - self.error)
         i, j = self.order[i + top], self.order[j + left]
         exact = self._exact(i, j)
         if exact.max() > self.most:
             best = exact.argmax()
-            self.most, self.most_pair = exact[best], _pair(i[best], j[best])
+            self.most, self.most_pair = float(exact[best]), _pair(i[best], j[best])
 
     def _exact(self, i: Integers, j: Integers) -> NDArray[np.float64]:
         """Squared distances of pairs of rows from float64 differences, in units of R^2."""

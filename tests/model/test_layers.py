@@ -20,7 +20,8 @@ WINDOWS = [
 ]
 IDS = [f"{shape}-{kernel}-{stride}" for shape, kernel, stride in WINDOWS]
 laws = pytest.mark.parametrize(("shape", "kernel", "stride"), WINDOWS, ids=IDS)
-Triple, Pair = tuple[int, int, int], tuple[int, int]
+Triple = tuple[int, int, int]
+Pair = tuple[int, int]
 
 
 def images(shape: Triple, samples: int = 2) -> torch.Tensor:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from dcgmm_cli.datasets.catalogue import KnownSet
+from dcgmm_cli.datasets.idx import decode
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.runs import write_whole
 
@@ -37,7 +38,7 @@ def folder_of(known: KnownSet, root: Path) -> Path:
 def find_file(path: Path) -> Path | None:
     """The file itself, else its gzip-compressed form (`.gz`), else None."""
     compressed = path.with_name(f"{path.name}.gz")
-    return next((candidate for candidate in (path, compressed) if candidate.exists()), None)
+    return next((candidate for candidate in (path, compressed) if os.path.exists(candidate)), None)
 
 
 def read_content(path: Path) -> bytearray:
@@ -54,16 +55,19 @@ def read_checked(known: KnownSet, root: Path, name: str) -> bytearray | None:
     """Unpacked content of one of a data set's files; None where there is no such file.
 
     Raises:
-        DamagedFileError: the file cannot be read or unpacked, or its checksum differs.
+        DamagedFileError: the file cannot be read or unpacked, its checksum differs, or it is no idx file but should.
     """
     path = find_file(folder_of(known, root) / name)
     if path is None:
         return None
     try:
         content = read_content(path)
-    except UNREADABLE as error:
-        raise damaged(known, root, path, str(getattr(error, "strerror", None) or error)) from None
-    if problem := checksum_problem(content, known.files[name]):
+        problem = checksum_problem(content, known.files[name])
+        if problem is None and known.kind != "torchvision":
+            decode(content)
+    except (*UNREADABLE, ValueError) as error:
+        problem = str(getattr(error, "strerror", None) or error)
+    if problem is not None:
         raise damaged(known, root, path, problem)
     return content
 

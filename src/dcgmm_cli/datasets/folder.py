@@ -58,7 +58,10 @@ def _classes(folder: Path) -> Classes:
     Raises:
         UserError: there are none.
     """
-    subfolders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    try:
+        subfolders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error.strerror}") from None
     classes = {path.name: files for path in subfolders if (files := image_files(path))}
     if not subfolders:
         classes = {"0": files} if (files := image_files(folder)) else {}

@@ -118,13 +118,9 @@ def read_idx(known: KnownSet, root: Path) -> dict[str, NDArray[np.uint8]]:
     arrays = {}
     for name in known.files:
         content = read_checked(known, root, name)
-        path = folder_of(known, root) / name
         if content is None:
-            raise damaged(known, root, path, "it is missing")
-        try:
-            arrays[name] = decode(content)
-        except ValueError as error:
-            raise damaged(known, root, path, str(error)) from None
+            raise damaged(known, root, folder_of(known, root) / name, "it is missing")
+        arrays[name] = decode(content)
     return arrays
 
 

@@ -161,6 +161,15 @@ class GMM(nn.Module):
         """Upward: what the layer passes on, its responsibilities."""
         return self.responsibilities(x)
 
+    def downward(
+        self,
+        components: Tensor,  # (N, H, W), long: the component of each position
+        noise: Tensor,  # (N, H, W, D), standard normal
+        std_scale: float = 1.0,
+    ) -> Tensor:  # (N, H, W, D)
+        """Downward: a draw mu_k + std_scale * noise / d_k from the Gaussian of each position's component."""
+        return torch.addcdiv(self.loc[components], noise, self.precision_sqrt[components], value=std_scale)
+
     @torch.no_grad()
     def objective(
         self,
