@@ -1,5 +1,6 @@
 import itertools
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -212,13 +213,14 @@ import time, torch
 from dcgmm_cli.clustering import dunn_index
 torch.manual_seed(0)
 points, labels = torch.rand(10_000, 784), torch.randint(25, (10_000,))
-start = time.perf_counter()
+start = time.process_time()
 dunn_index(points, labels)
-print(time.perf_counter() - start, *(l.split()[1] for l in open("/proc/self/status") if l.startswith("VmHWM")))
+print(time.process_time() - start, *(l.split()[1] for l in open("/proc/self/status") if l.startswith("VmHWM")))
 """
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    seconds, peak_kib = map(float, run.stdout.split())
-    assert seconds < 6
+    two_cores = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=two_cores)
+    cpu_seconds, peak_kib = map(float, run.stdout.split())
+    assert cpu_seconds < 6  # of both cores together, so that what else runs on the machine counts little
     assert peak_kib / 1024 < 600
 
 

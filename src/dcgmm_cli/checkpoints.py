@@ -1,6 +1,5 @@
 """Checkpoints: a plain state dict of tensors and built-ins, loaded with `weights_only=True`."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,8 @@ def load_checkpoint(directory: Path) -> dict[str, Any]:
         raise UserError(f"{directory} has no checkpoint ({CHECKPOINT}): train it first, or give another run")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} is damaged and cannot be read: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # whatever torch's unpickler comes across in a damaged file
+        raise UserError(f"{path} is damaged and cannot be read ({type(error).__name__}); train the run again") from None
     version = state.get("format") if isinstance(state, dict) else None
     if version != FORMAT:
         raise UserError(f"{path} has checkpoint format {version}, this dcgmm reads format {FORMAT}; train it again")

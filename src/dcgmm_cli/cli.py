@@ -14,6 +14,7 @@ from dcgmm_cli.errors import UserError
 
 COMMANDS = {
     "train": "train a model; results and checkpoint go to a new run directory",
+    "outliers": "tell outliers from the images that a model was trained on, and show where they differ",
     "data": "fetch, verify and list data sets",
 }
 

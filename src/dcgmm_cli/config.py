@@ -5,16 +5,23 @@ the wrong type fails before anything runs. The module imports neither torch nor 
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from omegaconf import MISSING
 
 
 @dataclass
-class DatasetConfig:
+class DataRootConfig:
+    """Where data sets are kept."""
+
+    root: str = "${oc.env:DCGMM_DATA,${oc.env:HOME,.}/.cache/dcgmm}"  # where downloaded data sets are kept
+
+
+@dataclass
+class DatasetConfig(DataRootConfig):
     """Which images, and which part of them (`conf/dataset/*.yaml`)."""
 
     name: str = MISSING  # mnist, fashion_mnist, mnist_sample, fashion_mnist_sample, kmnist, cifar10, svhn, folder
-    root: str = "${oc.env:DCGMM_DATA,${oc.env:HOME,.}/.cache/dcgmm}"  # where downloaded data sets are kept
     classes: list[int] | None = None  # labels to keep; null keeps all
     limit: int | None = None  # at most so many images of each split, first in file order; null takes all
     holdout: float = 0.0  # fraction of the training images, cut from their end, that stands in for the test set
@@ -39,9 +46,7 @@ class ArchConfig:
     """The stack of layers (`conf/arch/*.yaml`)."""
 
     name: str = "custom"  # names the run directory
-    layers: list[LayerConfig] = (
-        MISSING  # from the image up: {type: folding, kernel: [h, w]}, {type: gmm, components: K}
-    )
+    layers: list[LayerConfig] = MISSING  # from the image up, each as {type: gmm, components: 25}
 
 
 @dataclass
@@ -112,3 +117,33 @@ class TrainConfig:
     seed: int = 0  # of start values and shuffling
     runs_dir: str = "runs"  # where run directories are made
     run: str | None = None  # an interrupted run to go on with: its path, its name, or latest
+
+
+@dataclass
+class DataConfig:
+    """`dcgmm data`."""
+
+    fetch: Any = None  # data sets to fetch, as in [mnist,svhn], or all; null only lists them
+    dataset: DataRootConfig = field(default_factory=DataRootConfig)
+
+
+@dataclass
+class OutlierOptions:
+    """What the outliers are that a model is judged by, and how it tells them."""
+
+    classes: list[int] | None = None  # outlier classes; null: all that the run was not trained on
+    dataset: str | None = None  # another data set, of the same image shape, whose test images are the outliers
+    path: str | None = None  # a folder of images, or a .npy or .npz file, as the outliers
+    score: str = "log_prob"  # what decides: log_prob, max_component, standardised (all of the top layer) or combined
+    c: float = 1.5  # an outlier scores less than mean - c standard deviations of the training images' scores
+    count: int = 4  # how many of the most and of the least outlying images are shown
+    images: list[str] | None = None  # images to show as well: file names, or numbers of rows in scores.npz
+
+
+@dataclass
+class OutliersConfig(FollowUpConfig):
+    """`dcgmm outliers`."""
+
+    outliers: OutlierOptions = field(default_factory=OutlierOptions)
+    input: str | None = None  # images to score instead: a folder, an image, or a .npy or .npz file; gives scores.csv
+    batch_size: int = 500  # images at a time

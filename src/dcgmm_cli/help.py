@@ -24,11 +24,11 @@ def command_help(command: str, summary: str, conf: Path) -> str:
         f"  {head:<{width}}  {key.meaning}" if len(head) <= width else f"  {head}\n  {'':<{width}}  {key.meaning}"
         for head, key in zip(heads, keys, strict=True)
     ]
-    top = {key.name.partition(".")[0] for key in keys}
+    primary = (conf / f"{command}.yaml").read_text()
     groups = "".join(
         f"  {folder.name}: {', '.join(sorted(file.stem for file in folder.glob('*.yaml')))}\n"
         for folder in sorted(conf.iterdir())
-        if folder.is_dir() and folder.name in top
+        if folder.is_dir() and f"- {folder.name}: " in primary
     )
     choices = f"\nchoices (group=choice):\n{groups}" if groups else ""
     usage = f"usage: dcgmm {command} [key=value ...] [Hydra flags]"

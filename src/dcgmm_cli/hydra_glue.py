@@ -9,13 +9,14 @@ from omegaconf import DictConfig, OmegaConf
 from dcgmm_cli import config
 from dcgmm_cli.runs import find_run, unique_name
 
-SCHEMAS = {"train": config.TrainConfig}
+SCHEMAS = {"train": config.TrainConfig, "data": config.DataConfig, "outliers": config.OutliersConfig}
 
 
 def prepare(command: str, arguments: list[str]) -> list[str]:
     """Register schemas and resolvers; return the arguments for Hydra.
 
-    A run that is resumed (`train run=...`) writes on in its own directory and leaves its `.hydra/` alone.
+    A run that is resumed (`train run=...`) writes on in its own directory and leaves its `.hydra/` alone. Layers
+    given in the command line are no longer the architecture that they replace, and are not named after it.
 
     Raises:
         UserError: `run` names no run.
@@ -29,6 +30,8 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
     if command == "train" and given.get("run", "null") != "null" and not {"-m", "--multirun"} & set(arguments):
         directory = find_run(given["run"], given.get("runs_dir", config.TrainConfig.runs_dir))
         return [*arguments, f"hydra.run.dir='{directory}'", "hydra.output_subdir=null"]
+    if "arch.layers" in given and "arch.name" not in given:
+        return [*arguments, f"arch.name={config.ArchConfig.name}"]
     return arguments
 
 

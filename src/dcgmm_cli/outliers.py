@@ -1,50 +1,149 @@
-"""Outliers: scores of images and of positions in them, thresholds learnt from training images, judgement of a score.
+"""Outlier scores of images and of positions in them, with thresholds learnt from training images (section 3.2.2).
 
-All scores are high for inliers. Nothing here learns from an outlier. Shapes: N images, H W positions of a GMM layer.
+All scores are high for inliers, and nothing here ever sees an outlier before it is scored. An image has, for each GMM
+layer, three scores, each the mean of a map over the layer's positions:
+
+    log_prob       log-likelihood, log-sum-exp over the components (nats): the paper's score, in the top layer
+    max_component  max-component approximation of it (nats): the quantity that training ascends
+    standardised   log_prob in training standard deviations from its training mean, position by position
+
+and one for the whole model: `combined` is the smallest over the layers of the standardised score, each scaled by its
+own mean and deviation on the training images: an image is as outlying as the layer that finds it most outlying.
+
+Shapes: N images, H W positions of a GMM layer.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from dcgmm_cli.errors import UserError
-from dcgmm_cli.model import DCGMM, GMM, Scored
-from dcgmm_cli.statistics import Moments, image_batches
-
-Floats = NDArray[np.float64]
+from dcgmm_cli.model import DCGMM, Scored
+from dcgmm_cli.statistics import Moments, image_batches, log_likelihood_moments
 
 LAYER_SCORES = ("log_prob", "max_component", "standardised")
 COMBINED = "combined"
 SCORES = (*LAYER_SCORES, COMBINED)
 
+# Positions that (nearly) never vary in training, such as an image's corners, count as varying by this fraction of the
+# layer's mean deviation: else rounding there would outweigh all else.
+DEVIATION_FLOOR = 0.02
 
-def standardise(values: Tensor, moments: Moments) -> Tensor:  # (N, H, W) -> (N, H, W), float64
-    """Distance from the training mean in training standard deviations, (value - mean) / std, at each position.
 
-    A position is an inlier at `c` where this is at least -c (section 3.2.2: L >= mean - c std).
-    A position that never varied in training has 0 at its mean, and an infinite distance elsewhere.
+def standardise(values: Tensor, moments: Moments) -> Tensor:  # (N, ...) -> (N, ...), float64
+    """Distance from the training mean in training standard deviations, (value - mean) / std, at each position (...).
+
+    A position is an inlier at c where this is at least -c (section 3.2.2: L >= mean - c std).
     """
+    deviation = moments.variance.sqrt()
+    floor = DEVIATION_FLOOR * deviation.mean()
+    # Where no position ever varies, only the mean itself is usual.
     difference = values.double() - moments.mean
-    return torch.where(difference == 0, 0.0, difference / moments.variance.sqrt())
+    return torch.where(difference == 0, 0.0, difference / deviation.clamp(min=floor))
 
 
 @dataclass(frozen=True)
-class LayerMaps:
-    """What a GMM layer says of each position of some images."""
+class ImageReport:
+    """What a detector says of some images."""
 
-    log_prob: Tensor  # (N, H, W), log-sum-exp, nats
-    max_component: Tensor  # (N, H, W), max-component score, nats
-    standardised: Tensor  # (N, H, W), log_prob in training standard deviations from its training mean
+    scores: dict[str, Tensor]  # (N,) float64, by `score_names`
+    maps: dict[str, Tensor]  # (N, H, W) float64, standardised log-likelihood by GMM layer
 
 
-def layer_maps(scored: Mapping[str, Scored], positions: Mapping[str, Moments]) -> dict[str, LayerMaps]:
-    """Maps of every GMM layer, from a batch's scores and the training statistics of the log-likelihood."""
-    return {
-        name: LayerMaps(layer.log_prob, layer.max_component_score, standardise(layer.log_prob, positions[name]))
-        for name, layer in scored.items()
-    }
+@dataclass(frozen=True)
+class Detector:
+    """A model that knows how its scores are distributed over its training images."""
+
+    model: DCGMM
+    positions: dict[str, Moments]  # by GMM layer: log-likelihood at each position, (H, W)
+    images: dict[str, Moments]  # by `score_names`: score of an image, ()
+
+    @classmethod
+    @torch.no_grad()
+    def fit(cls, model: DCGMM, images: Tensor, batch_size: int = 500) -> Self:
+        """Measure the scores of training images (N, H, W, C), uint8 or float in [0, 1], on the model's device."""
+        positions = log_likelihood_moments(model, images, batch_size)
+        batches = [
+            layer_scores(model.score(batch), positions) for batch in image_batches(images, batch_size, model.dtype)
+        ]
+        scores = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+        moments = {name: Moments.of(values) for name, values in scores.items()}
+        moments[COMBINED] = Moments.of(combined(scores, moments))
+        return cls(model, positions, moments)
+
+    @classmethod
+    def from_state(cls, model: DCGMM, state: Mapping[str, Any]) -> Self:
+        """The detector that `state_dict` was taken of."""
+        device = model.device
+        positions, images = (
+            {name: Moments(part["count"], part["mean"].to(device), part["squares"].to(device)) for name, part in group}
+            for group in (state["statistics"].items(), state["image_statistics"].items())
+        )
+        return cls(model, positions, images)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was measured, as tensors and built-ins: entries of a checkpoint."""
+        return {
+            "statistics": {name: asdict(moments) for name, moments in self.positions.items()},
+            "image_statistics": {name: asdict(moments) for name, moments in self.images.items()},
+        }
+
+    @torch.no_grad()
+    def report(self, x: Tensor) -> ImageReport:  # (N, H, W, C) float, on the model's device
+        """Scores and maps of one batch.
+
+        Raises:
+            UserError: the images have another shape than the model's.
+        """
+        scored = self.model.score(x)
+        scores = layer_scores(scored, self.positions)
+        scores[COMBINED] = combined(scores, self.images)
+        maps = {name: standardise(layer.log_prob, self.positions[name]) for name, layer in scored.items()}
+        return ImageReport(scores, maps)
+
+    def reports(self, images: Tensor, batch_size: int = 500) -> Iterator[ImageReport]:  # (N, H, W, C)
+        """Reports of images, uint8 or float in [0, 1], batch by batch."""
+        for batch in image_batches(images, batch_size, self.model.dtype):
+            yield self.report(batch.to(self.model.device))
+
+    def scores(self, images: Tensor, batch_size: int = 500) -> dict[str, Tensor]:  # (N, H, W, C) -> (N,) each
+        """All scores of images, uint8 or float in [0, 1], by name, on the CPU."""
+        parts = [{name: values.cpu() for name, values in r.scores.items()} for r in self.reports(images, batch_size)]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def standardised(self, name: str, scores: Tensor) -> Tensor:  # (N,) -> (N,)
+        """A score in training standard deviations from its training mean: an outlier at c lies below -c."""
+        moments = self.images[name]
+        return standardise(scores.to(moments.mean.device), moments).to(scores.device)
+
+    def threshold(self, name: str, c: float) -> float:
+        """Smallest score of an inlier, mean - c std over the training images."""
+        moments = self.images[name]
+        return float(moments.mean - c * moments.variance.sqrt())
+
+    def name_of(self, score: str, layer: str | None = None) -> str:
+        """Name among `scores` of one of `SCORES`, in a GMM layer or, by default, in the top one."""
+        return COMBINED if score == COMBINED else f"{layer or self.layers[-1]}_{score}"
+
+    @property
+    def layers(self) -> list[str]:
+        """GMM layers from below."""
+        return list(self.positions)
+
+
+def layer_scores(scored: Mapping[str, Scored], positions: Mapping[str, Moments]) -> dict[str, Tensor]:  # (N,) each
+    """The three scores of each GMM layer, named <layer>_<score>: means over the layer's positions, float64."""
+    scores = {}
+    for name, layer in scored.items():
+        maps = (layer.log_prob, layer.max_component_score, standardise(layer.log_prob, positions[name]))
+        for kind, values in zip(LAYER_SCORES, maps, strict=True):
+            scores[f"{name}_{kind}"] = values.double().mean((-2, -1))
+    return scores
+
+
+def combined(scores: Mapping[str, Tensor], moments: Mapping[str, Moments]) -> Tensor:  # (N,)
+    """Smallest over the GMM layers of the standardised score, scaled by its mean and deviation in training."""
+    names = [name for name in scores if name.endswith("_standardised")]
+    return torch.stack([standardise(scores[name], moments[name]) for name in names]).amin(0)

@@ -5,6 +5,7 @@ the command has ended, `result.json`. Follow-up commands write `<run>/<command>/
 """
 
 import contextlib
+import glob
 import json
 import os
 import platform
@@ -92,7 +93,7 @@ def find_run(run: str, runs_dir: str = "runs") -> Path:
     for candidate in (Path(run), root / run):
         if (candidate / META).is_file():
             return candidate.resolve()
-    found = sorted(path.parent for path in root.glob(f"*/*{run}/{META}")) if run else []
+    found = sorted(path.parent for path in root.glob(f"*/*{glob.escape(run)}/{META}")) if run else []
     if len(found) == 1:
         return found[0].resolve()
     if found:
@@ -106,8 +107,11 @@ def point_latest(directory: Path, runs_dir: str) -> None:
     root = Path(runs_dir).resolve()
     temporary = root / f".latest-{secrets.token_hex(4)}"
     with contextlib.suppress(OSError):  # a file system without links has no `latest`
-        temporary.symlink_to(os.path.relpath(directory, root), target_is_directory=True)
-        os.replace(temporary, root / "latest")
+        temporary.symlink_to(os.path.relpath(directory.resolve(), root), target_is_directory=True)
+        try:
+            os.replace(temporary, root / "latest")
+        except OSError:
+            temporary.unlink()
 
 
 def append_metrics(directory: Path, lines: list[dict[str, Any]]) -> None:

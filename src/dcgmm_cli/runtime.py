@@ -23,7 +23,7 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, index = name.partition(":")
-    if name != "cpu" and (kind != "cuda" or (":" in name and not index.isdigit())):
+    if name != "cpu" and (kind != "cuda" or (":" in name and not index.isdecimal())):
         raise UserError(f"device={name} is unknown; choose auto, cpu, cuda or cuda:N")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if kind == "cuda" and int(index or 0) >= count:

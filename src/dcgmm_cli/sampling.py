@@ -25,7 +25,8 @@ class SamplingOptions:
 
     Args:
         top_s: S; a layer that is given a control signal draws among its S strongest entries. 1 is greedy.
-        std_scale: factor on every drawn Gaussian's standard deviation; 1 is the model.
+        std_scale: factor on the standard deviations, one for all GMM layers or one a layer from below; 1 is the
+            model.
         temperature: the control signal t is taken to the power 1 / temperature; below 1 it grows more decided.
         start: name of the GMM layer that is drawn from first; None is the model's last layer.
         components: of the start layer: "weights" draws from the mixture weights, "uniform" evenly, "cycle" gives
@@ -36,7 +37,7 @@ class SamplingOptions:
     """
 
     top_s: int = 1
-    std_scale: float = 1.0
+    std_scale: float | tuple[float, ...] = 1.0
     temperature: float = 1.0
     start: str | None = None
     components: str = "weights"
@@ -44,8 +45,9 @@ class SamplingOptions:
     def __post_init__(self) -> None:
         if self.top_s < 1:
             raise UserError(f"top_s must be at least 1, not {self.top_s}")
-        if not 0 <= self.std_scale < float("inf"):
-            raise UserError(f"std_scale must be a number of at least 0, not {self.std_scale}")
+        for scale in self.std_scale if isinstance(self.std_scale, tuple) else (self.std_scale,):
+            if not 0 <= scale < float("inf"):
+                raise UserError(f"std_scale must be a number of at least 0, not {scale}")
         if not 0 < self.temperature < float("inf"):
             raise UserError(f"temperature must be above 0, not {self.temperature}")
         if self.components not in ("weights", "uniform", "cycle") and not self.components.isdecimal():
@@ -127,7 +129,7 @@ def sample(
     """
     if count < 1:
         raise UserError(f"count must be at least 1, not {count}")
-    stack = _stack_from(model, options)
+    stack, scales = _stack_from(model, options), _std_scales(model, options)
     signal: Tensor | None = None
     components: dict[str, Tensor] = {}
     control: dict[str, Tensor] = {}
@@ -140,7 +142,7 @@ def sample(
                 control[name] = signal
                 drawn = choose_entry(signal, uniform, options.top_s, options.temperature)
             components[name] = drawn
-            signal = layer.downward(drawn, noise, options.std_scale)
+            signal = layer.downward(drawn, noise, scales[name])
         else:
             assert signal is not None  # the stack starts with a GMM layer
             signal = layer.downward(signal)
@@ -182,6 +184,19 @@ def _stack_from(model: DCGMM, options: SamplingOptions) -> list[tuple[str, Layer
     if options.components.isdecimal() and int(options.components) >= top.components:
         raise UserError(f"component {options.components} is not in {start}, which has 0 to {top.components - 1}")
     return stack
+
+
+def _std_scales(model: DCGMM, options: SamplingOptions) -> dict[str, float]:
+    """Each GMM layer's std_scale.
+
+    Raises:
+        UserError: they are not as many as the GMM layers.
+    """
+    names, given = list(model.gmms), options.std_scale
+    scales = given if isinstance(given, tuple) else (given,) * len(names)
+    if len(scales) != len(names):
+        raise UserError(f"std_scale={list(scales)} has {len(scales)} values for {len(names)} GMM layers; give 1 or all")
+    return dict(zip(names, scales, strict=True))
 
 
 def _noise(layer: GMM, count: int, generator: torch.Generator, model: DCGMM) -> tuple[Tensor, Tensor]:

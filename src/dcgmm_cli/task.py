@@ -19,14 +19,20 @@ def run_task(config: DictConfig) -> None:
     from dcgmm_cli.runtime import Interruption
 
     hydra = HydraConfig.get()
-    directory = Path(hydra.runtime.output_dir)
     module = importlib.import_module(f"dcgmm_cli.commands.{hydra.job.name}")
+    typed = OmegaConf.to_object(config)
+    written: Path | None = None
     try:
-        with Interruption().installed() as interruption, recorded(directory, hydra.job.name) as result:
-            overrides = list(hydra.overrides.task)
-            module.run(OmegaConf.to_object(config), overrides, directory, result, interruption)
+        with Interruption().installed() as interruption:
+            if hasattr(module, "run_in_place"):  # a command without a run directory says where it wrote
+                written = module.run_in_place(typed)
+            else:
+                written = Path(hydra.runtime.output_dir)
+                with recorded(written, hydra.job.name) as result:
+                    module.run(typed, list(hydra.overrides.task), written, result, interruption)
     except Exception as error:
         mistake = isinstance(error, UserError)
         log.error("%s", error if mistake else f"{type(error).__name__}: {error}", exc_info=not mistake)
         FAILURES.append(2 if mistake else 1)
-    print(directory)
+    if written is not None:
+        print(written)

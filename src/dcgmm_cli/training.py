@@ -101,22 +101,24 @@ class Trainer:
         """One step of SGD on the next batch; at the end of an annealing window what each GMM layer has reached.
 
         Raises:
-            UserError: a layer's objective is NaN or infinite (seen at the end of its window).
+            UserError: a layer's objective or parameters are NaN or infinite (seen at the end of its window).
         """
         batch = to_float(self._images.index_select(0, self._next_batch()), self.model.dtype)
         self._ascend(batch)
         self.steps += 1
         if self.steps % self.options.annealing.window:
             return None
-        reports = {}
+        self._check_finite()
+        return {name: layer.end_window() for name, layer in self._layers.items()}
+
+    def _check_finite(self) -> None:
         for name, layer in self._layers.items():
-            reports[name] = layer.end_window()
-            if not math.isfinite(reports[name].objective):
+            if not layer.is_finite():
                 raise UserError(
-                    f"{name}: NaN or infinite log-likelihood within the {self.options.annealing.window} steps up to "
-                    f"step {self.steps}; check the data for such values or lower trainer.learning_rate.start"
+                    f"{name}: NaN or infinite log-likelihood or parameters within the "
+                    f"{self.options.annealing.window} steps up to step {self.steps}; check the data for such values "
+                    "or lower trainer.learning_rate.start"
                 )
-        return reports
 
     def _next_batch(self) -> Tensor:
         position = self.steps % self.steps_per_epoch
@@ -144,7 +146,12 @@ class Trainer:
             x = scored.responsibilities
 
     def state_dict(self) -> dict[str, Any]:
-        """All that training goes on from: tensors and built-ins."""
+        """All that training goes on from: tensors and built-ins.
+
+        Raises:
+            UserError: a layer's objective or parameters are NaN or infinite, so that nothing could go on from here.
+        """
+        self._check_finite()
         return {
             "model": {name: value.clone() for name, value in self.model.state_dict().items()},
             "layers": {name: layer.state_dict() for name, layer in self._layers.items()},
@@ -199,6 +206,9 @@ class _LayerTraining:
         self._in_window += 1
         if self._in_window == self._options.annealing.window:
             self._log_likelihood = scored.log_prob.mean((-3, -2, -1))
+
+    def is_finite(self) -> bool:
+        return all(bool(value.isfinite().all()) for value in (self._total, *self._gmm.parameters()))
 
     def end_window(self) -> LayerReport:
         average = self._total / self._in_window

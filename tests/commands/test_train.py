@@ -96,12 +96,6 @@ def interrupted_run(tmp_path: Path, number: int, at: int, *arguments: str) -> su
     )
 
 
-@pytest.fixture
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("number", "at", "code"), [(signal.SIGKILL, 5, -9), (signal.SIGTERM, 4, 143), (signal.SIGINT, 5, 130)]
 )

@@ -2,32 +2,16 @@
 
 import logging
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dcgmm_cli.config import DatasetConfig
+from dcgmm_cli.config import DataConfig
 from dcgmm_cli.errors import UserError
 
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class DataRootConfig:
-    """Where data sets are kept."""
-
-    root: str = DatasetConfig.root  # where downloaded data sets are kept
-
-
-@dataclass
-class DataConfig:
-    """`dcgmm data`."""
-
-    dataset: DataRootConfig = field(default_factory=DataRootConfig)
-    fetch: Any = None  # data sets to fetch, as in [mnist,svhn], or all; null only lists them
-
-
-def run(config: DataConfig) -> Path:
+def run_in_place(config: DataConfig) -> Path:
     """Fetch what is asked for, list all data sets on standard output, and return the folder that holds them.
 
     A data set that cannot be fetched does not keep the others from being fetched.
@@ -108,6 +92,8 @@ def _print_table(root: Path) -> None:
             known.origin,
         )
     table.add_row("folder", "", "", "", "dataset.path=...", "any folder of images")
+    table.caption = "verified, bundled: all checksums match; present: none are known"
+    table.caption_justify = "left"
     # A file or a pipe has no width of its own: no line need be broken there.
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)

@@ -215,7 +215,8 @@ def _finish(
     }
     result.update(steps=trainer.steps, epochs=trainer.options.epochs, train_seconds=round(seconds, 3))
     result.update(train_images=len(data.train.images), test_images=len(data.test.images), data_source=data.source)
-    save_figure(training_curves(read_metrics(directory)), directory / "figures" / "training.png")
+    if metrics := read_metrics(directory):  # none, where training was shorter than one annealing window
+        save_figure(training_curves(metrics), directory / "figures" / "training.png")
     _save_centroids(model, directory / "figures" / "centroids_gmm1.png")
     _print_table(result)
 

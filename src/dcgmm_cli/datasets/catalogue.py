@@ -1,5 +1,6 @@
 """The data sets that are known by name: their classes, sizes, files and checksums."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,7 +37,7 @@ class KnownSet:
     counts: tuple[int, int]  # training images, test images
     origin: str  # where the files come from, in words
     folder: str  # the files' folder: under the root, or in this package's `sample` folder
-    files: dict[str, str | None]  # name: checksum of the unpacked content, SHA-256 or MD5; None where none is known
+    files: Mapping[str, str | None]  # name: checksum of the unpacked content, SHA-256 or MD5; None where none is known
 
 
 def _idx_files(*checksums: str | None) -> dict[str, str | None]:

@@ -33,10 +33,10 @@ class ImageBatch:
 
     names: list[str]
     images: Tensor  # (n, H, W, C) float32 in [0, 1]
-    rejected: list[tuple[str, str]]  # name and reason
+    failures: list[tuple[str, str]]  # name and reason of those that cannot be used
 
 
-class ImageBatches:
+def iter_images(path: str | Path, shape: Shape, batch_size: int = 500) -> Iterator[ImageBatch]:
     """The images of a folder or of an array file, in batches; no more than one batch is held.
 
     Args:
@@ -47,53 +47,50 @@ class ImageBatches:
         batch_size: images in a batch, usable or not.
 
     Raises:
-        UserError: there is no such path, or it holds no images, or its array cannot be images of this shape.
+        UserError: there is no such path, or it holds no images, or its array cannot be images of this shape; while
+            the batches are read: an array file is cut off or damaged.
     """
-
-    def __init__(self, path: str | Path, shape: Shape, batch_size: int = 256) -> None:
-        self._path, self._shape, self._batch_size = Path(path).expanduser(), shape, batch_size
-        self._files: list[Path] = []
-        if self._path.is_file() and self._path.suffix in (".npy", ".npz"):
-            with ExitStack() as stack:
-                self._count = _open_array(self._path, shape, stack).count
-        else:
-            self._files = _list_files(self._path)
-            self._count = len(self._files)
-
-    def __len__(self) -> int:
-        """Number of images, usable or not."""
-        return self._count
-
-    def __iter__(self) -> Iterator[ImageBatch]:
-        """The batches.
-
-        Raises:
-            UserError: an array file is cut off or damaged.
-        """
-        for start in range(0, self._count, self._batch_size) if self._files else ():
-            files = self._files[start : start + self._batch_size]
-            yield _batch([_read_file(path, self._name(path), self._shape) for path in files], self._shape)
-        if not self._files:
-            yield from self._array_batches()
-
-    def _name(self, path: Path) -> str:
-        return path.name if path == self._path else path.relative_to(self._path).as_posix()
-
-    def _array_batches(self) -> Iterator[ImageBatch]:
+    path = Path(path).expanduser()
+    if path.is_file() and path.suffix in (".npy", ".npz"):
         with ExitStack() as stack:
-            array = _open_array(self._path, self._shape, stack)
-            size = array.dtype.itemsize * int(np.prod(self._shape))
-            for start in range(0, array.count, self._batch_size):
-                count = min(self._batch_size, array.count - start)
-                try:
-                    content = array.file.read(count * size)
-                except _DAMAGED as error:
-                    raise UserError(f"{self._path} is damaged at image {start} or soon after: {error}") from None
-                if len(content) < count * size:
-                    raise UserError(f"{self._path} is cut off: it ends in image {start + len(content) // size}")
-                images = np.frombuffer(content, array.dtype).reshape(count, *self._shape)
-                names = (f"{self._path.name}[{start + index}]" for index in range(count))
-                yield _batch([(name, _usable(image)) for name, image in zip(names, images, strict=True)], self._shape)
+            _open_array(path, shape, stack)  # what is wrong with it is told now, not with the first batch
+        return _array_batches(path, shape, batch_size)
+    return _file_batches(path, _list_files(path), shape, batch_size)
+
+
+def load_images(path: str | Path, shape: Shape) -> ImageBatch:
+    """All images of a folder or of an array file at once; arguments and errors as in `iter_images`."""
+    parts = list(iter_images(path, shape))
+    return ImageBatch(
+        [name for part in parts for name in part.names],
+        torch.cat([part.images for part in parts]),
+        [failure for part in parts for failure in part.failures],
+    )
+
+
+def _file_batches(source: Path, files: list[Path], shape: Shape, batch_size: int) -> Iterator[ImageBatch]:
+    names = [path.name if path == source else path.relative_to(source).as_posix() for path in files]
+    for start in range(0, len(files), batch_size):
+        part = slice(start, start + batch_size)
+        items = [_read_file(path, name, shape) for path, name in zip(files[part], names[part], strict=True)]
+        yield _batch(items, shape)
+
+
+def _array_batches(path: Path, shape: Shape, batch_size: int) -> Iterator[ImageBatch]:
+    with ExitStack() as stack:
+        array = _open_array(path, shape, stack)
+        size = array.dtype.itemsize * int(np.prod(shape))
+        for start in range(0, array.count, batch_size):
+            count = min(batch_size, array.count - start)
+            try:
+                content = array.file.read(count * size)
+            except _DAMAGED as error:
+                raise UserError(f"{path} is damaged: {error}") from None
+            if len(content) < count * size:
+                raise UserError(f"{path} is cut off: it ends in image {start + len(content) // size}")
+            images = np.frombuffer(content, array.dtype).reshape(count, *shape)
+            names = (f"{path.name}[{start + index}]" for index in range(count))
+            yield _batch([(name, _usable(image)) for name, image in zip(names, images, strict=True)], shape)
 
 
 @dataclass(frozen=True)
@@ -180,8 +177,8 @@ def _batch(items: list[Item], shape: Shape) -> ImageBatch:
         target[:] = pixels
         if pixels.dtype == np.uint8:
             target /= 255
-    rejected = [(name, reason) for name, reason in items if isinstance(reason, str)]
-    return ImageBatch([name for name, _ in good], torch.from_numpy(images), rejected)
+    failures = [(name, reason) for name, reason in items if isinstance(reason, str)]
+    return ImageBatch([name for name, _ in good], torch.from_numpy(images), failures)
 
 
 def _times(numbers: tuple[int | str, ...]) -> str:

@@ -18,7 +18,7 @@ DEBIAN_DATASETS = Path("/usr/share/datasets")  # where Debian's packages put dat
 _COMPLAINTS = (
     re.compile(r"^npm .*reason: (.+)$", re.M),
     re.compile(r"^npm (?:error|ERR!) (?:notarget|404|network) (.+)$", re.M),
-    re.compile(r"^(?:[EW]:|npm (?:error|ERR!)) (.+)$", re.M),
+    re.compile(r"^(?:E:|W:(?= Failed)|npm (?:error|ERR!)) (.+)$", re.M),
 )
 
 

@@ -76,7 +76,7 @@ def provide(known: KnownSet, root: Path) -> str:
     folder = folder_of(known, root)
     missing = [name for name in known.files if find_file(folder / name) is None]
     if known.kind == "sample":
-        return known.origin
+        return "the sample bundled with dcgmm"
     if not missing:
         return str(folder)
     try:

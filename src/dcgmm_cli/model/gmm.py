@@ -41,7 +41,7 @@ class GMMOptions:
     def __post_init__(self) -> None:
         if not (self.loc_range >= 0 and math.isfinite(self.loc_range)):
             raise UserError(f"gmm.loc_range must be a number of at least 0, not {self.loc_range}")
-        if not 0 < self.precision_sqrt_min < math.sqrt(self.precision_limit) < math.inf:
+        if not 0 < self.precision_sqrt_min < math.sqrt(max(self.precision_limit, 0.0)) < math.inf:
             raise UserError(
                 "gmm needs 0 < precision_sqrt_min < sqrt(precision_limit), not "
                 f"precision_sqrt_min={self.precision_sqrt_min}, precision_limit={self.precision_limit}"

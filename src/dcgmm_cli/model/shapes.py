@@ -40,7 +40,7 @@ class Window:
 
     def __post_init__(self) -> None:
         for name, pair in (("kernel", self.kernel), ("stride", self.stride)):
-            if len(pair) != 2 or any(isinstance(size, bool) or int(size) != size or size < 1 for size in pair):
+            if len(pair) != 2 or any(type(size) is not int or size < 1 for size in pair):
                 raise UserError(f"{name} must be two positive integers (height, width), not {list(pair)}")
 
     def __str__(self) -> str:

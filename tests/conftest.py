@@ -1,0 +1,37 @@
+"""What all tests share: one thread, one place for tolerances, small tensors by seed."""
+
+from typing import TypedDict
+
+import pytest
+import torch
+from torch import Tensor
+
+
+class Tolerance(TypedDict):
+    """How far two results may lie apart, for `torch.testing.assert_close`."""
+
+    rtol: float
+    atol: float
+
+
+EXACT = Tolerance(rtol=0.0, atol=0.0)  # the same operations in the same order
+ROUNDING = Tolerance(rtol=1e-11, atol=1e-11)  # float64, the same sums in another order or form
+FLOAT32 = Tolerance(rtol=1e-5, atol=2e-3)  # float32 nats of a whole image, against float64
+
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    # The tensors of the tests are small, and the suite runs its files side by side.
+    torch.set_num_threads(1)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    """Standard normal numbers, float64."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def uniform(*shape: int, seed: int = 0) -> Tensor:
+    """Numbers in [0, 1), float64."""
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -1,0 +1,132 @@
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dcgmm_cli.localisation import at_pixels, pixel_maps
+from dcgmm_cli.model import DCGMM, GMM
+from dcgmm_cli.outliers import COMBINED, Detector, standardise
+from dcgmm_cli.statistics import Moments
+
+LAYERS: list[dict[str, Any]] = [
+    {"type": "folding", "kernel": (4, 4), "stride": (2, 2)},
+    {"type": "gmm", "components": 4},
+    {"type": "pooling", "kernel": (2, 2)},
+    {"type": "folding", "kernel": (2, 2)},
+    {"type": "gmm", "components": 9},
+]
+
+
+def images(count: int, seed: int) -> Tensor:  # (N, 16, 16, 1)
+    """Noisy images of two blurred kinds: bright above or bright below."""
+    generator = torch.Generator().manual_seed(seed)
+    ramp = torch.linspace(0.2, 0.8, 16, dtype=torch.float64).view(1, 16, 1, 1)
+    upside_down = torch.arange(count).remainder(2).view(-1, 1, 1, 1).bool()
+    noise = torch.randn(count, 16, 16, 1, generator=generator, dtype=torch.float64) * 0.05
+    return (torch.where(upside_down, ramp, 1 - ramp) + noise).clamp(0, 1)
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    model = DCGMM.build((16, 16, 1), LAYERS).double()
+    generator = torch.Generator().manual_seed(1)
+    x = images(50, 3)
+    with torch.no_grad():
+        for layer in model.layers:
+            if isinstance(layer, GMM):  # centroids: inputs that occur
+                inputs = x.flatten(0, 2)
+                layer.loc.copy_(inputs[torch.randperm(len(inputs), generator=generator)[: layer.components]])
+            x = layer(x)
+    return Detector.fit(model, images(400, 0), 150)
+
+
+@pytest.mark.parametrize("c", [-1.0, 0.0, 0.7, 2.0])
+def test_thresholds_cut_known_gaussians_at_their_quantiles(c: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    mean, std = torch.tensor([[1.0, -300.0]]), torch.tensor([[0.5, 40.0]])
+    draws = torch.randn(40_000, 1, 2, generator=generator) * std + mean
+    kept = (standardise(draws, Moments.of(draws)) >= -c).double().mean((0, 1))
+    expected = 0.5 * (1 + math.erf(c / math.sqrt(2)))
+    assert kept.tolist() == pytest.approx([expected, expected], abs=0.01)
+
+
+def test_a_position_that_never_varies_does_not_drown_the_others() -> None:
+    values = torch.randn(100, 1, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    values[:, 0, 0] = 3.0
+    moments = Moments.of(values)
+    standard = standardise(torch.tensor([[[3.0, 0.0]], [[3.0 + 1e-12, 0.0]], [[4.0, 0.0]]]).double(), moments)
+    assert standard[0, 0, 0] == 0
+    assert abs(standard[1, 0, 0]) < 1e-9
+    assert standard[2, 0, 0] > 20
+    assert standardise(torch.ones(2, 1, 1), Moments.of(torch.ones(5, 1, 1))).tolist() == [[[0.0]], [[0.0]]]
+
+
+def test_scores_are_what_they_are_called(detector: Detector) -> None:
+    x = images(5, 1)
+    report = detector.report(x)
+    scored = detector.model.score(x)
+    for name, layer in scored.items():
+        assert torch.allclose(
+            report.scores[f"{name}_log_prob"], layer.component_scores.exp().sum(-1).log().mean((1, 2))
+        )
+        assert torch.allclose(report.scores[f"{name}_max_component"], layer.component_scores.amax(-1).mean((1, 2)))
+        assert torch.allclose(report.scores[f"{name}_standardised"], report.maps[name].mean((1, 2)))
+    layers = [detector.standardised(f"{name}_standardised", report.scores[f"{name}_standardised"]) for name in scored]
+    assert torch.equal(report.scores[COMBINED], torch.minimum(*layers))
+    assert detector.name_of("log_prob") == "gmm2_log_prob"
+    assert detector.name_of("combined") == COMBINED
+
+
+def test_training_scores_have_mean_0_and_deviation_1(detector: Detector) -> None:
+    scores = detector.scores(images(400, 0), 64)
+    for name, values in scores.items():
+        standard = detector.standardised(name, values)
+        assert float(standard.mean()) == pytest.approx(0, abs=1e-9)
+        assert float(standard.std(correction=0)) == pytest.approx(1, abs=1e-9)
+        kept = values >= detector.threshold(name, 0.5)
+        assert torch.equal(kept, standard >= -0.5)
+
+
+def test_batches_do_not_matter(detector: Detector) -> None:
+    other = Detector.fit(detector.model, images(400, 0), 37)
+    assert other.images.keys() == detector.images.keys()
+    for name, moments in detector.images.items():
+        assert float(other.images[name].mean) == pytest.approx(float(moments.mean), rel=1e-12, abs=1e-12)
+        assert float(other.images[name].variance) == pytest.approx(float(moments.variance), rel=1e-9)
+    whole, parts = detector.scores(images(50, 1), 50), detector.scores(images(50, 1), 7)
+    assert all(torch.allclose(whole[name], parts[name], rtol=1e-12) for name in whole)
+
+
+def test_state_brings_the_detector_back(detector: Detector) -> None:
+    again = Detector.from_state(detector.model, detector.state_dict())
+    first, second = detector.scores(images(20, 1)), again.scores(images(20, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert again.threshold(COMBINED, 1.5) == detector.threshold(COMBINED, 1.5)
+
+
+def test_damage_shows_where_it_was_done(detector: Detector) -> None:
+    whole = images(6, 2)
+    damaged = whole.clone()
+    damaged[:, 9:13, 2:6] = 0.0
+    damaged[:, 10:12, 3:5] = 1.0
+    square = torch.zeros(16, 16, dtype=torch.bool)
+    square[9:13, 2:6] = True
+
+    before, after = detector.report(whole), detector.report(damaged)
+    for name in detector.layers:
+        change = pixel_maps(detector.model, name, after.maps[name] - before.maps[name])
+        assert change[:, square].mean() < -1
+        assert change[:, square].mean() < 3 * change[:, ~square].mean()
+    # A window of the lowest layer reaches at most 3 pixels beyond the square.
+    near = torch.zeros(16, 16, dtype=torch.bool)
+    near[6:16, 0:9] = True
+    change = pixel_maps(detector.model, "gmm1", after.maps["gmm1"] - before.maps["gmm1"])
+    assert change[:, ~near].abs().max() == 0
+    cells = at_pixels(detector.model, "gmm1", after.maps["gmm1"])
+    for worst in cells.flatten(1).argmin(1).tolist():
+        assert near.flatten()[worst]
+
+    lowest = f"{detector.layers[0]}_standardised"
+    assert (after.scores[lowest] < before.scores[lowest]).all()
