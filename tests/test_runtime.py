@@ -1,3 +1,4 @@
+import ctypes
 import os
 import signal
 import sys
@@ -7,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from dcgmm_cli import runtime
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.runtime import Interrupted, Interruption, choose_device, choose_dtype, describe_device, set_up_cpu
 
@@ -84,7 +84,7 @@ def test_cpu_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = torch.tensor([1e-30], dtype=torch.float32)
     assert float(tiny * 1e-10) == 0  # a denormal, flushed
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.delattr(runtime.ctypes, "CDLL")
+    monkeypatch.delattr(ctypes, "CDLL")
     set_up_cpu()  # asks for no C library where it is not glibc's
 
 
@@ -152,9 +152,15 @@ def test_after_a_held_block_signals_come_at_once_again() -> None:
             receive(signal.SIGINT)
 
 
+def handlers() -> list[object]:
+    return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+
 def test_the_old_handlers_come_back() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = handlers()
+    with Interruption().installed():
+        assert all(one != other for one, other in zip(handlers(), before, strict=True))
+    assert handlers() == before
     with pytest.raises(ZeroDivisionError), Interruption().installed():
-        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] != before
         raise ZeroDivisionError
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert handlers() == before

@@ -101,13 +101,13 @@ def test_reports_come_at_the_windows_ends() -> None:
 def test_recovers_the_components_of_a_known_mixture() -> None:
     generator = torch.Generator().manual_seed(0)
     centres = torch.tensor([[0.2, 0.2], [0.2, 1.8], [1.8, 0.2], [1.8, 1.8]])
-    labels = torch.randint(0, 4, (2000,), generator=generator)
-    data = centres[labels] + 0.3 * torch.randn(2000, 2, generator=generator)
+    labels = torch.randint(0, 4, (4000,), generator=generator)
+    data = centres[labels] + 0.3 * torch.randn(4000, 2, generator=generator)
     options = GMMOptions(precision_sqrt_start="unit")
     model = DCGMM.build((1, 1, 2), [{"type": "gmm", "components": 4}], options)
     model.draw_start(generator)
     rule = AnnealingRule(window=10, sigma_end=0.01, rate_start=0.05, rate_end=0.01, delta=0.05, gamma=0.9)
-    how = TrainerOptions(100, 50, 5.0, rule, 0.1, 1.0, 1.0)
+    how = TrainerOptions(80, 50, 5.0, rule, 0.1, 1.0, 1.0)
     subject = Trainer(model, data.view(-1, 1, 1, 2), how, generator)
     train(subject)
     gmm = model.gmms["gmm1"]

@@ -100,6 +100,9 @@ def _run_hydra(command: str, rest: list[str]) -> int:
         return _fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         return _fail(explain(error, command))
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
     except OSError as error:  # Hydra makes the output directory
         return _fail(f"cannot write {error.filename}: {error.strerror}")
     except Exception as error:

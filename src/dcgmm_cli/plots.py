@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from dcgmm_cli.detection import Curve
 from dcgmm_cli.model import Shape
 from dcgmm_cli.runs import write_whole
 
@@ -82,7 +83,7 @@ def training_curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def detection_figure(
-    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],  # label: inliers kept, outliers removed, from high c
+    curves: Mapping[str, Curve],
     marked: Mapping[str, Sequence[tuple[float, float, float]]],  # label: (c, inliers kept, outliers removed)
 ) -> Figure:
     """Inliers kept against outliers removed while the threshold moves, with values of c along it (figure 3)."""
@@ -90,12 +91,12 @@ def detection_figure(
     axes = figure.subplots()
     for number, (label, (kept, removed)) in enumerate(curves.items()):
         color = f"C{number}"
-        axes.plot(100 * np.asarray(kept), 100 * np.asarray(removed), color=color, lw=1.4, label=label)
+        axes.plot(100 * kept, 100 * removed, color=color, lw=1.4, label=label)
         for c, x, y in marked.get(label, ()):
             axes.plot(100 * x, 100 * y, "o", color=color, ms=4)
             axes.annotate(f"c={c:g}", (100 * x, 100 * y), (4, 4), textcoords="offset points", fontsize=7, color=color)
     axes.plot([0, 100], [100, 0], color="0.8", lw=0.8, zorder=0)  # what chance gives
-    axes.set(xlim=(0, 102), ylim=(0, 102), xlabel="inliers kept (%)", ylabel="outliers removed (%)")
+    axes.set(xlim=(0, 108), ylim=(0, 104), xlabel="inliers kept (%)", ylabel="outliers removed (%)")
     axes.legend(fontsize="small", loc="lower left")
     return figure
 
@@ -156,5 +157,5 @@ def outlier_maps(
     for panel in axes.flat:
         panel.set(xticks=[], yticks=[])
     if shown is not None:
-        figure.colorbar(shown, ax=axes, shrink=min(1.0, 2 / rows), label="training standard deviations", extend="both")
+        figure.colorbar(shown, ax=axes, shrink=min(1.0, 2 / rows), label="log-likelihood (training standard deviations)", extend="both")
     return figure
