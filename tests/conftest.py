@@ -1,5 +1,11 @@
 """What all tests share: one thread, one place for tolerances, small tensors by seed."""
 
+import os
+
+# One thread a process, here and in those that tests start: what they compute is small, and they run side by side.
+# Set before torch and numpy are imported, who read it then.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
 from typing import TypedDict
 
 import pytest
@@ -18,13 +24,11 @@ EXACT = Tolerance(rtol=0.0, atol=0.0)  # the same operations in the same order
 ROUNDING = Tolerance(rtol=1e-11, atol=1e-11)  # float64, the same sums in another order or form
 FLOAT32 = Tolerance(rtol=1e-5, atol=2e-3)  # float32 nats of a whole image, against float64
 
-gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    # The tensors of the tests are small, and the suite runs its files side by side.
-    torch.set_num_threads(1)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `gpu` are skipped without a CUDA device."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -1,13 +1,14 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from dcgmm_cli.localisation import at_pixels, pixel_maps
 from dcgmm_cli.model import DCGMM, GMM
-from dcgmm_cli.outliers import COMBINED, Detector, standardise
+from dcgmm_cli.outliers import COMBINED, RESIDUAL, Detector, standardise
 from dcgmm_cli.statistics import Moments
 
 LAYERS: list[dict[str, Any]] = [
@@ -73,10 +74,29 @@ def test_scores_are_what_they_are_called(detector: Detector) -> None:
         )
         assert torch.allclose(report.scores[f"{name}_max_component"], layer.component_scores.amax(-1).mean((1, 2)))
         assert torch.allclose(report.scores[f"{name}_standardised"], report.maps[name].mean((1, 2)))
-    layers = [detector.standardised(f"{name}_standardised", report.scores[f"{name}_standardised"]) for name in scored]
-    assert torch.equal(report.scores[COMBINED], torch.minimum(*layers))
     assert detector.name_of("log_prob") == "gmm2_log_prob"
     assert detector.name_of("combined") == COMBINED
+
+
+def test_residual_is_that_of_a_quadratic_fit_and_combined_the_worse_of_it_and_the_top(detector: Detector) -> None:
+    train, new = detector.scores(images(400, 0)), detector.scores(images(30, 1))
+    lower, top = (
+        [detector.standardised(name, part[name]).numpy() for part in (train, new)]
+        for name in ("gmm1_standardised", "gmm2_standardised")
+    )
+    fit = np.polynomial.Polynomial.fit(lower[0], top[0], 2)
+    left, expected = top[0] - fit(lower[0]), top[1] - fit(lower[1])
+    assert np.allclose(new[RESIDUAL].numpy(), expected, atol=1e-9)
+    assert np.allclose(new[COMBINED].numpy(), np.minimum(top[1], expected / left.std()), atol=1e-9)
+    assert 0 < (top[1] < expected / left.std()).mean() < 1
+
+
+def test_combined_of_a_single_layer_is_its_standardised_score() -> None:
+    model = DCGMM.build((16, 16, 1), LAYERS[:2]).double()
+    detector = Detector.fit(model, images(60, 0))
+    scores = detector.scores(images(9, 1))
+    expected = detector.standardised("gmm1_standardised", scores["gmm1_standardised"])
+    assert torch.allclose(scores[COMBINED], expected, atol=1e-9)
 
 
 def test_training_scores_have_mean_0_and_deviation_1(detector: Detector) -> None:

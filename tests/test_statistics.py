@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dcgmm_cli.model import DCGMM
-from dcgmm_cli.statistics import Moments, log_likelihood_moments, to_float
+from dcgmm_cli.statistics import Moments, image_batches, log_likelihood_moments, to_float
 
 
 def test_moments_are_numpys_whatever_the_batches() -> None:
@@ -35,3 +35,36 @@ def test_log_likelihood_moments_do_not_depend_on_the_batch_size(batch_size: int)
 def test_uint8_is_scaled_and_floats_are_not() -> None:
     assert to_float(torch.tensor([0, 255], dtype=torch.uint8), torch.float64).tolist() == [0, 1]
     assert to_float(torch.tensor([0.0, 0.5]), torch.float32).tolist() == [0, 0.5]
+
+
+def test_moments_of_a_single_sample() -> None:
+    value = torch.tensor([[[3.0, -1.0]]])
+    alone = Moments.of(value)
+    assert alone.mean.dtype is torch.float64
+    assert torch.equal(alone.mean, value[0].double())
+    assert torch.equal(alone.variance, torch.zeros(1, 2, dtype=torch.float64))
+    both = alone.merge(Moments.of(value + 2))
+    assert both.count == 2
+    assert both.mean.tolist() == [[4, 0]]
+    assert both.variance.tolist() == [[1, 1]]
+
+
+def test_merging_gives_new_moments_and_keeps_its_parts() -> None:
+    one, other = (Moments.of(torch.full((3, 1, 1), value)) for value in (1.0, 5.0))
+    merged = one.merge(other)
+    assert (float(merged.mean), float(merged.variance)) == (3, 4)
+    assert (float(one.mean), float(other.mean), one.count, other.count) == (1, 5, 3, 3)
+
+
+def test_batches_hold_every_image_once_in_order() -> None:
+    images = torch.arange(7, dtype=torch.uint8).view(7, 1, 1, 1)
+    batches = list(image_batches(images, 3, torch.float64))
+    assert [len(batch) for batch in batches] == [3, 3, 1]
+    torch.testing.assert_close(torch.cat(batches) * 255, images.double())
+    assert images.tolist() == [[[[number]]] for number in range(7)]
+
+
+def test_float_images_are_not_written_to() -> None:
+    images = torch.tensor([0.25])
+    assert to_float(images, torch.float32).tolist() == [0.25]
+    assert images.tolist() == [0.25]

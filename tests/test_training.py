@@ -1,7 +1,11 @@
+import dataclasses
+import io
+import math
 from typing import Any
 
 import pytest
 import torch
+from torch.distributions import Normal
 
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.model import DCGMM, AnnealingRule, GMMOptions
@@ -138,8 +142,198 @@ def test_options_out_of_range(change: dict[str, Any]) -> None:
         trainer(**change)
 
 
+# The same training written out: every density by torch.distributions, every gradient by autograd, the annealing
+# rule as it stands in the model's description, and no code of the model but the options.
+
+
+def written_out_scores(x: torch.Tensor, layer: dict[str, torch.Tensor]) -> torch.Tensor:
+    densities: torch.Tensor = Normal(layer["loc"], 1 / layer["precision_sqrt"]).log_prob(x.unsqueeze(-2))
+    return layer["logits"].log_softmax(-1) + densities.sum(-1)
+
+
+def written_out_kernel(components: int, sigma: float) -> torch.Tensor:
+    side = round(components**0.5)
+    rows = []
+    for k in range(components):
+        row = []
+        for j in range(components):
+            down, right = abs(k // side - j // side), abs(k % side - j % side)
+            row.append(math.exp(-(min(down, side - down) ** 2 + min(right, side - right) ** 2) / (2 * sigma**2)))
+        rows.append([value / sum(row) for value in row])
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def written_out_patches(x: torch.Tensor, stride: int) -> torch.Tensor:
+    """2x2 windows of (N, H, W, C) at a stride, a window at a time."""
+    tops, lefts = range(0, x.shape[1] - 1, stride), range(0, x.shape[2] - 1, stride)
+    rows = [torch.stack([x[:, i : i + 2, j : j + 2].flatten(1) for j in lefts], 1) for i in tops]
+    return torch.stack(rows, 1)
+
+
+def written_out_training(
+    layers: list[dict[str, torch.Tensor]], data: torch.Tensor, options: TrainerOptions, generator: torch.Generator
+) -> tuple[list[list[float]], list[float]]:
+    """Train two layers over 2x2 windows in place; objectives by window and layer, and the final sigmas."""
+    rule, steps_per_epoch = options.annealing, len(data) // options.batch_size
+    sigmas = [0.25 * math.sqrt(2 * len(layer["logits"])) for layer in layers]
+    rates = [rule.rate_start for _ in layers]
+    objectives: list[list[float]] = [[] for _ in layers]
+    averages: list[list[float]] = [[] for _ in layers]
+    for step in range(options.epochs * steps_per_epoch):
+        if step % steps_per_epoch == 0:
+            order = torch.randperm(len(data), generator=generator)
+        position = step % steps_per_epoch * options.batch_size
+        x = data[order[position : position + options.batch_size]].double() / 255
+        for number, (layer, stride) in enumerate(zip(layers, (2, 1), strict=True)):
+            x = written_out_patches(x.detach(), stride)
+            free = {name: value.clone().requires_grad_() for name, value in layer.items()}
+            scores = written_out_scores(x, free)
+            at_end = sigmas[number] <= rule.sigma_end
+            components = scores.shape[-1]
+            kernel = torch.eye(components, dtype=x.dtype) if at_end else written_out_kernel(components, sigmas[number])
+            objective = torch.einsum("kj,nhwj->nhwk", kernel, scores).amax(-1).mean()
+            gradient = dict(zip(free, torch.autograd.grad(objective, list(free.values())), strict=True))
+            only_centroids = step < options.centroid_epochs * steps_per_epoch
+            factors = {
+                "logits": 0.0 if only_centroids else options.logits_factor,
+                "loc": options.loc_factor,
+                "precision_sqrt": 0.0 if only_centroids else options.precision_sqrt_factor,
+            }
+            for name, value in layer.items():
+                value += rates[number] * factors[name] * gradient[name]
+            layer["precision_sqrt"].clamp_(0.01, math.sqrt(20))
+            objectives[number].append(objective.item())
+            x = scores.softmax(-1)
+        if (step + 1) % rule.window:
+            continue
+        for number in range(len(layers)):
+            average = sum(objectives[number][-rule.window :]) / rule.window
+            if len(averages[number]) >= 2:
+                first, last = averages[number][0], averages[number][-1]
+                if -2 * rule.delta < (average - last) / (last - first) < rule.delta:
+                    sigmas[number] = max(sigmas[number] * rule.gamma, rule.sigma_end)
+                    rates[number] = max(rates[number] * rule.gamma, rule.rate_end)
+            averages[number].append(average)
+    return averages, sigmas
+
+
+QUICK_RULE = AnnealingRule(window=2, sigma_end=0.2, rate_start=0.05, rate_end=0.01, delta=0.3, gamma=0.5)
+
+
+@pytest.mark.parametrize(("rule", "epochs"), [(RULE, 3), (QUICK_RULE, 6)], ids=["annealing", "annealed"])
+def test_training_is_the_one_written_out(rule: AnnealingRule, epochs: int) -> None:
+    subject = trainer(annealing=rule, epochs=epochs, centroid_epochs=4 / 7)
+    subject.model.double()
+    layers = [
+        {name: value.detach().clone() for name, value in gmm.named_parameters()} for gmm in subject.model.gmms.values()
+    ]
+    generator = torch.Generator()
+    generator.set_state(subject.state_dict()["generator"])
+    subject = Trainer(subject.model, images(), subject.options, subject._generator)
+    reports = [report for report in (subject.step() for _ in range(subject.total_steps)) if report]
+    averages, sigmas = written_out_training(layers, images(), subject.options, generator)
+    for number, (gmm, layer) in enumerate(zip(subject.model.gmms.values(), layers, strict=True)):
+        for name, value in gmm.named_parameters():
+            torch.testing.assert_close(value.detach(), layer[name], rtol=1e-7, atol=1e-9)
+        objectives = [report[f"gmm{number + 1}"].objective for report in reports]
+        assert objectives == pytest.approx(averages[number], rel=1e-9)
+    assert list(subject.sigma().values()) == pytest.approx(sigmas)
+    assert (max(sigmas) == rule.sigma_end) == (rule is QUICK_RULE)
+
+
+@pytest.mark.parametrize("at", [3, 20, 29, 30])
+def test_training_resumed_after_annealing_is_the_uninterrupted_one(at: int) -> None:
+    whole = trainer(annealing=QUICK_RULE, epochs=6)
+    expected = train(whole)
+    stopped, resumed = (trainer(annealing=QUICK_RULE, epochs=6) for _ in range(2))
+    train(stopped, at)
+    file = io.BytesIO()
+    torch.save(stopped.state_dict(), file)
+    file.seek(0)
+    resumed.load_state_dict(torch.load(file, weights_only=True))
+    assert_same(train(resumed), expected)
+    assert resumed.sigma() == whole.sigma() == {"gmm1": pytest.approx(0.2), "gmm2": pytest.approx(0.2)}
+
+
+def test_a_resumed_run_reports_what_the_uninterrupted_one_reports() -> None:
+    whole, stopped, resumed = trainer(), trainer(), trainer()
+    expected = [whole.step() for _ in range(12)]
+    train(stopped, 6)
+    resumed.load_state_dict(stopped.state_dict())
+    assert [resumed.step() for _ in range(6)] == expected[6:]
+    assert resumed.epoch == whole.epoch == pytest.approx(12 / 7)
+
+
+def test_every_epoch_takes_each_image_at_most_once() -> None:
+    # Image i is i everywhere: the objective's batches can be read off the first layer's input.
+    data = torch.arange(35, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 4, 6, 1).contiguous()
+    subject = trainer(data=data)
+    seen: list[list[int]] = []
+    layer = subject.model.layers[0]
+    layer.register_forward_hook(
+        lambda module, args, out: seen.append((args[0][:, 0, 0, 0] * 255).round().int().tolist())
+    )
+    train(subject)
+    epochs = [[number for batch in seen[start : start + 7] for number in batch] for start in range(0, 21, 7)]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(35))] * 3
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_neither_the_global_generator_nor_the_images_are_touched() -> None:
+    data = images()
+    kept, before = data.clone(), torch.get_rng_state()
+    train(trainer(data=data))
+    assert torch.equal(data, kept)
+    floats = kept.float() / 255
+    kept = floats.clone()
+    train(trainer(data=floats))
+    assert torch.equal(floats, kept)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_bytes_and_floats_train_alike() -> None:
+    by_bytes, by_floats = train(trainer()), train(trainer(data=images().float() / 255))
+    for name, value in by_bytes.items():
+        torch.testing.assert_close(by_floats[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_the_log_likelihood_of_the_layer_on_the_images_rises() -> None:
+    subject = trainer(epochs=20)
+    reports = [report["gmm1"] for report in (subject.step() for _ in range(subject.total_steps)) if report]
+    assert reports[-1].log_likelihood > reports[0].log_likelihood + 1
+    assert reports[-1].objective > reports[0].objective + 1
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_a_state_with_bad_values_is_never_given_out(value: float) -> None:
+    # The window's end, where training stops, comes after the epoch's, where a checkpoint is written.
+    rule = dataclasses.replace(RULE, window=100)
+    data = images().float() / 255
+    data[:, 2, 3] = value
+    subject = trainer(data=data, annealing=rule)
+    train(subject, 3)
+    with pytest.raises(UserError, match=r"^gmm1: NaN or infinite [^\n]* step 3;[^\n]*$"):
+        subject.state_dict()
+
+
+def test_a_bad_parameter_is_found_at_the_window_s_end_and_its_layer_named() -> None:
+    subject = trainer()
+    train(subject, 3)
+    with torch.no_grad():
+        subject.model.gmms["gmm2"].loc[1, 2] = torch.nan
+    with pytest.raises(UserError, match=r"^gmm2: NaN or infinite .* step 4;"):
+        subject.step()
+
+
+@pytest.mark.parametrize("name", ["centroid_epochs", "logits_factor", "loc_factor", "precision_sqrt_factor"])
+@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
+def test_numbers_that_are_none(name: str, value: float) -> None:
+    change: dict[str, Any] = {name: value}
+    with pytest.raises(UserError, match=f"^trainer: {name} must be a number of at least 0, not {value}$"):
+        trainer(**change)
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_trains_like_the_cpu_and_repeats_itself() -> None:
     on_cpu, on_cuda, again = train(trainer()), train(trainer(device="cuda")), train(trainer(device="cuda"))
     assert_same(on_cuda, again)

@@ -15,6 +15,9 @@ from dcgmm_cli.errors import UserError
 COMMANDS = {
     "train": "train a model; results and checkpoint go to a new run directory",
     "outliers": "tell outliers from the images that a model was trained on, and show where they differ",
+    "sample": "draw images from a model, and judge them",
+    "sharpen": "draw images and sharpen them, or sharpen given ones; shows before, after and difference",
+    "visualize": "show what a model has learnt: centroids, variances, weights and use of its components",
     "data": "fetch, verify and list data sets",
 }
 

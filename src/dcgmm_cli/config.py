@@ -134,7 +134,7 @@ class OutlierOptions:
     classes: list[int] | None = None  # outlier classes; null: all that the run was not trained on
     dataset: str | None = None  # another data set, of the same image shape, whose test images are the outliers
     path: str | None = None  # a folder of images, or a .npy or .npz file, as the outliers
-    score: str = "log_prob"  # what decides: log_prob, max_component, standardised (all of the top layer) or combined
+    score: str = "combined"  # decides: combined, residual, or of the top layer log_prob, max_component, standardised
     c: float = 1.5  # an outlier scores less than mean - c standard deviations of the training images' scores
     count: int = 4  # how many of the most and of the least outlying images are shown
     images: list[str] | None = None  # images to show as well: file names, or numbers of rows in scores.npz
@@ -147,3 +147,64 @@ class OutliersConfig(FollowUpConfig):
     outliers: OutlierOptions = field(default_factory=OutlierOptions)
     input: str | None = None  # images to score instead: a folder, an image, or a .npy or .npz file; gives scores.csv
     batch_size: int = 500  # images at a time
+
+
+@dataclass
+class SamplingConfig:
+    """How images are drawn from a model."""
+
+    count: int = 100  # images that are drawn, shown and saved
+    top_s: Any = 1  # a layer draws among its control signal's so many strongest entries; [1,2,5]: a grid each
+    std_scale: Any = 1.0  # factor on all standard deviations, 1 is the model; [0,1]: one a GMM layer, gmm1 first
+    temperature: float = 1.0  # the control signal is taken to the power 1 / temperature
+    start: str | None = None  # GMM layer to start in, as in gmm1; null: the last layer
+    components: str = "weights"  # of the start: weights (drawn by them), uniform, cycle, or a component's number
+
+
+@dataclass
+class SharpeningConfig:
+    """Gradient ascent on what the Folding layers generate."""
+
+    setting: str = "default"  # default (partial, its steps fitted to the model) or paper (1,000 steps of 0.1)
+    iterations: int | None = None  # steps G; null: the setting's
+    step_size: float | None = None  # step eps_s; null: the setting's
+    target: str | None = None  # GMM layer whose log-likelihood is ascended; null: the next above each Folding layer
+    penalty: float = 0.0  # lambda of the penalty lambda / 2 ||T - T_0||^2 on the distance from the start
+    layers: list[str] | None = None  # Folding layers to sharpen, as in [folding1]; null: all
+
+
+@dataclass
+class QualityConfig:
+    """Figures of sample quality."""
+
+    count: int = 1000  # images that are drawn for the figures, with the same options; 0 leaves the figures out
+    bins: int = 100  # k-means bins of NDB
+    flat: str | None = None  # training run of a flat GMM (1L) whose samples are judged as well
+
+
+@dataclass
+class SampleConfig(FollowUpConfig):
+    """`dcgmm sample`."""
+
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    sharpen: bool = False  # whether the Folding layers of sharpening.layers are sharpened
+    sharpening: SharpeningConfig = field(default_factory=SharpeningConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
+
+
+@dataclass
+class SharpenConfig(FollowUpConfig):
+    """`dcgmm sharpen`."""
+
+    input: str | None = None  # images to sharpen instead of draws: a folder, an image, or a .npy or .npz file
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    sharpening: SharpeningConfig = field(default_factory=SharpeningConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
+
+
+@dataclass
+class VisualizeConfig(FollowUpConfig):
+    """`dcgmm visualize`."""
+
+    component: int | None = None  # component of the last GMM layer that the walk follows; null: the heaviest
+    images: int = 2000  # training images that the use of components is counted on; 0 leaves it out

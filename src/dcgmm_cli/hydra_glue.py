@@ -9,7 +9,14 @@ from omegaconf import DictConfig, OmegaConf
 from dcgmm_cli import config
 from dcgmm_cli.runs import find_run, unique_name
 
-SCHEMAS = {"train": config.TrainConfig, "data": config.DataConfig, "outliers": config.OutliersConfig}
+SCHEMAS = {
+    "train": config.TrainConfig,
+    "data": config.DataConfig,
+    "outliers": config.OutliersConfig,
+    "sample": config.SampleConfig,
+    "sharpen": config.SharpenConfig,
+    "visualize": config.VisualizeConfig,
+}
 
 
 def prepare(command: str, arguments: list[str]) -> list[str]:

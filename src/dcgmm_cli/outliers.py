@@ -7,13 +7,21 @@ layer, three scores, each the mean of a map over the layer's positions:
     max_component  max-component approximation of it (nats): the quantity that training ascends
     standardised   log_prob in training standard deviations from its training mean, position by position
 
-and one for the whole model: `combined` is the smallest over the layers of the standardised score, each scaled by its
-own mean and deviation on the training images: an image is as outlying as the layer that finds it most outlying.
+and two for the whole model, with t the top layer's standardised score and z_l those of the layers under it, all scaled
+by their mean and deviation on the training images:
 
-Shapes: N images, H W positions of a GMM layer.
+    residual       t - (b_0 + sum_l b_l z_l + b'_l z_l^2), with b the least-squares fit on the training images
+    combined       the smaller of t and the residual, the latter scaled in the same way
+
+How likely an image looks to the lower layers says mostly how plain it is: a single stroke is likely whatever it means.
+The residual takes that part out of the top layer's score: it says by how much an image is less likely as a whole than
+training images made of equally likely parts. An image that is unlikely in either sense is outlying by the combined
+score. In a model of one GMM layer it is the standardised score.
+
+Shapes: N images, H W positions of a GMM layer, L GMM layers.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -24,8 +32,9 @@ from dcgmm_cli.model import DCGMM, Scored
 from dcgmm_cli.statistics import Moments, image_batches, log_likelihood_moments
 
 LAYER_SCORES = ("log_prob", "max_component", "standardised")
-COMBINED = "combined"
-SCORES = (*LAYER_SCORES, COMBINED)
+RESIDUAL, COMBINED = "residual", "combined"
+MODEL_SCORES = (RESIDUAL, COMBINED)
+SCORES = (*LAYER_SCORES, *MODEL_SCORES)
 
 # Positions that (nearly) never vary in training, such as an image's corners, count as varying by this fraction of the
 # layer's mean deviation: else rounding there would outweigh all else.
@@ -48,7 +57,7 @@ def standardise(values: Tensor, moments: Moments) -> Tensor:  # (N, ...) -> (N, 
 class ImageReport:
     """What a detector says of some images."""
 
-    scores: dict[str, Tensor]  # (N,) float64, by `score_names`
+    scores: dict[str, Tensor]  # (N,) float64: <layer>_<score> of each GMM layer, residual, combined
     maps: dict[str, Tensor]  # (N, H, W) float64, standardised log-likelihood by GMM layer
 
 
@@ -58,7 +67,8 @@ class Detector:
 
     model: DCGMM
     positions: dict[str, Moments]  # by GMM layer: log-likelihood at each position, (H, W)
-    images: dict[str, Moments]  # by `score_names`: score of an image, ()
+    images: dict[str, Moments]  # by score: its distribution over the images, ()
+    regression: Tensor  # (2 L - 1,) float64, b of the residual
 
     @classmethod
     @torch.no_grad()
@@ -70,8 +80,13 @@ class Detector:
         ]
         scores = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
         moments = {name: Moments.of(values) for name, values in scores.items()}
-        moments[COMBINED] = Moments.of(combined(scores, moments))
-        return cls(model, positions, moments)
+        *under, top = scaled_layers(scores, moments)
+        # On the CPU, where the solver copes with a layer whose score never varies.
+        fit = torch.linalg.lstsq(regressors(under, top).cpu(), top.unsqueeze(-1).cpu(), driver="gelsd")
+        regression = fit.solution.squeeze(-1).to(top.device)
+        moments[RESIDUAL] = Moments.of(residual(scores, moments, regression))
+        moments[COMBINED] = Moments.of(model_scores(scores, moments, regression)[COMBINED])
+        return cls(model, positions, moments, regression)
 
     @classmethod
     def from_state(cls, model: DCGMM, state: Mapping[str, Any]) -> Self:
@@ -81,13 +96,14 @@ class Detector:
             {name: Moments(part["count"], part["mean"].to(device), part["squares"].to(device)) for name, part in group}
             for group in (state["statistics"].items(), state["image_statistics"].items())
         )
-        return cls(model, positions, images)
+        return cls(model, positions, images, state["image_regression"].to(device))
 
     def state_dict(self) -> dict[str, Any]:
         """What was measured, as tensors and built-ins: entries of a checkpoint."""
         return {
             "statistics": {name: asdict(moments) for name, moments in self.positions.items()},
             "image_statistics": {name: asdict(moments) for name, moments in self.images.items()},
+            "image_regression": self.regression,
         }
 
     @torch.no_grad()
@@ -99,7 +115,7 @@ class Detector:
         """
         scored = self.model.score(x)
         scores = layer_scores(scored, self.positions)
-        scores[COMBINED] = combined(scores, self.images)
+        scores |= model_scores(scores, self.images, self.regression)
         maps = {name: standardise(layer.log_prob, self.positions[name]) for name, layer in scored.items()}
         return ImageReport(scores, maps)
 
@@ -125,7 +141,7 @@ class Detector:
 
     def name_of(self, score: str, layer: str | None = None) -> str:
         """Name among `scores` of one of `SCORES`, in a GMM layer or, by default, in the top one."""
-        return COMBINED if score == COMBINED else f"{layer or self.layers[-1]}_{score}"
+        return score if score in MODEL_SCORES else f"{layer or self.layers[-1]}_{score}"
 
     @property
     def layers(self) -> list[str]:
@@ -143,7 +159,28 @@ def layer_scores(scored: Mapping[str, Scored], positions: Mapping[str, Moments])
     return scores
 
 
-def combined(scores: Mapping[str, Tensor], moments: Mapping[str, Moments]) -> Tensor:  # (N,)
-    """Smallest over the GMM layers of the standardised score, scaled by its mean and deviation in training."""
-    names = [name for name in scores if name.endswith("_standardised")]
-    return torch.stack([standardise(scores[name], moments[name]) for name in names]).amin(0)
+def scaled_layers(scores: Mapping[str, Tensor], moments: Mapping[str, Moments]) -> list[Tensor]:  # (N,) each
+    """Standardised score of each GMM layer from below, scaled by its mean and deviation on the training images."""
+    return [standardise(scores[name], moments[name]) for name in scores if name.endswith("_standardised")]
+
+
+def regressors(under: Sequence[Tensor], top: Tensor) -> Tensor:  # (N,) each -> (N, 2 L - 1)
+    """What the residual predicts the top layer's score from: 1, and z and z^2 of each layer under it."""
+    columns = [torch.ones_like(top)]
+    for values in under:
+        columns += [values, values.square()]
+    return torch.stack(columns, -1)
+
+
+def residual(scores: Mapping[str, Tensor], moments: Mapping[str, Moments], regression: Tensor) -> Tensor:  # (N,)
+    """The top layer's score less what the layers under it lead to expect, in its training standard deviations."""
+    *under, top = scaled_layers(scores, moments)
+    return top - regressors(under, top) @ regression
+
+
+def model_scores(
+    scores: Mapping[str, Tensor], moments: Mapping[str, Moments], regression: Tensor
+) -> dict[str, Tensor]:  # (N,) each
+    """The scores of the whole model, from those of its layers."""
+    top, rest = scaled_layers(scores, moments)[-1], residual(scores, moments, regression)
+    return {RESIDUAL: rest, COMBINED: torch.minimum(top, standardise(rest, moments[RESIDUAL]))}

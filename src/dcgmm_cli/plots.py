@@ -16,6 +16,7 @@ from torch import Tensor
 from dcgmm_cli.detection import Curve
 from dcgmm_cli.model import Shape
 from dcgmm_cli.runs import write_whole
+from dcgmm_cli.sharpening import Sharpened
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -117,7 +118,7 @@ def score_histograms(
         if name in thresholds:
             axes.axvline(thresholds[name], color="k", lw=1, ls="--")
         axes.set(title=name, xlabel="training standard deviations", yticks=[])
-    figure.axes[0].legend(fontsize="small")
+    figure.axes[0].legend(fontsize="small", loc="upper left")
     return figure
 
 
@@ -158,4 +159,41 @@ def outlier_maps(
         panel.set(xticks=[], yticks=[])
     if shown is not None:
         figure.colorbar(shown, ax=axes, shrink=min(1.0, 2 / rows), label="log-likelihood (training standard deviations)", extend="both")
+    return figure
+
+
+def sharpening_curves(steps: Mapping[str, Sharpened]) -> Figure:
+    """Log-likelihood over the iterations of sharpening, a panel for each Folding layer."""
+    figure = Figure(figsize=(3.6 * len(steps), 2.8), layout="constrained")
+    axes = figure.subplots(1, len(steps), squeeze=False)[0]
+    for panel, (name, step) in zip(axes, sorted(steps.items()), strict=True):
+        panel.plot(step.iterations, step.log_likelihood)
+        panel.set_title(f"{name}, in {step.target}")
+        panel.set_xlabel(f"iteration (steps of {step.step_size:.3g})")
+    axes[0].set_ylabel("log-likelihood (nats a position)")
+    return figure
+
+
+def component_bars(name: str, weights: Tensor, use: Tensor | None) -> Figure:  # (K,), (K,)
+    """Mixture weights of a GMM layer, and the share of positions at which each component is the most likely one."""
+    figure = Figure(figsize=(6, 2.6), layout="constrained")
+    axes = figure.subplots()
+    index = torch.arange(len(weights)).numpy()
+    width = 0.8 if use is None else 0.4
+    axes.bar(index, weights.numpy(), width, label="mixture weight")
+    if use is not None:
+        axes.bar(index + width, use.numpy(), width, label="use on training images")
+    axes.set_xlabel(f"component of {name}")
+    axes.legend(fontsize="small")
+    return figure
+
+
+def walk_figure(panels: Sequence[tuple[str, Tensor]]) -> Figure:  # (H, W, 1 or 3) each, in [0, 1]
+    """Pictures with titles in a row, from a top component to the image (Figure 2)."""
+    figure = Figure(figsize=(3 * len(panels), 3.2), layout="constrained")
+    for axes, (title, image) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        pixels = image.clamp(0, 1).numpy()
+        axes.imshow(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
+        axes.set_title(title, fontsize="medium")
+        axes.set_axis_off()
     return figure

@@ -139,7 +139,7 @@ def different_bins(
     counts: Tensor,  # (B,), images in each bin
     reference: Tensor,  # (B,), training images in each bin
 ) -> int:
-    """NDB: bins whose shares differ at the 5% level by a two-proportion z-test (Richardson & Weiss, 2018, section 4)."""
+    """NDB: bins whose shares differ at the 5% level by a two-proportion z-test (Richardson & Weiss, 2018)."""
     n, m = counts.sum().double(), reference.sum().double()
     pooled = (counts + reference).double() / (n + m)
     error = (pooled * (1 - pooled) * (1 / n + 1 / m)).sqrt()

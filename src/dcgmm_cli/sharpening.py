@@ -74,9 +74,12 @@ class Sharpened:
 class Mixture:
     """A GMM layer as a function of what lies under the Folding layer before it, if there is one.
 
-    With patches x_p of T, the scores are s_k(p) = const_k + <d_k^2 mu_k, x_p> - <d_k^2 / 2, x_p^2>. Both products are
-    convolutions of T and T^2, and since x_p is a part of T, sum_pk w_pk ds_k(p)/dT = A(w; d^2 mu) - T A(w; d^2), where A
-    adds each window's weighted kernels at its place (the transposed convolution). No patch needs to be unfolded.
+    With patches x_p of T, the scores are s_k(p) = const_k + <d_k^2 mu_k, x_p> - <d_k^2 / 2, x_p^2>. Both products
+    are convolutions of T and T^2, and since x_p is a part of T,
+
+        sum_pk w_pk ds_k(p)/dT = A(w; d^2 mu) - T A(w; d^2),
+
+    where A adds each window's weighted kernels at its place (the transposed convolution). No patch is unfolded.
     """
 
     def __init__(self, gmm: GMM, folding: Folding | None) -> None:

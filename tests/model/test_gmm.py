@@ -116,6 +116,17 @@ def test_objective_and_gradient_are_autograds(sigma: float | None, features: int
     assert not value.requires_grad
 
 
+def test_any_kernel_whose_rows_sum_to_one_will_do() -> None:
+    # The kernel of the torus is symmetric, and would not tell rows from columns.
+    gmm, x, kernel = layer(), normal(4, *INPUT, seed=7), normal(9, 9, seed=8).softmax(-1)
+    objective = written_out_objective(gmm, x, kernel)
+    expected = torch.autograd.grad(objective, [gmm.logits, gmm.loc, gmm.precision_sqrt])
+    value, gradient = gmm.objective(gmm.score(x), kernel)
+    torch.testing.assert_close(value, objective.detach(), **ROUNDING)
+    for closed, automatic in zip(gradient, expected, strict=True):
+        torch.testing.assert_close(closed, automatic, **ROUNDING)
+
+
 def test_gradient_by_hand() -> None:
     # One component, one feature, points 1 and 3 with mu = 1, d = 2: mean of (x - mu) is 1, of (x - mu)^2 is 2.
     gmm = GMM(Shape(1, 2, 1), 1).double()

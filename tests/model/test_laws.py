@@ -74,7 +74,6 @@ def test_a_view_of_other_strides_is_the_same_input(make: Callable[[], Layer]) ->
 def test_gradients_reach_the_input(make: Callable[[], Layer]) -> None:
     layer = make().double()
     x = normal(2, *layer.input_shape).requires_grad_()
-    assert layer(x).square().sum().requires_grad
     assert torch.autograd.gradcheck(layer, (x,))
 
 

@@ -205,6 +205,10 @@ def _judge(
 ) -> None:
     """Figures of every score, curve, histograms, maps and scores of all images."""
     c, decisive = config.outliers.c, detector.name_of(config.outliers.score)
+    names = [str(row) for row in range(len(inliers.labels))]
+    names += outliers.names or [str(len(names) + row) for row in range(len(outliers.labels))]
+    gallery = _Gallery(config.outliers.count, config.outliers.images or [])
+    gallery.require(names)
     log.info("inliers: %d of %s; outliers: %d of %s", *_counts(inliers), *_counts(outliers))
     inside, outside = (_scores(detector, known.images, config.batch_size) for known in (inliers, outliers))
     figures = {name: judge(inside[name], outside[name]) for name in inside}
@@ -226,8 +230,6 @@ def _judge(
     )
     result["auroc"].update(top=figures[detector.name_of("log_prob")].auroc, combined=figures[COMBINED].auroc)
 
-    names = [str(row) for row in range(len(inliers.labels))]
-    names += outliers.names or [str(len(names) + row) for row in range(len(outliers.labels))]
     arrays: dict[str, Any] = {name: np.concatenate([inside[name], outside[name]]) for name in inside}
     arrays |= {
         "name": np.array(names),
@@ -249,7 +251,6 @@ def _judge(
         for name in curves
     }
     save_figure(score_histograms(groups, {decisive: -c}), figure_folder / "histograms.png")
-    gallery = _Gallery(config.outliers.count, config.outliers.images or [])
     standardised = detector.standardised(decisive, torch.from_numpy(arrays[decisive]))
     for known, start in ((inliers, 0), (outliers, len(inliers.labels))):
         stop = start + len(known.labels)
@@ -406,10 +407,18 @@ class _Gallery:
         Raises:
             UserError: a named image was not among those looked at.
         """
+        self.require([shown.name for shown in self._groups["named"]])
         for group, shown in self._groups.items():
             if shown:
                 save_figure(_map_figure(shown, detector, c), folder / f"{group}.png")
-        if missing := sorted(self._named - {shown.name for shown in self._groups["named"]}):
+
+    def require(self, names: Collection[str]) -> None:
+        """Check that all images to be named are among those called `names`.
+
+        Raises:
+            UserError: one is not.
+        """
+        if missing := sorted(self._named.difference(names)):
             raise UserError(f"outliers.images: no usable image is called {', '.join(missing)}; names are in the scores")
 
 

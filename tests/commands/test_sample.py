@@ -1,0 +1,99 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dcgmm_cli.checkpoints import build_model, load_checkpoint, save_checkpoint
+from dcgmm_cli.runs import META, read_json
+from dcgmm_cli.sampling import SamplingOptions, sample
+from tests.commands.conftest import QUICK, Runner
+
+FEW = ["sampling.count=12", "quality.count=30", "quality.bins=10"]
+
+
+@pytest.fixture
+def run(dcgmm: Runner) -> Path:
+    return dcgmm("train", *QUICK).directory
+
+
+def test_sample_leaves_what_is_documented(run: Path, dcgmm: Runner, installed: Runner) -> None:
+    outcome = installed("sample", *FEW, "sampling.top_s=[1,3]", "seed=4", f"quality.flat={run}")
+    # A deep model is no flat GMM.
+    assert outcome.code == 2
+    assert "must be a run of one GMM layer" in outcome.err.splitlines()[-1]
+
+    outcome = installed("sample", *FEW, "sampling.top_s=[1,3]", "sampling.std_scale=[0.1,1]", "seed=4")
+    assert outcome.code == 0, outcome.err
+    directory = outcome.directory
+    assert directory.parent == run / "sample"
+    result = read_json(directory / "result.json")
+    assert (result["command"], result["status"]) == ("sample", "finished")
+    assert set(result["quality"]) == {"top_s=1", "top_s=3", "test images"}
+    for figures in result["quality"].values():
+        assert figures["count"] == 30
+        assert 0 <= figures["ndb"] <= figures["bins"] == 10
+    assert result["diversity"] == result["quality"]["top_s=1"]["diversity"] > 0
+    assert result["ndb"] == result["quality"]["top_s=1"]["ndb"]
+    assert "near-duplicates" in outcome.out
+
+    arrays = np.load(directory / "samples.npz")
+    assert arrays["images"].shape == (24, 28, 28, 1)
+    assert arrays["top_s"].tolist() == [1] * 12 + [3] * 12
+    for top_s in (1, 3):
+        with Image.open(directory / "figures" / f"samples_top{top_s}.png") as image:
+            assert min(image.size) > 3 * 28
+    # The saved images and components are those that the library draws.
+    model = build_model(load_checkpoint(run))
+    options = SamplingOptions(3, (0.1, 1.0))
+    expected = sample(model, 12, options, torch.Generator().manual_seed(4))
+    assert np.allclose(arrays["images"][12:], expected.images.clamp(0, 1).numpy(), atol=1e-6)
+    assert np.array_equal(arrays["components_gmm2"][12:], expected.components["gmm2"].numpy())
+    assert arrays["components_gmm1"].shape == (24, 4, 4)
+
+
+def test_figures_are_the_same_twice_and_sharpening_changes_them(run: Path, dcgmm: Runner) -> None:
+    first, second = (dcgmm("sample", *FEW) for _ in range(2))
+    assert first.directory != second.directory
+    assert quality(first.directory) == quality(second.directory)
+    sharpened = dcgmm("sample", *FEW, "sharpen=true", "sharpening.iterations=3", "sharpening.layers=[folding1]")
+    assert quality(sharpened.directory) != quality(first.directory)
+    assert "ndb" not in read_json(dcgmm("sample", "quality.count=0").directory / "result.json")
+
+
+def quality(directory: Path) -> object:
+    return read_json(directory / "result.json")["quality"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sampling.top_s=5"], "top_s=5 is more than the 4 components of gmm1"),
+        (["sampling.top_s=0"], "top_s must be at least 1, not 0"),
+        (["sampling.top_s=many"], "sampling.top_s must be a whole number or a list of them, not many"),
+        (["sampling.std_scale=none"], "sampling.std_scale must be a number"),
+        (["sampling.start=gmm7"], "start=gmm7 names no GMM layer of the model; it has gmm1, gmm2"),
+        (["quality.bins=5000"], "bins must be 1 to 300"),
+        (["sharpen=true", "sharpening.setting=full"], "sharpening.setting=full is unknown; choose default or paper"),
+        (["run=nowhere"], "run=nowhere: no run directory"),
+    ],
+)
+def test_mistakes_are_one_line(run: Path, dcgmm: Runner, arguments: list[str], message: str) -> None:
+    outcome = dcgmm("sample", *arguments)
+    assert outcome.code == 2
+    assert message in outcome.err.splitlines()[-1]
+    assert "Traceback" not in outcome.err
+
+
+def test_runs_without_a_usable_checkpoint(run: Path, dcgmm: Runner, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / META).write_text(json.dumps({}))
+    assert "has no checkpoint" in dcgmm("sample", f"run={bare}").err
+    state = load_checkpoint(run)
+    save_checkpoint(bare, {**state, "format": 999})
+    outcome = dcgmm("sample", f"run={bare}")
+    assert outcome.code == 2
+    assert "has checkpoint format 999" in outcome.err

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from dcgmm_cli.checkpoints import build_model, load_checkpoint
+from dcgmm_cli.commands.visualize import centroid_maps, component_use
+from dcgmm_cli.runs import read_json
+from tests.commands.conftest import QUICK, Runner
+
+
+@pytest.fixture
+def run(dcgmm: Runner) -> Path:
+    return dcgmm("train", *QUICK).directory
+
+
+def test_visualize_leaves_what_is_documented(run: Path, installed: Runner) -> None:
+    outcome = installed("visualize", "component=2", "images=50")
+    assert outcome.code == 0, outcome.err
+    directory = outcome.directory
+    assert directory.parent == run / "visualize"
+    result = read_json(directory / "result.json")
+    assert (result["command"], result["status"], result["component"]) == ("visualize", "finished", 2)
+    for layer in result["layers"].values():
+        assert sum(layer["weights"]) == pytest.approx(1)
+        assert sum(layer["use"]) == pytest.approx(1)
+    names = [f"{kind}_gmm{n}" for kind in ("centroids", "variances", "mean_images", "weights") for n in (1, 2)]
+    for name in [*names, "walk"]:
+        with Image.open(directory / "figures" / f"{name}.png") as image:
+            assert min(image.size) > 28
+
+
+def test_without_images_no_data_are_needed(run: Path, dcgmm: Runner) -> None:
+    outcome = dcgmm("visualize", "images=0")
+    assert outcome.code == 0, outcome.err
+    assert read_json(outcome.directory / "result.json")["layers"]["gmm1"]["use"] is None
+    for arguments in (["component=4"], ["images=-1"]):
+        outcome = dcgmm("visualize", *arguments)
+        assert outcome.code == 2
+        assert ("component=4 is not in gmm2" if "component" in arguments[0] else "images must be") in outcome.err
+
+
+def test_maps_and_use_are_read_off_the_model(run: Path) -> None:
+    model = build_model(load_checkpoint(run))
+    first, second = model.gmms["gmm1"], model.gmms["gmm2"]
+    assert torch.equal(centroid_maps(model, first, first.loc.detach())[1].flatten(), first.loc.detach()[1].clamp(0, 1))
+    # 2 x 2 positions of a 2 x 2 component grid each, with a gap of 1.
+    maps = centroid_maps(model, second, second.loc.detach())
+    assert maps.shape == (4, 5, 5, 1)
+    assert maps[3, 3, 4, 0] == second.loc.detach()[3].view(2, 2, 4)[1, 1, 1]
+    images = torch.randint(0, 256, (7, 28, 28, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    winners = model.score(images / 255)["gmm1"].component_scores.argmax(-1)
+    expected = torch.bincount(winners.flatten(), minlength=4).double() / winners.numel()
+    assert torch.allclose(component_use(model, images)["gmm1"], expected)
