@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ FOLD, POOL, MIX = "folding", "pooling", {"type": "gmm", "components": 4}
 
 def stack(*layers: tuple[str, tuple[int, int], tuple[int, int]], shape: tuple[int, int, int] = (7, 9, 2)) -> DCGMM:
     """The given windows, a GMM layer after each Folding."""
-    described = []
+    described: list[dict[str, Any]] = []
     for kind, kernel, stride in layers:
         described.append({"type": kind, "kernel": kernel, "stride": stride})
         if kind == FOLD:

@@ -18,6 +18,7 @@ COMMANDS = {
     "sample": "draw images from a model, and judge them",
     "sharpen": "draw images and sharpen them, or sharpen given ones; shows before, after and difference",
     "visualize": "show what a model has learnt: centroids, variances, weights and use of its components",
+    "cluster": "judge a model's components as clusters of images, beside k-means and a plain mixture",
     "data": "fetch, verify and list data sets",
 }
 

@@ -51,7 +51,7 @@ class ArchConfig:
 
 @dataclass
 class GMMConfig:
-    """Start values and limits of all GMM layers (`conf/gmm/*.yaml`)."""
+    """Start values and limits of all GMM layers."""
 
     loc_range: float = 0.01  # centroids start in U[-loc_range, loc_range]
     precision_limit: float = 20.0  # no component's precision 1 / variance exceeds this
@@ -82,7 +82,7 @@ class AnnealingConfig:
 
 @dataclass
 class TrainerConfig:
-    """How a model is trained (`conf/trainer/*.yaml`)."""
+    """How a model is trained."""
 
     epochs: int = 25  # passes over the training images
     batch_size: int = 100  # images a step
@@ -208,3 +208,25 @@ class VisualizeConfig(FollowUpConfig):
 
     component: int | None = None  # component of the last GMM layer that the walk follows; null: the heaviest
     images: int = 2000  # training images that the use of components is counted on; 0 leaves it out
+
+
+@dataclass
+class ClusterOptions:
+    """Which images are clustered, by what, and what the clustering is judged in."""
+
+    count: int | None = 1000  # images, drawn by the seed, at most as many as there are; 1000 as for Table 2; null: all
+    split: str = "test"  # images they are drawn from: test or train
+    space: str = "pixels"  # what distances are taken in: pixels or responsibilities (of the layer, at its position)
+    layer: str | None = None  # GMM layer whose most likely component is the cluster, as in gmm1; null: the last
+    position: list[int] | None = None  # [row, column] of the layer's positions, from 0; needed where it has several
+    merge: str | None = None  # components to merge to fewer clusters: ward (any two), grid (neighbours); null: none
+    classes: int | None = None  # clusters that are left by merging; null: as many as the images have classes
+    training: int = 10000  # training images that name the clusters for accuracy by majority; 0 leaves it out
+    nearest: int = 10  # images shown a cluster, those nearest to its mean
+
+
+@dataclass
+class ClusterConfig(FollowUpConfig):
+    """`dcgmm cluster`."""
+
+    cluster: ClusterOptions = field(default_factory=ClusterOptions)

@@ -16,6 +16,7 @@ SCHEMAS = {
     "sample": config.SampleConfig,
     "sharpen": config.SharpenConfig,
     "visualize": config.VisualizeConfig,
+    "cluster": config.ClusterConfig,
 }
 
 

@@ -13,6 +13,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib import metadata
@@ -186,11 +187,11 @@ def recorded(directory: Path, command: str) -> Iterator[dict[str, Any]]:
     The body fills the dictionary that it is given. `status` becomes finished, failed (with `error`) or
     interrupted; `seconds` is the wall time. A mistake does not replace a result that is there already.
     """
-    started = datetime.now()
+    started = time.monotonic()
     result: dict[str, Any] = {"command": command}
 
     def close(status: str, **more: str) -> None:
-        seconds = round((datetime.now() - started).total_seconds(), 3)
+        seconds = round(time.monotonic() - started, 3)
         write_json(directory / RESULT, {**result, "status": status, **more, "seconds": seconds})
 
     try:

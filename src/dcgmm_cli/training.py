@@ -67,10 +67,12 @@ class Trainer:
         generator: of the shuffling, on the CPU.
 
     Raises:
-        UserError: fewer images than one batch takes.
+        UserError: fewer images than one batch takes, or several models side by side.
     """
 
     def __init__(self, model: DCGMM, images: Tensor, options: TrainerOptions, generator: torch.Generator) -> None:
+        if model.batch_shape:
+            raise UserError(f"a trainer takes one model, this one holds {list(model.batch_shape)} side by side")
         if len(images) < options.batch_size:
             raise UserError(
                 f"trainer.batch_size={options.batch_size} is larger than the data: {len(images)} training images"

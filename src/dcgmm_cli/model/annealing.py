@@ -55,7 +55,7 @@ class AnnealingRule:
         sigma_end: floor of sigma, in grid steps.
         rate_start: learning rate eps_0.
         rate_end: floor of the learning rate eps_inf.
-        delta: the objective counts as stationary while -2 delta < r < delta.
+        delta: the objective counts as stationary while -2 delta <= r <= delta.
         gamma: factor that sigma and the learning rate shrink by.
 
     Raises:
@@ -98,7 +98,7 @@ class AnnealingRule:
         """State after a window whose mean objective was `average` (of batch_shape).
 
         The first two windows only record L_0 and L_last; from then on, with r = (L - L_last) / (L_last - L_0),
-        sigma and the rate shrink where -2 delta < r < delta, and L_last becomes L.
+        sigma and the rate shrink where -2 delta <= r <= delta, and L_last becomes L.
         """
         windows = state.windows + 1
         if windows == 1:

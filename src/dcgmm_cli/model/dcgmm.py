@@ -99,7 +99,11 @@ class DCGMM(nn.Module):
             gmm.draw_start(generator)
 
     def score(self, x: Tensor) -> dict[str, Scored]:  # (..., N, H, W, C)
-        """Scores of every GMM layer for a batch of images, by the layer's name."""
+        """Scores of every GMM layer for a batch of images, by the layer's name.
+
+        Raises:
+            UserError: the images have another shape than the model takes.
+        """
         if tuple(x.shape[-3:]) != tuple(self.input_shape):
             given = "x".join(str(size) for size in x.shape[-3:])
             raise UserError(f"the model takes images of {self.input_shape}, not {given}")
