@@ -62,7 +62,7 @@ def full_mixture(train: Points, seed: int) -> Scorer:
 
 def isolation_forest(train: Points, seed: int) -> Scorer:
     """Mean path length in 200 isolation trees."""
-    forest = IsolationForest(200, random_state=seed).fit(train)
+    forest = IsolationForest(n_estimators=200, random_state=seed).fit(train)
     return lambda x: forest.score_samples(x)
 
 

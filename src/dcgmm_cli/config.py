@@ -168,9 +168,9 @@ class SharpeningConfig:
     setting: str = "default"  # default (partial, its steps fitted to the model) or paper (1,000 steps of 0.1)
     iterations: int | None = None  # steps G; null: the setting's
     step_size: float | None = None  # step eps_s; null: the setting's
-    target: str | None = None  # GMM layer whose log-likelihood is ascended; null: the next above each Folding layer
+    target: str | None = None  # GMM layer whose log-likelihood is ascended; null: the setting's, or the next one above
     penalty: float = 0.0  # lambda of the penalty lambda / 2 ||T - T_0||^2 on the distance from the start
-    layers: list[str] | None = None  # Folding layers to sharpen, as in [folding1]; null: all
+    layers: list[str] | None = None  # Folding layers to sharpen, as in [folding1]; null: the setting's, or all
 
 
 @dataclass

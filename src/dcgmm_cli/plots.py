@@ -152,7 +152,7 @@ def outlier_maps(
             values = maps[name][row].cpu().numpy()
             shown = panel.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit)
             lines = LineCollection(outline(outlined[name][row].cpu().numpy()), colors="k", linewidths=0.8)
-            panel.add_collection(lines)
+            panel.add_collection(lines, autolim=False)
             if row == 0:
                 panel.set_title(name, fontsize=8)
     for panel in axes.flat:

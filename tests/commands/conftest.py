@@ -68,3 +68,14 @@ def installed(tmp_path: Path) -> Runner:
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run that all tests of a process share: follow-up commands write under it, each in its own directory."""
+    runs = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["dcgmm"])
+        patch.setenv("HYDRA_FULL_ERROR", "1")
+        assert cli.run(["train", *QUICK, f"runs_dir={runs}"]) == 0
+    return (runs / "latest").resolve()

@@ -9,26 +9,21 @@ from PIL import Image
 from dcgmm_cli.checkpoints import build_model, load_checkpoint, save_checkpoint
 from dcgmm_cli.runs import META, read_json
 from dcgmm_cli.sampling import SamplingOptions, sample
-from tests.commands.conftest import QUICK, Runner
+from tests.commands.conftest import Runner
 
 FEW = ["sampling.count=12", "quality.count=30", "quality.bins=10"]
 
 
 @pytest.fixture
-def run(dcgmm: Runner) -> Path:
-    return dcgmm("train", *QUICK).directory
+def run(tiny_run: Path) -> str:
+    return f"run={tiny_run}"
 
 
-def test_sample_leaves_what_is_documented(run: Path, dcgmm: Runner, installed: Runner) -> None:
-    outcome = installed("sample", *FEW, "sampling.top_s=[1,3]", "seed=4", f"quality.flat={run}")
-    # A deep model is no flat GMM.
-    assert outcome.code == 2
-    assert "must be a run of one GMM layer" in outcome.err.splitlines()[-1]
-
-    outcome = installed("sample", *FEW, "sampling.top_s=[1,3]", "sampling.std_scale=[0.1,1]", "seed=4")
+def test_sample_leaves_what_is_documented(run: str, tiny_run: Path, installed: Runner) -> None:
+    outcome = installed("sample", run, *FEW, "sampling.top_s=[1,3]", "sampling.std_scale=[0.1,1]", "seed=4")
     assert outcome.code == 0, outcome.err
     directory = outcome.directory
-    assert directory.parent == run / "sample"
+    assert directory.parent == tiny_run / "sample"
     result = read_json(directory / "result.json")
     assert (result["command"], result["status"]) == ("sample", "finished")
     assert set(result["quality"]) == {"top_s=1", "top_s=3", "test images"}
@@ -46,7 +41,7 @@ def test_sample_leaves_what_is_documented(run: Path, dcgmm: Runner, installed: R
         with Image.open(directory / "figures" / f"samples_top{top_s}.png") as image:
             assert min(image.size) > 3 * 28
     # The saved images and components are those that the library draws.
-    model = build_model(load_checkpoint(run))
+    model = build_model(load_checkpoint(tiny_run))
     options = SamplingOptions(3, (0.1, 1.0))
     expected = sample(model, 12, options, torch.Generator().manual_seed(4))
     assert np.allclose(arrays["images"][12:], expected.images.clamp(0, 1).numpy(), atol=1e-6)
@@ -54,13 +49,13 @@ def test_sample_leaves_what_is_documented(run: Path, dcgmm: Runner, installed: R
     assert arrays["components_gmm1"].shape == (24, 4, 4)
 
 
-def test_figures_are_the_same_twice_and_sharpening_changes_them(run: Path, dcgmm: Runner) -> None:
-    first, second = (dcgmm("sample", *FEW) for _ in range(2))
+def test_figures_are_the_same_twice_and_sharpening_changes_them(run: str, dcgmm: Runner) -> None:
+    first, second = (dcgmm("sample", run, *FEW) for _ in range(2))
     assert first.directory != second.directory
     assert quality(first.directory) == quality(second.directory)
-    sharpened = dcgmm("sample", *FEW, "sharpen=true", "sharpening.iterations=3", "sharpening.layers=[folding1]")
+    sharpened = dcgmm("sample", run, *FEW, "sharpen=true", "sharpening.iterations=3", "sharpening.layers=[folding1]")
     assert quality(sharpened.directory) != quality(first.directory)
-    assert "ndb" not in read_json(dcgmm("sample", "quality.count=0").directory / "result.json")
+    assert "ndb" not in read_json(dcgmm("sample", run, "quality.count=0").directory / "result.json")
 
 
 def quality(directory: Path) -> object:
@@ -77,23 +72,37 @@ def quality(directory: Path) -> object:
         (["sampling.start=gmm7"], "start=gmm7 names no GMM layer of the model; it has gmm1, gmm2"),
         (["quality.bins=5000"], "bins must be 1 to 300"),
         (["sharpen=true", "sharpening.setting=full"], "sharpening.setting=full is unknown; choose default or paper"),
+        (["quality.flat=latest", "quality.count=30"], "must be a run of one GMM layer"),
         (["run=nowhere"], "run=nowhere: no run directory"),
     ],
 )
-def test_mistakes_are_one_line(run: Path, dcgmm: Runner, arguments: list[str], message: str) -> None:
-    outcome = dcgmm("sample", *arguments)
+def test_mistakes_are_one_line(run: str, dcgmm: Runner, arguments: list[str], message: str) -> None:
+    outcome = dcgmm("sample", run, *arguments)
     assert outcome.code == 2
     assert message in outcome.err.splitlines()[-1]
     assert "Traceback" not in outcome.err
 
 
-def test_runs_without_a_usable_checkpoint(run: Path, dcgmm: Runner, tmp_path: Path) -> None:
+def test_runs_without_a_usable_checkpoint(tiny_run: Path, dcgmm: Runner, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()
     (bare / META).write_text(json.dumps({}))
     assert "has no checkpoint" in dcgmm("sample", f"run={bare}").err
-    state = load_checkpoint(run)
+    state = load_checkpoint(tiny_run)
     save_checkpoint(bare, {**state, "format": 999})
     outcome = dcgmm("sample", f"run={bare}")
     assert outcome.code == 2
     assert "has checkpoint format 999" in outcome.err
+
+
+@pytest.mark.slow
+def test_only_without_convolution_do_top_1_samples_repeat_centroids(dcgmm: Runner) -> None:
+    """Figure 4, by the share of near-duplicates; the noise of the pixels is left out."""
+    duplicates = {}
+    for arch in ("2L-b", "2L-c", "2L-d"):
+        quick = ["dataset=mnist_sample", "trainer.epochs=60", "trainer.annealing.alpha=0.1"]
+        assert dcgmm("train", f"arch={arch}", *quick).code == 0
+        options = ["sampling.top_s=1", "sampling.std_scale=[0,1]", "quality.count=500", "quality.bins=20"]
+        duplicates[arch] = read_json(dcgmm("sample", *options).directory / "result.json")["near_duplicates"]
+    assert duplicates["2L-d"] > 0.95
+    assert max(duplicates["2L-b"], duplicates["2L-c"]) < 0.5

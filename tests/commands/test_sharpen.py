@@ -5,21 +5,21 @@ import pytest
 from PIL import Image
 
 from dcgmm_cli.runs import read_json
-from tests.commands.conftest import QUICK, Runner
+from tests.commands.conftest import Runner
 
 FEW = ["sampling.count=9", "quality.count=30", "quality.bins=10"]
 
 
 @pytest.fixture
-def run(dcgmm: Runner) -> Path:
-    return dcgmm("train", *QUICK).directory
+def run(tiny_run: Path) -> str:
+    return f"run={tiny_run}"
 
 
-def test_sharpen_leaves_what_is_documented(run: Path, installed: Runner) -> None:
-    outcome = installed("sharpen", *FEW, "sharpening.iterations=20")
+def test_sharpen_leaves_what_is_documented(run: str, tiny_run: Path, installed: Runner) -> None:
+    outcome = installed("sharpen", run, *FEW, "sharpening.iterations=20")
     assert outcome.code == 0, outcome.err
     directory = outcome.directory
-    assert directory.parent == run / "sharpen"
+    assert directory.parent == tiny_run / "sharpen"
     result = read_json(directory / "result.json")
     assert (result["command"], result["status"]) == ("sharpen", "finished")
     assert result["log_likelihood"]["after"] > result["log_likelihood"]["before"]
@@ -40,17 +40,17 @@ def test_sharpen_leaves_what_is_documented(run: Path, installed: Runner) -> None
     assert "sharpen: 40 of 40 steps" in outcome.err
 
 
-def test_given_images_are_sharpened(run: Path, dcgmm: Runner, tmp_path: Path) -> None:
+def test_given_images_are_sharpened(run: str, dcgmm: Runner, tmp_path: Path) -> None:
     images = np.random.default_rng(0).random((5, 28, 28, 1), np.float32)
     np.savez(tmp_path / "given.npz", images=images)
-    directory = dcgmm("sharpen", "input=given.npz", "sharpening.iterations=15").directory
+    directory = dcgmm("sharpen", run, "input=given.npz", "sharpening.iterations=15").directory
     arrays = np.load(directory / "samples.npz")
     assert np.allclose(arrays["before"], images)
     result = read_json(directory / "result.json")
     assert set(result["sharpening"]) == {"folding1"}
     assert result["log_likelihood"]["after"] > result["log_likelihood"]["before"]
     # What a command wrote, the next can read.
-    assert dcgmm("sharpen", f"input={directory / 'samples.npz'}", "sharpening.target=gmm2").code == 0
+    assert dcgmm("sharpen", run, f"input={directory / 'samples.npz'}", "sharpening.target=gmm2").code == 0
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_given_images_are_sharpened(run: Path, dcgmm: Runner, tmp_path: Path) ->
         (["sampling.top_s=[1,2]"], "dcgmm sharpen takes one sampling.top_s"),
     ],
 )
-def test_mistakes_are_one_line(run: Path, dcgmm: Runner, tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_mistakes_are_one_line(run: str, dcgmm: Runner, tmp_path: Path, arguments: list[str], message: str) -> None:
     (tmp_path / "empty").mkdir()
     np.savez(tmp_path / "small.npz", images=np.zeros((2, 5, 5, 1), np.float32))
     np.savez(tmp_path / "good.npz", images=np.zeros((2, 28, 28, 1), np.float32))
-    outcome = dcgmm("sharpen", *FEW, *arguments)
+    outcome = dcgmm("sharpen", run, *FEW, *arguments)
     assert outcome.code == 2
     assert message in outcome.err.splitlines()[-1]
     assert "Traceback" not in outcome.err

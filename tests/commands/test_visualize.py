@@ -7,19 +7,19 @@ from PIL import Image
 from dcgmm_cli.checkpoints import build_model, load_checkpoint
 from dcgmm_cli.commands.visualize import centroid_maps, component_use
 from dcgmm_cli.runs import read_json
-from tests.commands.conftest import QUICK, Runner
+from tests.commands.conftest import Runner
 
 
 @pytest.fixture
-def run(dcgmm: Runner) -> Path:
-    return dcgmm("train", *QUICK).directory
+def run(tiny_run: Path) -> str:
+    return f"run={tiny_run}"
 
 
-def test_visualize_leaves_what_is_documented(run: Path, installed: Runner) -> None:
-    outcome = installed("visualize", "component=2", "images=50")
+def test_visualize_leaves_what_is_documented(run: str, tiny_run: Path, installed: Runner) -> None:
+    outcome = installed("visualize", run, "component=2", "images=50")
     assert outcome.code == 0, outcome.err
     directory = outcome.directory
-    assert directory.parent == run / "visualize"
+    assert directory.parent == tiny_run / "visualize"
     result = read_json(directory / "result.json")
     assert (result["command"], result["status"], result["component"]) == ("visualize", "finished", 2)
     for layer in result["layers"].values():
@@ -31,18 +31,18 @@ def test_visualize_leaves_what_is_documented(run: Path, installed: Runner) -> No
             assert min(image.size) > 28
 
 
-def test_without_images_no_data_are_needed(run: Path, dcgmm: Runner) -> None:
-    outcome = dcgmm("visualize", "images=0")
+def test_without_images_no_data_are_needed(run: str, dcgmm: Runner) -> None:
+    outcome = dcgmm("visualize", run, "images=0")
     assert outcome.code == 0, outcome.err
     assert read_json(outcome.directory / "result.json")["layers"]["gmm1"]["use"] is None
     for arguments in (["component=4"], ["images=-1"]):
-        outcome = dcgmm("visualize", *arguments)
+        outcome = dcgmm("visualize", run, *arguments)
         assert outcome.code == 2
         assert ("component=4 is not in gmm2" if "component" in arguments[0] else "images must be") in outcome.err
 
 
-def test_maps_and_use_are_read_off_the_model(run: Path) -> None:
-    model = build_model(load_checkpoint(run))
+def test_maps_and_use_are_read_off_the_model(tiny_run: Path) -> None:
+    model = build_model(load_checkpoint(tiny_run))
     first, second = model.gmms["gmm1"], model.gmms["gmm2"]
     assert torch.equal(centroid_maps(model, first, first.loc.detach())[1].flatten(), first.loc.detach()[1].clamp(0, 1))
     # 2 x 2 positions of a 2 x 2 component grid each, with a gap of 1.

@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,14 @@ class _Sample:
     seed: int
 
 
+@dataclass(frozen=True)
+class _Compared:
+    """A clustering and its peers."""
+
+    methods: dict[str, ClusterFigures]
+    unconverged: list[str]  # methods whose figures are those of a fit that was cut short
+
+
 def run(
     config: ClusterConfig,
     overrides: list[str],
@@ -103,26 +111,26 @@ def run(
     sample = _Sample(images, training, points, directory, config.seed)
     log.info("clustering %d %s images of %s by %s at %s", len(images), options.split, data.name, name, position)
 
-    own = sample_figures(sample, assigned.labels, named.labels)
-    if own["clusters"] == 1:
-        log.warning("all images are in one cluster: figures of separation are not defined")
-    methods: dict[str, ClusterFigures] = {name: own}
-    unconverged = _add_peers(methods, "", own["clusters"], sample)
+    title = f"{len(images):,} {options.split} images of {data.name}, distances in {options.space}"
+    compared = _compare(sample, name, assigned.labels, named.labels)
     _save_pictures(sample, assigned.labels, options.nearest, "", data.class_names)
+    _print_table(compared.methods, title)
+    result.update(compared.methods[name])
+    result.update(layer=name, position=list(position), components=gmm.components, space=options.space)
+    result.update(split=options.split, images=len(images), training_images=len(training), **asdict(compared))
     if options.merge is not None:
         neighbours = torus_neighbours(gmm.components) if options.merge == "grid" else None
         new = merge_ward(gmm.loc.detach(), gmm.log_weights.detach().exp(), clusters, neighbours)
         labels = new[assigned.labels]
-        merged = sample_figures(sample, labels, new[named.labels])
-        methods[f"{name}, merged"] = merged
-        unconverged += _add_peers(methods, f", {merged['clusters']} clusters", merged["clusters"], sample)
+        compared = _compare(sample, name, labels, new[named.labels])
         _save_pictures(sample, labels, options.nearest, "_merged", data.class_names)
-        result["merged_components"] = new.tolist()
-    result.update(own)
-    result.update(layer=name, position=list(position), components=gmm.components, space=options.space)
-    result.update(split=options.split, images=len(images), training_images=len(training), merge=options.merge)
-    result.update(methods=methods, unconverged=unconverged)
-    _print_table(methods, f"{len(images):,} {options.split} images of {data.name}, distances in {options.space}")
+        _print_table(compared.methods, f"{name} merged to {clusters} clusters ({options.merge})")
+        result["merged"] = {
+            "merge": options.merge,
+            "components": new.tolist(),
+            **compared.methods[name],
+            **asdict(compared),
+        }
 
 
 def _check(options: ClusterOptions) -> None:
@@ -203,22 +211,25 @@ def assign(model: DCGMM, layer: str, position: tuple[int, int], images: Tensor) 
     return Assigned(joined.argmax(-1), joined.softmax(-1))
 
 
-def sample_figures(sample: _Sample, labels: Tensor, named: Tensor | None = None) -> ClusterFigures:  # (N,), (T,)
-    """All figures of a clustering of the sample; `named` are the clusters of the training images."""
-    training = None if named is None or not len(named) else (named, sample.training.labels)
-    return cluster_figures(sample.points, labels, sample.images.labels, training)
-
-
-def _add_peers(methods: dict[str, ClusterFigures], suffix: str, clusters: int, sample: _Sample) -> list[str]:
-    """Add the other methods with this number of clusters; return those that did not converge."""
-    unconverged = []
-    for name, method in PEERS.items():
-        labels, converged = _fit(method, sample.points, clusters, sample.seed)
-        methods[name + suffix] = sample_figures(sample, labels)
+def _compare(
+    sample: _Sample,
+    name: str,
+    labels: Tensor,  # (N,)
+    named: Tensor,  # (T,), clusters of the training images
+) -> _Compared:
+    """Judge a clustering of the sample, and the other methods with as many clusters on the same images."""
+    training = (named, sample.training.labels) if len(named) else None
+    own = cluster_figures(sample.points, labels, sample.images.labels, training)
+    if own["clusters"] == 1:
+        log.warning("all %d images are in one cluster: figures of separation are not defined", len(labels))
+    compared = _Compared({name: own}, [])
+    for peer, method in PEERS.items():
+        found, converged = _fit(method, sample.points, own["clusters"], sample.seed)
+        compared.methods[peer] = cluster_figures(sample.points, found, sample.images.labels)
         if not converged:
-            unconverged.append(name + suffix)
-            log.warning("%s did not converge, or found fewer than %d clusters", name + suffix, clusters)
-    return unconverged
+            compared.unconverged.append(peer)
+            log.warning("%s did not converge, or found fewer than %d clusters", peer, own["clusters"])
+    return compared
 
 
 def _fit(

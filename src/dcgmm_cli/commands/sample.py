@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,14 @@ from dcgmm_cli.sampling import Samples, SamplingOptions, sample
 from dcgmm_cli.sharpening import Sharpened, SharpeningOptions, sharpened_layers, sharpener
 from dcgmm_cli.trained import TrainedRun, open_run
 
-# The default moves a sample part of the way only; experiments/sharpening/ shows that further costs diversity.
-DEFAULT_ITERATIONS, DEFAULT_RATE = 10, 0.02
-DEFAULT_RATES = {"2L-b": 0.05, "3L-a": 0.1}  # architectures that were found to bear more
-PAPER_ITERATIONS, PAPER_STEP_SIZE = 1000, 0.1
+# Samples move part of the way only: experiments/sharpening/ shows that further costs diversity, and what each bears.
+DEFAULT = SharpeningOptions(10, rate=0.02)
+DEFAULTS = {
+    "2L-a": SharpeningOptions(10, rate=0.1, target="gmm2", layers=("folding1",)),
+    "2L-b": SharpeningOptions(10, rate=0.05),
+    "3L-a": SharpeningOptions(10, rate=0.05, layers=("folding1", "folding2")),
+}
+PAPER = SharpeningOptions(1000, step_size=0.1)
 ENLARGE = 3  # pixels of a picture for one of an image
 
 
@@ -90,18 +94,15 @@ def sharpening_options(config: SharpeningConfig, arch: str) -> SharpeningOptions
     Raises:
         UserError: a value cannot be.
     """
-    settings = {"default": (DEFAULT_ITERATIONS, None), "paper": (PAPER_ITERATIONS, PAPER_STEP_SIZE)}
+    settings = {"default": DEFAULTS.get(arch, DEFAULT), "paper": PAPER}
     if config.setting not in settings:
         raise UserError(f"sharpening.setting={config.setting} is unknown; choose {' or '.join(settings)}")
-    iterations, step_size = settings[config.setting]
-    return SharpeningOptions(
-        iterations=iterations if config.iterations is None else config.iterations,
-        step_size=step_size if config.step_size is None else config.step_size,
-        rate=DEFAULT_RATES.get(arch, DEFAULT_RATE),
-        target=config.target,
-        penalty=config.penalty,
-        layers=None if config.layers is None else tuple(config.layers),
-    )
+    given = {"iterations": config.iterations, "step_size": config.step_size, "target": config.target}
+    options = replace(settings[config.setting], **{key: value for key, value in given.items() if value is not None})
+    if config.target is not None or config.layers is not None:
+        # A setting's target belongs to its layers, and its layers to its target.
+        options = replace(options, target=config.target, layers=config.layers and tuple(config.layers))
+    return replace(options, penalty=config.penalty)
 
 
 def draw(
