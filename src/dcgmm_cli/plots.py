@@ -158,7 +158,9 @@ def outlier_maps(
     for panel in axes.flat:
         panel.set(xticks=[], yticks=[])
     if shown is not None:
-        figure.colorbar(shown, ax=axes, shrink=min(1.0, 2 / rows), label="log-likelihood (training standard deviations)", extend="both")
+        figure.colorbar(
+            shown, ax=axes, shrink=min(1.0, 2 / rows), label="log-likelihood (training deviations)", extend="both"
+        )
     return figure
 
 

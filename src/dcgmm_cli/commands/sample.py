@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ DEFAULT = SharpeningOptions(10, rate=0.02)
 DEFAULTS = {
     "2L-a": SharpeningOptions(10, rate=0.1, target="gmm2", layers=("folding1",)),
     "2L-b": SharpeningOptions(10, rate=0.05),
-    "3L-a": SharpeningOptions(10, rate=0.05, layers=("folding1", "folding2")),
+    "3L-a": SharpeningOptions(10, rate=0.02, layers=("folding2",)),
 }
 PAPER = SharpeningOptions(1000, step_size=0.1)
 ENLARGE = 3  # pixels of a picture for one of an image
@@ -97,12 +97,17 @@ def sharpening_options(config: SharpeningConfig, arch: str) -> SharpeningOptions
     settings = {"default": DEFAULTS.get(arch, DEFAULT), "paper": PAPER}
     if config.setting not in settings:
         raise UserError(f"sharpening.setting={config.setting} is unknown; choose {' or '.join(settings)}")
-    given = {"iterations": config.iterations, "step_size": config.step_size, "target": config.target}
-    options = replace(settings[config.setting], **{key: value for key, value in given.items() if value is not None})
-    if config.target is not None or config.layers is not None:
-        # A setting's target belongs to its layers, and its layers to its target.
-        options = replace(options, target=config.target, layers=config.layers and tuple(config.layers))
-    return replace(options, penalty=config.penalty)
+    setting = settings[config.setting]
+    # A setting's target belongs to its layers, and its layers to its target.
+    own = config.target is None and config.layers is None
+    return SharpeningOptions(
+        iterations=setting.iterations if config.iterations is None else config.iterations,
+        step_size=setting.step_size if config.step_size is None else config.step_size,
+        rate=setting.rate,
+        target=setting.target if own else config.target,
+        penalty=config.penalty,
+        layers=setting.layers if own else None if config.layers is None else tuple(config.layers),
+    )
 
 
 def draw(
