@@ -17,6 +17,7 @@ from dcgmm_cli.config import TrainConfig
 from dcgmm_cli.datasets import ImageData, load
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.model import DCGMM, AnnealingRule, Folding, GMMOptions
+from dcgmm_cli.outliers import Detector
 from dcgmm_cli.plots import patch_images, save_figure, save_image, tile, training_curves
 from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.runs import RESULT, append_metrics, keep_metrics, point_latest, read_metrics, write_meta
@@ -190,9 +191,10 @@ def _finish(
     result: dict[str, Any],
     seconds: float,
 ) -> None:
-    """Score training and test images, and write the final checkpoint, figures and results."""
+    """Score training and test images, and write the final checkpoint (with a ready detector), figures and results."""
     model, device = trainer.model, trainer.model.device
-    train = log_likelihood_moments(model, data.train.images.to(device))
+    detector = Detector.fit(model, data.train.images.to(device))
+    train = detector.positions
     test = log_likelihood_moments(model, data.test.images.to(device)) if len(data.test.images) else {}
     save_checkpoint(
         directory,
