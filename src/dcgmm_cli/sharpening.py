@@ -22,7 +22,6 @@ Stage = Callable[[Tensor], tuple[Tensor, Callable[[Tensor], Tensor]]]
 Report = Callable[[str, int], None]
 
 RECORDS = 50  # points of a curve, about
-WIDE = 8  # channels from which a transposed convolution is faster than a product and a fold, measured
 
 
 @dataclass(frozen=True)
@@ -79,37 +78,32 @@ class Mixture:
 
         sum_pk w_pk ds_k(p)/dT = A(w; d^2 mu) - T A(w; d^2),
 
-    where A adds each window's weighted kernels at its place (the transposed convolution). No patch is unfolded.
+    where A adds each window's weighted kernels at its place (a transposed convolution). No patch is unfolded.
     """
 
     def __init__(self, gmm: GMM, folding: Folding | None) -> None:
-        loc, precision = gmm.loc.detach(), gmm.precision_sqrt.detach().square()
-        self._gmm = gmm
-        window = folding.window if folding else None
-        # A window as large as the map only reshapes it.
-        whole = folding is None or window is None or window.kernel == folding.input_shape[:2]
-        self._window = None if whole else window
+        loc, precision_sqrt = gmm.loc.detach(), gmm.precision_sqrt.detach()
+        precision, zero = precision_sqrt.square(), torch.zeros_like(loc[:1])
+        self._map = gmm.input_shape[:2]
         self._linear, self._precision = precision * loc, precision
+        self._constant = component_scores(zero, zero, gmm.log_weights.detach(), loc, precision_sqrt).squeeze(0)
+        # A window as large as the map only reshapes it.
+        self._window = folding.window if folding and folding.window.kernel != folding.input_shape[:2] else None
         if folding is None or self._window is None:
             return
         self._shape = folding.input_shape
-        kernel, (kh, kw) = self._window.kernel, self._window.kernel
-        parts = [part.view(-1, *kernel, self._shape.channels) for part in (self._linear, -0.5 * precision)]
+        parts = [part.view(-1, *self._window.kernel, self._shape.channels) for part in (self._linear, -0.5 * precision)]
         filters = torch.cat(parts, -1).movedim(-1, 1)  # (K, 2C, kh, kw)
         self._filters = filters.contiguous(memory_format=torch.channels_last)
-        self._columns = filters.reshape(len(loc), -1).mT.contiguous()  # (2 C kh kw, K)
-        far = component_scores(loc.new_zeros(1, kh * kw * self._shape.channels), *self._zero_arguments())
-        self._constant = far.squeeze(0)
-
-    def _zero_arguments(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        gmm = self._gmm
-        zero = gmm.loc.new_zeros(1, gmm.loc.shape[-1])
-        return zero, gmm.log_weights.detach(), gmm.loc.detach(), gmm.precision_sqrt.detach()
+        self._spread = _transposed(filters, self._window.stride)
 
     def scores(self, x: Tensor) -> Tensor:  # (N, H, W, C) -> (N, H', W', K)
         """log pi_k + log N_k at each position."""
         if self._window is None:
-            return self._gmm.component_scores(x.reshape(-1, *self._gmm.input_shape)).detach()
+            flat = x.reshape(-1, self._linear.shape[-1])
+            scores = torch.addmm(self._constant, flat, self._linear.mT)
+            scores.addmm_(flat.square(), self._precision.mT, alpha=-0.5)
+            return scores.view(len(x), *self._map, -1)
         both = torch.cat([x, x.square()], -1).movedim(-1, 1)
         return F.conv2d(both, self._filters, self._constant, self._window.stride).movedim(1, -1)
 
@@ -118,20 +112,34 @@ class Mixture:
         if self._window is None:
             flat, weights = x.reshape(-1, self._linear.shape[-1]), weights.reshape(-1, self._linear.shape[0])
             return (weights @ self._linear).addcmul_(flat, weights @ self._precision, value=-1.0).view(x.shape)
-        added = self._add_kernels(weights).movedim(1, -1)
-        linear, half = added.split(self._shape.channels, -1)
+        linear, half = self._add_kernels(weights).split(self._shape.channels, -1)
         return torch.addcmul(linear, x, half, value=2.0)
 
-    def _add_kernels(self, weights: Tensor) -> Tensor:  # (N, H', W', K) -> (N, 2C, H, W)
+    def _add_kernels(self, weights: Tensor) -> Tensor:  # (N, H', W', K) -> (N, H, W, 2C)
+        """Transposed convolution: every window's filters, weighted, added at its place."""
         assert self._window is not None
-        (kh, kw), (sh, sw) = self._window.kernel, self._window.stride
-        height, width, channels = self._shape
-        rows, columns = weights.shape[1:3]
-        if channels < WIDE:
-            blocks = self._columns @ weights.flatten(1, 2).mT
-            return F.fold(blocks, (height, width), (kh, kw), stride=(sh, sw))
-        rest = (height - (rows - 1) * sh - kh, width - (columns - 1) * sw - kw)
-        return F.conv_transpose2d(weights.movedim(-1, 1), self._filters, stride=(sh, sw), output_padding=rest)
+        (sh, sw), (height, width, channels) = self._window.stride, self._shape
+        reach = (self._spread.shape[-2] - 1, self._spread.shape[-1] - 1)
+        blocks = F.conv2d(weights.movedim(-1, 1), self._spread, padding=reach).movedim(1, -1)
+        count, rows, columns = blocks.shape[:3]
+        added = blocks.reshape(count, rows, columns, sh, sw, 2 * channels).transpose(2, 3)
+        added = added.reshape(count, rows * sh, columns * sw, 2 * channels)
+        # Pixels beyond the last window are in no block.
+        rest = (height - added.shape[1], width - added.shape[2])
+        return F.pad(added, (0, 0, 0, rest[1], 0, rest[0]))
+
+
+def _transposed(filters: Tensor, stride: tuple[int, ...]) -> Tensor:  # (K, C, kh, kw) -> (sh sw C, K, a, b)
+    """Filters of a plain convolution that gives a strided transposed one, a block of sh x sw pixels a position.
+
+    With y = q s + u, out[y] = sum_p g[p] w[y - p s] = sum_j g[q - j] w[j s + u]: for each u a convolution of g.
+    """
+    (sh, sw), (kh, kw) = stride, filters.shape[-2:]
+    rows, columns = math.ceil(kh / sh), math.ceil(kw / sw)
+    padded = F.pad(filters, (0, columns * sw - kw, 0, rows * sh - kh))
+    parts = padded.view(*filters.shape[:2], rows, sh, columns, sw).flip(2, 4)
+    spread = parts.permute(3, 5, 1, 0, 2, 4).reshape(sh * sw * filters.shape[1], len(filters), rows, columns)
+    return spread.contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)
