@@ -26,9 +26,10 @@ ALLOWED = {
     "model.shapes": BASE,
     "model.gaussian": BASE,
     "model.annealing": BASE,
-    "model.folding": BASE | {"model.shapes"},
+    "model.patches": BASE | {"model.shapes"},
+    "model.folding": BASE | {"model.shapes", "model.patches"},
     "model.pooling": BASE | {"model.shapes"},
-    "model.gmm": BASE | {"model.shapes", "model.gaussian", "model.annealing"},
+    "model.gmm": BASE | {"model.shapes", "model.gaussian", "model.annealing", "model.patches"},
     "model.dcgmm": BASE | {"model.shapes", "model.folding", "model.pooling", "model.gmm"},
     "model": MODEL,
     # What is computed with a model: knows neither files nor configuration.

@@ -1,14 +1,16 @@
 import dataclasses
 import io
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.distributions import Normal
 
 from dcgmm_cli.errors import UserError
-from dcgmm_cli.model import DCGMM, AnnealingRule, GMMOptions
+from dcgmm_cli.model import DCGMM, AnnealingRule, GMMOptions, Scored
 from dcgmm_cli.training import Trainer, TrainerOptions
 
 LAYERS: list[dict[str, Any]] = [
@@ -264,15 +266,18 @@ def test_a_resumed_run_reports_what_the_uninterrupted_one_reports() -> None:
     assert resumed.epoch == whole.epoch == pytest.approx(12 / 7)
 
 
-def test_every_epoch_takes_each_image_at_most_once() -> None:
-    # Image i is i everywhere: the objective's batches can be read off the first layer's input.
+def test_every_epoch_takes_each_image_at_most_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Image i is i everywhere: the objective's batches can be read off what the model scores.
     data = torch.arange(35, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 4, 6, 1).contiguous()
     subject = trainer(data=data)
     seen: list[list[int]] = []
-    layer = subject.model.layers[0]
-    layer.register_forward_hook(
-        lambda module, args, out: seen.append((args[0][:, 0, 0, 0] * 255).round().int().tolist())
-    )
+    score_upward = subject.model.score_upward
+
+    def watched(x: Tensor) -> Iterator[tuple[str, Scored]]:
+        seen.append((x[:, 0, 0, 0] * 255).round().int().tolist())
+        return score_upward(x)
+
+    monkeypatch.setattr(subject.model, "score_upward", watched)
     train(subject)
     epochs = [[number for batch in seen[start : start + 7] for number in batch] for start in range(0, 21, 7)]
     assert [sorted(epoch) for epoch in epochs] == [list(range(35))] * 3

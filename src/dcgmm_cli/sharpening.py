@@ -13,8 +13,9 @@ from torch import Tensor
 
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.model import DCGMM, GMM, Folding, Pooling
-from dcgmm_cli.model.folding import fold_sum, unfold
-from dcgmm_cli.model.gaussian import component_scores
+from dcgmm_cli.model.folding import fold_sum
+from dcgmm_cli.model.gaussian import natural_parameters
+from dcgmm_cli.model.patches import unfold
 from dcgmm_cli.sampling import Refine, layer_names
 
 # A stage's output, and the function that takes a gradient of the output back to one of the input.
@@ -83,10 +84,10 @@ class Mixture:
 
     def __init__(self, gmm: GMM, folding: Folding | None) -> None:
         loc, precision_sqrt = gmm.loc.detach(), gmm.precision_sqrt.detach()
-        precision, zero = precision_sqrt.square(), torch.zeros_like(loc[:1])
+        precision = precision_sqrt.square()
         self._map = gmm.input_shape[:2]
         self._linear, self._precision = precision * loc, precision
-        self._constant = component_scores(zero, zero, gmm.log_weights.detach(), loc, precision_sqrt).squeeze(0)
+        self._constant = natural_parameters(gmm.log_weights.detach(), loc, precision_sqrt).constant
         # A window as large as the map only reshapes it.
         self._window = folding.window if folding and folding.window.kernel != folding.input_shape[:2] else None
         if folding is None or self._window is None:

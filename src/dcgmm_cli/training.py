@@ -133,19 +133,9 @@ class Trainer:
 
     def _ascend(self, x: Tensor) -> None:
         only_centroids = self.steps < self._centroid_steps
-        remaining = len(self._layers)
-        layers = iter(self._layers.values())
-        for layer in self.model.layers:
-            if not isinstance(layer, GMM):
-                x = layer(x)
-                continue
-            scored = layer.score(x)
-            remaining -= 1
-            # No gradient flows between layers: each takes the responsibilities below it as its data.
-            next(layers).ascend(scored, only_centroids)
-            if not remaining:
-                break
-            x = scored.responsibilities
+        # No gradient flows between layers: each takes the responsibilities below it as its data.
+        for name, scored in self.model.score_upward(x):
+            self._layers[name].ascend(scored, only_centroids)
 
     def state_dict(self) -> dict[str, Any]:
         """All that training goes on from: tensors and built-ins.

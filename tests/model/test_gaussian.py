@@ -5,14 +5,7 @@ import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from dcgmm_cli.model.annealing import grid_distances, smoothing_kernel
-from dcgmm_cli.model.gaussian import (
-    _sum_by_index,
-    _sum_by_product,
-    component_scores,
-    objective_gradient,
-    smoothed_winner,
-    winner_sums,
-)
+from dcgmm_cli.model.gaussian import natural_parameters, objective_gradient, smoothed_winner
 
 K, P = 9, 40
 
@@ -29,11 +22,23 @@ def points(features: int, *batch: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(*batch, P, features, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def component_scores(
+    x: torch.Tensor, log_weights: torch.Tensor, loc: torch.Tensor, precision_sqrt: torch.Tensor
+) -> torch.Tensor:
+    linear, quadratic, constant = natural_parameters(log_weights, loc, precision_sqrt)
+    return x @ linear.mT + x.square() @ quadratic.mT + constant.unsqueeze(-2)
+
+
+def sums(x: torch.Tensor, winner: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    one_hot = torch.nn.functional.one_hot(winner, K).to(x.dtype)
+    return one_hot.sum(-2), one_hot.mT @ x, one_hot.mT @ x.square()
+
+
 @pytest.mark.parametrize("features", [1, 3, 50])
 def test_scores_and_log_likelihood_are_those_of_torch_distributions(features: int) -> None:
     logits, loc, precision_sqrt = parameters(features)
     x = points(features)
-    scores = component_scores(x, x.square(), logits.log_softmax(-1), loc, precision_sqrt)
+    scores = component_scores(x, logits.log_softmax(-1), loc, precision_sqrt)
     components = Independent(Normal(loc, 1 / precision_sqrt), 1)
     joint = components.log_prob(x[:, None]) + logits.log_softmax(-1)
     torch.testing.assert_close(scores, joint, rtol=1e-12, atol=1e-10)
@@ -47,7 +52,7 @@ def test_density_integrates_to_one() -> None:
     for features in (1, 2):
         logits, loc, precision_sqrt = parameters(features)
         x = torch.cartesian_prod(*[grid] * features).reshape(-1, features)
-        scores = component_scores(x, x.square(), logits.log_softmax(-1), loc, precision_sqrt)
+        scores = component_scores(x, logits.log_softmax(-1), loc, precision_sqrt)
         assert float(scores.logsumexp(-1).exp().sum()) * step**features == pytest.approx(1, abs=1e-6)
 
 
@@ -74,25 +79,12 @@ def test_closed_gradient_is_autograds(features: int, sigma: float | None) -> Non
 
     with torch.no_grad():
         log_weights = logits.log_softmax(-1)
-        scores = component_scores(x, x.square(), log_weights, loc, precision_sqrt)
+        scores = component_scores(x, log_weights, loc, precision_sqrt)
         value, winner = smoothed_winner(scores, kernel)
-        sums = winner_sums(x, x.square(), winner, kernel, K)
-        gradient = objective_gradient(sums, log_weights, loc, precision_sqrt)
+        gradient = objective_gradient(*sums(x, winner), kernel, P, log_weights, loc, precision_sqrt)
     torch.testing.assert_close(value.mean(), objective.detach())
     for closed, automatic in zip(gradient, expected, strict=True):
         torch.testing.assert_close(closed, automatic, rtol=1e-9, atol=1e-10)
-
-
-@pytest.mark.parametrize("batch", [(), (3,)])
-@pytest.mark.parametrize("features", [3, 20])
-def test_both_ways_to_sum_agree(batch: tuple[int, ...], features: int) -> None:
-    x = points(features, *batch)
-    winner = torch.randint(0, K, (*batch, P), generator=torch.Generator().manual_seed(2))
-    by_index = _sum_by_index(x, x.square(), winner, K)
-    by_product = _sum_by_product(x, x.square(), winner, K)
-    for one, other in zip(by_index, by_product, strict=True):
-        torch.testing.assert_close(one, other)
-    assert float(by_index[0].sum()) == winner.numel()
 
 
 def test_models_side_by_side_equal_each_alone() -> None:
@@ -100,14 +92,15 @@ def test_models_side_by_side_equal_each_alone() -> None:
     log_weights = logits.log_softmax(-1)
     x = points(5, 3)
     kernel = smoothing_kernel(grid_distances(K), torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64))
-    scores = component_scores(x, x.square(), log_weights, loc, precision_sqrt)
+    scores = component_scores(x, log_weights, loc, precision_sqrt)
     value, winner = smoothed_winner(scores, kernel)
-    sums = winner_sums(x, x.square(), winner, kernel, K)
+    gradient = objective_gradient(*sums(x, winner), kernel, P, log_weights, loc, precision_sqrt)
     for r in range(3):
-        alone = component_scores(x[r], x[r].square(), log_weights[r], loc[r], precision_sqrt[r])
+        alone = component_scores(x[r], log_weights[r], loc[r], precision_sqrt[r])
         torch.testing.assert_close(scores[r], alone)
         value_alone, winner_alone = smoothed_winner(alone, kernel[r])
         assert torch.equal(winner[r], winner_alone)
         torch.testing.assert_close(value[r], value_alone)
-        for together, single in zip(sums, winner_sums(x[r], x[r].square(), winner[r], kernel[r], K), strict=True):
-            torch.testing.assert_close(together[r], single)
+        single = objective_gradient(*sums(x[r], winner_alone), kernel[r], P, log_weights[r], loc[r], precision_sqrt[r])
+        for together, one in zip(gradient, single, strict=True):
+            torch.testing.assert_close(together[r], one)

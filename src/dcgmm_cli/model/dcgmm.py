@@ -1,6 +1,6 @@
 """The stack of Folding, Pooling and GMM layers (section 3)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
@@ -107,16 +107,20 @@ class DCGMM(nn.Module):
         if tuple(x.shape[-3:]) != tuple(self.input_shape):
             given = "x".join(str(size) for size in x.shape[-3:])
             raise UserError(f"the model takes images of {self.input_shape}, not {given}")
-        names = iter(self.gmms)
-        scored: dict[str, Scored] = {}
-        for layer in self.layers:
+        return dict(self.score_upward(x))
+
+    def score_upward(self, x: Tensor) -> Iterator[tuple[str, Scored]]:  # (..., N, H, W, C)
+        """Each GMM layer's name and scores, from below; an upper layer is computed when it is asked for."""
+        names = list(self.gmms)
+        for below, layer, above in zip([None, *self.layers], self.layers, [*self.layers[1:], None], strict=False):
             if isinstance(layer, GMM):
-                result = layer.score(x)
-                scored[next(names)] = result
-                x = result.responsibilities
-            else:
+                scored = layer.score(below.patches(x) if isinstance(below, Folding) else x)
+                yield names.pop(0), scored
+                if not names:
+                    return
+                x = scored.responsibilities
+            elif not (isinstance(layer, Folding) and isinstance(above, GMM)):  # the GMM layer takes its patches
                 x = layer(x)
-        return scored
 
     def log_prob(self, x: Tensor) -> Tensor:  # (..., N, H, W, C) -> (..., N)
         """Log-likelihood of each image in the top GMM layer, mean over that layer's positions (nats)."""

@@ -5,18 +5,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dcgmm_cli.model.patches import Patches, unfold
 from dcgmm_cli.model.shapes import Shape, Window
-
-
-def unfold(x: Tensor, window: Window) -> Tensor:  # (..., H, W, C) -> (..., H', W', D)
-    """Patches of x, features in the order (row, column, channel), channel fastest; D = kh * kw * C."""
-    (kh, kw), (sh, sw) = window.kernel, window.stride
-    height, width, channels = x.shape[-3:]
-    rows, columns = window.positions(height, width)
-    if (kh, kw) == (height, width):
-        return x.reshape(*x.shape[:-3], 1, 1, kh * kw * channels)
-    patches = x.unfold(-3, kh, sh).unfold(-3, kw, sw)  # (..., H', W', C, kh, kw)
-    return patches.movedim(-3, -1).reshape(*x.shape[:-3], rows, columns, kh * kw * channels)
 
 
 def fold_sum(patches: Tensor, window: Window, shape: Shape) -> Tensor:  # (..., H', W', D) -> (..., H, W, C)
@@ -54,6 +44,10 @@ class Folding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (..., N, H, W, C) -> (..., N, H', W', D)
         """Upward: the patches at all window positions."""
         return unfold(x, self.window)
+
+    def patches(self, x: Tensor) -> Patches:  # (..., N, H, W, C)
+        """Upward into a GMM layer: the same patches, not unfolded yet."""
+        return Patches(x, self.window)
 
     def downward(self, patches: Tensor) -> Tensor:  # (..., N, H', W', D) -> (..., N, H, W, C)
         """Downward: overlapping contributions averaged, 0 where no window reaches."""

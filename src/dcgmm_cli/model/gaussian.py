@@ -15,37 +15,25 @@ import torch
 from torch import Tensor
 
 
-def component_scores(
-    x: Tensor,  # (..., P, D)
-    squares: Tensor,  # (..., P, D), x^2: taken once, for the scores and for the sums of the gradient
+class NaturalParameters(NamedTuple):
+    """Coefficients of the scores in x and x^2: s_k(x) = constant_k + <linear_k, x> + <quadratic_k, x^2>."""
+
+    linear: Tensor  # (..., K, D), d^2 mu
+    quadratic: Tensor  # (..., K, D), -d^2 / 2
+    constant: Tensor  # (..., K)
+
+
+def natural_parameters(
     log_weights: Tensor,  # (..., K)
     loc: Tensor,  # (..., K, D)
     precision_sqrt: Tensor,  # (..., K, D)
-) -> Tensor:  # (..., P, K)
-    """Joint log-density s_k(x) of each point with each component (nats).
-
-    The square is expanded, so that all the work is two matrix products: x with d^2 mu, and x^2 with -d^2 / 2.
-    """
+) -> NaturalParameters:
+    """The joint log-densities with the square expanded, so that all the work is two linear maps."""
     precision = precision_sqrt.square()
     linear = precision * loc
-    constant = (
-        log_weights
-        + precision_sqrt.log().sum(-1)
-        - 0.5 * (linear * loc).sum(-1)
-        - 0.5 * loc.shape[-1] * math.log(2 * math.pi)
-    )
-    if loc.dim() == 2:
-        return torch.addmm(constant, x, linear.mT).addmm(squares, precision.mT, alpha=-0.5)
-    x, squares = x.expand(len(loc), -1, -1), squares.expand(len(loc), -1, -1)
-    return torch.baddbmm(constant.unsqueeze(-2), x, linear.mT).baddbmm(squares, precision.mT, alpha=-0.5)
-
-
-class Sums(NamedTuple):
-    """What the gradient needs of a batch: sum_n w_nk, sum_n w_nk x_n and sum_n w_nk x_n^2."""
-
-    weight: Tensor  # (..., K)
-    first: Tensor  # (..., K, D)
-    second: Tensor  # (..., K, D)
+    log_det = precision_sqrt.log().sum(-1)
+    constant = log_weights + log_det - 0.5 * (linear * loc).sum(-1) - 0.5 * loc.shape[-1] * math.log(2 * math.pi)
+    return NaturalParameters(linear, precision * -0.5, constant)
 
 
 class Gradient(NamedTuple):
@@ -66,66 +54,34 @@ def smoothed_winner(
     return value, winner
 
 
-def winner_sums(
-    x: Tensor,  # (..., P, D)
-    squares: Tensor,  # (..., P, D), x^2
-    winner: Tensor,  # (..., P), the component that each point belongs to
-    kernel: Tensor | None,  # (..., K, K)
-    components: int,
-) -> Sums:
-    """Mean over the P points of (w, w x, w x^2) with w_j = G_{k* j} (section 3.1).
-
-    Points of one winner share their weights, so x is summed per winner first (hard assignment, cheap) and the
-    K sums are smoothed afterwards: sum_n G_{k*_n j} x_n = sum_k G_kj sum_{n: k*_n = k} x_n.
-    """
-    # On CUDA index_add adds in no fixed order, and on a CPU it is slow where rows are short.
-    by_product = x.is_cuda or x.shape[-1] < 16
-    count, first, second = (_sum_by_product if by_product else _sum_by_index)(x, squares, winner, components)
-    scale = 1.0 / winner.shape[-1]
-    if kernel is None:
-        return Sums(count * scale, first * scale, second * scale)
-    spread = kernel.mT * scale
-    return Sums((spread @ count.unsqueeze(-1)).squeeze(-1), spread @ first, spread @ second)
-
-
-def _sum_by_index(x: Tensor, squares: Tensor, winner: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
-    batch, features = winner.shape[:-1], x.shape[-1]
-    replicas = batch.numel()
-    if replicas > 1:
-        winner = winner + torch.arange(replicas).mul_(components).unsqueeze(-1)
-        x, squares = x.expand(*batch, -1, -1), squares.expand(*batch, -1, -1)
-    index = winner.reshape(-1)
-
-    def total(rows: Tensor) -> Tensor:
-        zero = x.new_zeros(replicas * components, *rows.shape[1:])
-        return zero.index_add_(0, index, rows).view(*batch, components, *rows.shape[1:])
-
-    count = total(x.new_ones(len(index)))
-    return count, total(x.reshape(-1, features)), total(squares.reshape(-1, features))
-
-
-def _sum_by_product(x: Tensor, squares: Tensor, winner: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
-    one_hot = x.new_zeros(*winner.shape, components).scatter_(-1, winner.unsqueeze(-1), 1.0)
-    return one_hot.sum(-2), one_hot.mT @ x, one_hot.mT @ squares
-
-
 def objective_gradient(
-    sums: Sums,
+    count: Tensor,  # (..., K), number of points that each component wins
+    first: Tensor,  # (..., K, D), sums of x over them
+    second: Tensor,  # (..., K, D), sums of x^2 over them
+    kernel: Tensor | None,  # (..., K, K); None is the identity
+    points: int,
     log_weights: Tensor,  # (..., K)
     loc: Tensor,  # (..., K, D)
     precision_sqrt: Tensor,  # (..., K, D)
 ) -> Gradient:
-    """Gradient of L = mean_n max_k sum_j G_kj s_j(x_n), for the winners that `sums` was taken with.
+    """Gradient of L = mean_n max_k sum_j G_kj s_j(x_n), for the winners k*_n that the sums were taken with.
 
         dL/dmu = d^2 (S1 - mu S0),   dL/dd = S0 / d - d (S2 - 2 mu S1 + mu^2 S0),   dL/dlogit = S0 - pi,
 
-    where S0, S1, S2 are the sums of w, w x, w x^2. The last one uses that the rows of G, and so the S0, sum to 1.
+    where S0, S1, S2 are the means over n of w, w x, w x^2 with w_j = G_{k*_n j} (section 3.1). Points of one winner
+    share their weights, so the K sums are smoothed: sum_n G_{k*_n j} x_n = sum_k G_kj sum_{n: k*_n = k} x_n.
+    The last formula uses that the rows of G, and so the S0, sum to 1.
     """
-    weight = sums.weight.unsqueeze(-1)
-    centred = torch.addcmul(sums.first, loc, weight, value=-1.0)  # S1 - mu S0
-    spread = sums.second - loc * (sums.first + centred)  # S2 - 2 mu S1 + mu^2 S0
+    if kernel is None:
+        s0, s1, s2 = count / points, first / points, second / points
+    else:
+        spread = kernel.mT / points
+        s0, s1, s2 = (spread @ count.unsqueeze(-1)).squeeze(-1), spread @ first, spread @ second
+    weight = s0.unsqueeze(-1)
+    centred = torch.addcmul(s1, loc, weight, value=-1.0)  # S1 - mu S0
+    deviation = torch.addcmul(s2, loc, s1.add_(centred), value=-1.0)  # S2 - 2 mu S1 + mu^2 S0
     return Gradient(
-        logits=sums.weight - log_weights.exp(),
+        logits=s0 - log_weights.exp(),
         loc=precision_sqrt.square() * centred,
-        precision_sqrt=weight / precision_sqrt - precision_sqrt * spread,
+        precision_sqrt=torch.addcmul(weight / precision_sqrt, precision_sqrt, deviation, value=-1.0),
     )

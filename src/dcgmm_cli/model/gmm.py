@@ -9,14 +9,9 @@ from torch import Tensor, nn
 
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.model.annealing import grid_side
-from dcgmm_cli.model.gaussian import (
-    Gradient,
-    component_scores,
-    objective_gradient,
-    smoothed_winner,
-    winner_sums,
-)
-from dcgmm_cli.model.shapes import Shape
+from dcgmm_cli.model.gaussian import Gradient, natural_parameters, objective_gradient, smoothed_winner
+from dcgmm_cli.model.patches import Patches
+from dcgmm_cli.model.shapes import Shape, Window
 
 
 @dataclass(frozen=True)
@@ -67,8 +62,7 @@ class Rates(NamedTuple):
 class Scored:
     """What a GMM layer says of a batch. Densities are in nats, per sample and position."""
 
-    points: Tensor  # (..., P, D), what was scored: the P = N H W positions in one
-    squares: Tensor  # (..., P, D), their squares
+    patches: Patches  # what was scored
     component_scores: Tensor  # (..., N, H, W, K), log pi_k + log N_k
 
     @property
@@ -138,12 +132,10 @@ class GMM(nn.Module):
         """Joint log-density of the channels at each position with each component: log pi_k + log N_k (nats)."""
         return self.score(x).component_scores
 
-    def score(self, x: Tensor) -> Scored:  # (..., N, H, W, D)
+    def score(self, x: Tensor | Patches) -> Scored:  # (..., N, H, W, D)
         """Scores of a batch, from which log_prob, max_component_score and responsibilities follow."""
-        points = x.flatten(-4, -2)
-        squares = points.square()
-        scores = component_scores(points, squares, self.log_weights, self.loc, self.precision_sqrt)
-        return Scored(points, squares, scores.view(*scores.shape[:-2], *x.shape[-4:-1], self.components))
+        patches = x if isinstance(x, Patches) else Patches(x, Window((1, 1), (1, 1)))
+        return Scored(patches, patches.contract(*natural_parameters(self.log_weights, self.loc, self.precision_sqrt)))
 
     def log_prob(self, x: Tensor) -> Tensor:  # (..., N, H, W, D) -> (..., N, H, W)
         """Log-likelihood at each position (log-sum-exp, nats; equation 3)."""
@@ -177,9 +169,12 @@ class GMM(nn.Module):
         kernel: Tensor | None,  # (..., K, K); None after annealing
     ) -> tuple[Tensor, Gradient]:
         """Mean over samples and positions of max_k sum_j G_kj s_j, of batch_shape, and its gradient."""
-        value, winner = smoothed_winner(scored.component_scores.flatten(-4, -2), kernel)
-        sums = winner_sums(scored.points, scored.squares, winner, kernel, self.components)
-        return value.mean(-1), objective_gradient(sums, self.log_weights, self.loc, self.precision_sqrt)
+        scores = scored.component_scores
+        value, winner = smoothed_winner(scores.flatten(-4, -2), kernel)
+        sums = scored.patches.accumulate(winner.view(scores.shape[:-1]), self.components)
+        points = winner.shape[-1]
+        gradient = objective_gradient(*sums, kernel, points, self.log_weights, self.loc, self.precision_sqrt)
+        return value.mean(-1), gradient
 
     @torch.no_grad()
     def ascend(self, gradient: Gradient, rates: Rates) -> None:
