@@ -33,7 +33,7 @@ def trainer(seed: int = 0, data: torch.Tensor | None = None, device: str = "cpu"
     model = DCGMM.build((4, 6, 1), LAYERS, GMMOptions(loc_range=0.3))
     model.draw_start(generator)
     data = images() if data is None else data
-    return Trainer(model.to(device), data.to(device), TrainerOptions(**given), generator)
+    return Trainer(model.to(device), data.to(device), TrainerOptions(**given), [generator])
 
 
 def train(subject: Trainer, steps: int | None = None) -> dict[str, torch.Tensor]:
@@ -61,7 +61,7 @@ def test_resumed_training_is_the_uninterrupted_one(at: int) -> None:
     stopped = trainer()
     train(stopped, at)
     resumed = trainer(seed=99)
-    resumed.load_state_dict(stopped.state_dict())
+    resumed.load_state_dicts(stopped.state_dicts())
     assert_same(train(resumed), expected)
     assert resumed.sigma() == whole.sigma()
 
@@ -69,7 +69,7 @@ def test_resumed_training_is_the_uninterrupted_one(at: int) -> None:
 def test_a_state_dict_is_not_changed_by_further_steps() -> None:
     subject = trainer()
     train(subject, 3)
-    state = subject.state_dict()
+    state = subject.state_dicts()[0]
     before = {name: value.clone() for name, value in state["model"].items()}
     train(subject, 3)
     assert_same(before, state["model"])
@@ -97,8 +97,8 @@ def test_reports_come_at_the_windows_ends() -> None:
     subject = trainer()
     reports = [subject.step() for _ in range(8)]
     assert [report is not None for report in reports] == [False, False, False, True] * 2
-    last = reports[-1]
-    assert last is not None
+    assert reports[-1] is not None
+    (last,) = reports[-1]
     assert set(last) == {"gmm1", "gmm2"}
     assert last["gmm1"].sigma == pytest.approx(0.25 * 18**0.5)
     assert last["gmm1"].learning_rate == pytest.approx(0.05)
@@ -114,7 +114,7 @@ def test_recovers_the_components_of_a_known_mixture() -> None:
     model.draw_start(generator)
     rule = AnnealingRule(window=10, sigma_end=0.01, rate_start=0.05, rate_end=0.01, delta=0.05, gamma=0.9)
     how = TrainerOptions(80, 50, 5.0, rule, 0.1, 1.0, 1.0)
-    subject = Trainer(model, data.view(-1, 1, 1, 2), how, generator)
+    subject = Trainer(model, data.view(-1, 1, 1, 2), how, [generator])
     train(subject)
     gmm = model.gmms["gmm1"]
     distances = torch.cdist(centres, gmm.loc.detach())
@@ -122,7 +122,7 @@ def test_recovers_the_components_of_a_known_mixture() -> None:
     assert distances.min(1).values.max() < 0.05
     assert (1 / gmm.precision_sqrt.detach() - 0.3).abs().max() < 0.03
     assert (gmm.log_weights.detach().exp() - 0.25).abs().max() < 0.05
-    assert subject.sigma() == {"gmm1": pytest.approx(0.01)}
+    assert subject.sigma() == [{"gmm1": pytest.approx(0.01)}]
 
 
 def test_nan_stops_with_layer_and_step() -> None:
@@ -230,16 +230,16 @@ def test_training_is_the_one_written_out(rule: AnnealingRule, epochs: int) -> No
         {name: value.detach().clone() for name, value in gmm.named_parameters()} for gmm in subject.model.gmms.values()
     ]
     generator = torch.Generator()
-    generator.set_state(subject.state_dict()["generator"])
-    subject = Trainer(subject.model, images(), subject.options, subject._generator)
-    reports = [report for report in (subject.step() for _ in range(subject.total_steps)) if report]
+    generator.set_state(subject.state_dicts()[0]["generator"])
+    subject = Trainer(subject.model, images(), subject.options, subject._generators)
+    reports = [report[0] for report in (subject.step() for _ in range(subject.total_steps)) if report]
     averages, sigmas = written_out_training(layers, images(), subject.options, generator)
     for number, (gmm, layer) in enumerate(zip(subject.model.gmms.values(), layers, strict=True)):
         for name, value in gmm.named_parameters():
             torch.testing.assert_close(value.detach(), layer[name], rtol=1e-7, atol=1e-9)
         objectives = [report[f"gmm{number + 1}"].objective for report in reports]
         assert objectives == pytest.approx(averages[number], rel=1e-9)
-    assert list(subject.sigma().values()) == pytest.approx(sigmas)
+    assert list(subject.sigma()[0].values()) == pytest.approx(sigmas)
     assert (max(sigmas) == rule.sigma_end) == (rule is QUICK_RULE)
 
 
@@ -250,18 +250,18 @@ def test_training_resumed_after_annealing_is_the_uninterrupted_one(at: int) -> N
     stopped, resumed = (trainer(annealing=QUICK_RULE, epochs=6) for _ in range(2))
     train(stopped, at)
     file = io.BytesIO()
-    torch.save(stopped.state_dict(), file)
+    torch.save(stopped.state_dicts(), file)
     file.seek(0)
-    resumed.load_state_dict(torch.load(file, weights_only=True))
+    resumed.load_state_dicts(torch.load(file, weights_only=True))
     assert_same(train(resumed), expected)
-    assert resumed.sigma() == whole.sigma() == {"gmm1": pytest.approx(0.2), "gmm2": pytest.approx(0.2)}
+    assert resumed.sigma() == whole.sigma() == [{"gmm1": pytest.approx(0.2), "gmm2": pytest.approx(0.2)}]
 
 
 def test_a_resumed_run_reports_what_the_uninterrupted_one_reports() -> None:
     whole, stopped, resumed = trainer(), trainer(), trainer()
     expected = [whole.step() for _ in range(12)]
     train(stopped, 6)
-    resumed.load_state_dict(stopped.state_dict())
+    resumed.load_state_dicts(stopped.state_dicts())
     assert [resumed.step() for _ in range(6)] == expected[6:]
     assert resumed.epoch == whole.epoch == pytest.approx(12 / 7)
 
@@ -269,7 +269,8 @@ def test_a_resumed_run_reports_what_the_uninterrupted_one_reports() -> None:
 def test_every_epoch_takes_each_image_at_most_once(monkeypatch: pytest.MonkeyPatch) -> None:
     # Image i is i everywhere: the objective's batches can be read off what the model scores.
     data = torch.arange(35, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 4, 6, 1).contiguous()
-    subject = trainer(data=data)
+    # No window ends, for whose report the batch would be scored again.
+    subject = trainer(data=data, annealing=dataclasses.replace(RULE, window=100))
     seen: list[list[int]] = []
     score_upward = subject.model.score_upward
 
@@ -304,7 +305,7 @@ def test_bytes_and_floats_train_alike() -> None:
 
 def test_the_log_likelihood_of_the_layer_on_the_images_rises() -> None:
     subject = trainer(epochs=20)
-    reports = [report["gmm1"] for report in (subject.step() for _ in range(subject.total_steps)) if report]
+    reports = [report[0]["gmm1"] for report in (subject.step() for _ in range(subject.total_steps)) if report]
     assert reports[-1].log_likelihood > reports[0].log_likelihood + 1
     assert reports[-1].objective > reports[0].objective + 1
 
@@ -318,7 +319,7 @@ def test_a_state_with_bad_values_is_never_given_out(value: float) -> None:
     subject = trainer(data=data, annealing=rule)
     train(subject, 3)
     with pytest.raises(UserError, match=r"^gmm1: NaN or infinite [^\n]* step 3;[^\n]*$"):
-        subject.state_dict()
+        subject.state_dicts()
 
 
 def test_a_bad_parameter_is_found_at_the_window_s_end_and_its_layer_named() -> None:
@@ -344,3 +345,65 @@ def test_cuda_trains_like_the_cpu_and_repeats_itself() -> None:
     assert_same(on_cuda, again)
     for name, value in on_cpu.items():
         torch.testing.assert_close(on_cuda[name].cpu(), value, rtol=1e-3, atol=1e-4)
+
+
+def side_by_side(*seeds: int, dtype: torch.dtype = torch.float64, device: str = "cpu", **changes: Any) -> Trainer:
+    alone = [trainer(seed, device=device, **changes) for seed in seeds]
+    model = DCGMM.side_by_side([each.model.to(dtype) for each in alone])
+    generators = [generator for each in alone for generator in each._generators]
+    return Trainer(model, images().to(device), alone[0].options, generators)
+
+
+@pytest.mark.parametrize(("rule", "epochs"), [(RULE, 3), (QUICK_RULE, 6)], ids=["annealing", "annealed"])
+def test_replicas_train_as_each_alone(rule: AnnealingRule, epochs: int) -> None:
+    together = side_by_side(4, 0, 7, annealing=rule, epochs=epochs)
+    reports = [report for report in (together.step() for _ in range(together.total_steps)) if report]
+    for number, seed in enumerate((4, 0, 7)):
+        alone = trainer(seed, annealing=rule, epochs=epochs)
+        alone.model.double()
+        alone = Trainer(alone.model, images(), alone.options, alone._generators)
+        expected = [report[0] for report in (alone.step() for _ in range(alone.total_steps)) if report]
+        for given, wanted in zip(reports, expected, strict=True):
+            for name, layer in wanted.items():
+                assert dataclasses.astuple(given[number][name]) == pytest.approx(dataclasses.astuple(layer), rel=1e-9)
+        for name, value in alone.model.state_dict().items():
+            torch.testing.assert_close(together.model.alone()[number].state_dict()[name], value)
+        assert together.sigma()[number] == alone.sigma()[0]
+
+
+def test_a_replica_s_state_is_that_of_the_run_alone_and_goes_on_alone() -> None:
+    together, alone = side_by_side(4, 7, dtype=torch.float32), trainer(7)
+    train(together, 9)
+    train(alone, 9)
+    state, expected = together.state_dicts()[1], alone.state_dicts()[0]
+    assert torch.equal(state["generator"], expected["generator"])
+    assert state["layers"]["gmm1"].keys() == expected["layers"]["gmm1"].keys()
+    resumed = trainer(seed=99)
+    resumed.load_state_dicts([state])
+    assert resumed.steps == 9
+    for name, value in train(alone).items():
+        torch.testing.assert_close(train(resumed)[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("at", [0, 1, 7, 9])
+def test_resumed_replicas_are_the_uninterrupted_ones(at: int) -> None:
+    whole, stopped, resumed = (side_by_side(4, 7), side_by_side(4, 7), side_by_side(1, 2))
+    expected = train(whole)
+    train(stopped, at)
+    resumed.load_state_dicts(stopped.state_dicts())
+    assert_same(train(resumed), expected)
+    assert resumed.sigma() == whole.sigma()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("seeds", [(4,), (4, 0, 7)])
+def test_training_by_cuda_graphs_is_that_on_the_cpu(seeds: tuple[int, ...]) -> None:
+    on_cpu = side_by_side(*seeds, annealing=QUICK_RULE, epochs=6)
+    on_gpu = side_by_side(*seeds, annealing=QUICK_RULE, epochs=6, device="cuda")
+    expected = train(on_cpu)
+    for name, value in train(on_gpu).items():
+        torch.testing.assert_close(value.cpu(), expected[name], rtol=1e-7, atol=1e-9)
+    assert on_gpu._graphs is not None
+    assert on_gpu._graphs._graph is not None
+    assert on_gpu.sigma() == on_cpu.sigma()

@@ -92,6 +92,7 @@ class TrainerConfig:
     device: str = "auto"  # auto (cuda where there is one), cpu, cuda or cuda:N
     dtype: str = "float32"  # float32 or float64
     threads: int | None = None  # CPU threads; null: as many as the machine offers
+    replicas: int = 1  # models trained side by side, of seeds seed, seed + 1, ...; each gets its own run directory
     checkpoint_epochs: int = 1  # a checkpoint is written every so many epochs, and at the end
 
 

@@ -25,6 +25,7 @@ from dcgmm_cli.errors import UserError
 
 RESULT, META, METRICS = "result.json", "meta.json", "metrics.jsonl"
 CHECKPOINT = Path("checkpoints") / "last.pt"
+REPLICAS = "replicas"  # in the directory of models trained side by side: a run directory for each
 
 
 def unique_name() -> str:
@@ -56,10 +57,14 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         raise
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file, whole or not at all. NaN and infinities are refused: JSON has none."""
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -137,7 +142,7 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
 def keep_metrics(directory: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     """Drop the measurements that `keep` rejects: what a resumed run will measure again."""
     text = "".join(json.dumps(line) + "\n" for line in read_metrics(directory) if keep(line))
-    write_whole(directory / METRICS, lambda file: file.write(text.encode()))
+    write_text(directory / METRICS, text)
 
 
 def write_meta(directory: Path, device: str, seed: int) -> None:
@@ -180,6 +185,11 @@ def _git_state() -> dict[str, Any] | None:
         return None
 
 
+def write_result(directory: Path, result: dict[str, Any], seconds: float) -> None:
+    """Write `result.json` of a command that took so many seconds."""
+    write_json(directory / RESULT, {**result, "seconds": round(seconds, 3)})
+
+
 @contextlib.contextmanager
 def recorded(directory: Path, command: str) -> Iterator[dict[str, Any]]:
     """Run a command's body and write `result.json` when it ends, however it ends.
@@ -191,8 +201,7 @@ def recorded(directory: Path, command: str) -> Iterator[dict[str, Any]]:
     result: dict[str, Any] = {"command": command}
 
     def close(status: str, **more: str) -> None:
-        seconds = round(time.monotonic() - started, 3)
-        write_json(directory / RESULT, {**result, "status": status, **more, "seconds": seconds})
+        write_result(directory, {**result, "status": status, **more}, time.monotonic() - started)
 
     try:
         yield result

@@ -1,8 +1,10 @@
 """Training: every GMM layer ascends its own objective by plain SGD, all in the same step (section 3.2.1)."""
 
+import logging
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +13,8 @@ from dcgmm_cli.errors import UserError
 from dcgmm_cli.model import DCGMM, GMM, AnnealingRule, AnnealingState, Rates, Scored
 from dcgmm_cli.model.annealing import grid_distances, smoothing_kernel
 from dcgmm_cli.statistics import to_float
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,66 +56,79 @@ class LayerReport:
     """A GMM layer at the end of an annealing window."""
 
     objective: float  # mean smoothed max-component score over the window, nats
-    log_likelihood: float  # mean log-likelihood (log-sum-exp) of the window's last batch, nats
+    log_likelihood: float  # mean log-likelihood (log-sum-exp) of the window's last batch, after its step; nats
     sigma: float  # smoothing width in grid steps
     learning_rate: float
 
 
 class Trainer:
-    """Trains a model on images; `step` by step, so that the caller decides when to report, save and stop.
+    """Trains a model, or models side by side, on images; `step` by step, so that the caller decides when to report,
+    save and stop.
+
+    Models side by side share the images and nothing else: each has its own start values, shuffling and annealing,
+    and comes out as if it had been trained alone, up to rounding.
 
     Args:
-        model: start values drawn; on its device, with its number type. Trained in place.
+        model: start values drawn; on its device, with its number type. Trained in place. Its batch_shape is () or (R,).
         images: (N, H, W, C), uint8 or float in [0, 1], on the model's device.
         options: how to train.
-        generator: of the shuffling, on the CPU.
+        generators: of the shuffling, on the CPU; one for each model.
 
     Raises:
-        UserError: fewer images than one batch takes, or several models side by side.
+        UserError: fewer images than one batch takes.
     """
 
-    def __init__(self, model: DCGMM, images: Tensor, options: TrainerOptions, generator: torch.Generator) -> None:
-        if model.batch_shape:
-            raise UserError(f"a trainer takes one model, this one holds {list(model.batch_shape)} side by side")
+    def __init__(
+        self, model: DCGMM, images: Tensor, options: TrainerOptions, generators: Sequence[torch.Generator]
+    ) -> None:
         if len(images) < options.batch_size:
             raise UserError(
                 f"trainer.batch_size={options.batch_size} is larger than the data: {len(images)} training images"
             )
+        assert len(generators) == math.prod(model.batch_shape)
         self.model, self.options = model, options
         self._images = images
-        self._device = images.device
         self.steps_per_epoch = len(images) // options.batch_size
         self.total_steps = options.epochs * self.steps_per_epoch
         self._centroid_steps = round(options.centroid_epochs * self.steps_per_epoch)
         self.steps = 0
-        self._generator = generator
-        self._epoch_start = self._generator.get_state()
-        self._order = torch.empty(0, dtype=torch.long)
+        self._generators = list(generators)
+        self._epoch_starts = [generator.get_state() for generator in generators]
+        self._order: Tensor | None = None  # (..., N), of the epoch under way
+        self._batch = torch.zeros(*model.batch_shape, options.batch_size, dtype=torch.long, device=images.device)
         self._layers = {name: _LayerTraining(gmm, options) for name, gmm in model.gmms.items()}
+        self._graphs = _Graphs() if images.is_cuda else None
 
     @property
     def epoch(self) -> float:
         """Epochs done, with the fraction of the one under way."""
         return self.steps / self.steps_per_epoch
 
-    def sigma(self) -> dict[str, float]:
-        """Smoothing width that each GMM layer's annealing has come down to, in grid steps."""
-        return {name: layer.sigma for name, layer in self._layers.items()}
+    def sigma(self) -> list[dict[str, float]]:
+        """Smoothing width that each GMM layer's annealing has come down to, in grid steps; for each model."""
+        return _by_model({name: layer.sigma for name, layer in self._layers.items()})
 
     @torch.no_grad()
-    def step(self) -> dict[str, LayerReport] | None:
-        """One step of SGD on the next batch; at the end of an annealing window what each GMM layer has reached.
+    def step(self) -> list[dict[str, LayerReport]] | None:
+        """One step of SGD on the next batch; at an annealing window's end what each model's GMM layers have reached.
 
         Raises:
             UserError: a layer's objective or parameters are NaN or infinite (seen at the end of its window).
         """
-        batch = to_float(self._images.index_select(0, self._next_batch()), self.model.dtype)
-        self._ascend(batch)
+        self._batch.copy_(self._next_batch())
+        if self.steps == self._centroid_steps:
+            for layer in self._layers.values():
+                layer.adapt_all()
+        if self._graphs is None:
+            self._ascend()
+        else:
+            self._graphs.run(self._ascend, tuple(layer.annealed for layer in self._layers.values()))
         self.steps += 1
         if self.steps % self.options.annealing.window:
             return None
         self._check_finite()
-        return {name: layer.end_window() for name, layer in self._layers.items()}
+        scored = self.model.score_upward(self._images_of_batch())
+        return _by_model({name: self._layers[name].end_window(layer) for name, layer in scored})
 
     def _check_finite(self) -> None:
         for name, layer in self._layers.items():
@@ -122,107 +139,186 @@ class Trainer:
                     "or lower trainer.learning_rate.start"
                 )
 
-    def _next_batch(self) -> Tensor:
+    def _next_batch(self) -> Tensor:  # (..., B)
         position = self.steps % self.steps_per_epoch
-        if position == 0 or len(self._order) == 0:
-            if position == 0:
-                self._epoch_start = self._generator.get_state()
-            self._order = torch.randperm(len(self._images), generator=self._generator).to(self._device)
+        if position == 0:
+            self._epoch_starts = [generator.get_state() for generator in self._generators]
+        if position == 0 or self._order is None:
+            orders = [torch.randperm(len(self._images), generator=generator) for generator in self._generators]
+            self._order = torch.stack(orders).view(*self.model.batch_shape, -1).to(self._images.device)
         size = self.options.batch_size
-        return self._order[position * size : (position + 1) * size]
+        return self._order[..., position * size : (position + 1) * size]
 
-    def _ascend(self, x: Tensor) -> None:
-        only_centroids = self.steps < self._centroid_steps
+    def _images_of_batch(self) -> Tensor:  # (..., B, H, W, C)
+        chosen = self._images.index_select(0, self._batch.flatten())
+        return to_float(chosen, self.model.dtype).view(*self._batch.shape, *self._images.shape[1:])
+
+    def _ascend(self) -> None:
+        """One step on `_batch`: in place and without a look at any value, so that a CUDA graph can hold it."""
         # No gradient flows between layers: each takes the responsibilities below it as its data.
-        for name, scored in self.model.score_upward(x):
-            self._layers[name].ascend(scored, only_centroids)
+        for name, scored in self.model.score_upward(self._images_of_batch()):
+            self._layers[name].ascend(scored)
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that training goes on from: tensors and built-ins.
+    def state_dicts(self) -> list[dict[str, Any]]:
+        """All that training goes on from, for each model as if it were trained alone: tensors and built-ins.
 
         Raises:
             UserError: a layer's objective or parameters are NaN or infinite, so that nothing could go on from here.
         """
         self._check_finite()
-        return {
-            "model": {name: value.clone() for name, value in self.model.state_dict().items()},
-            "layers": {name: layer.state_dict() for name, layer in self._layers.items()},
-            "steps": self.steps,
-            "epoch": self.steps // self.steps_per_epoch,
-            "generator": self._epoch_start if self.steps % self.steps_per_epoch else self._generator.get_state(),
-        }
+        inside = self.steps % self.steps_per_epoch
+        models = self.model.alone()
+        layers = _by_model({name: layer.state_dicts() for name, layer in self._layers.items()})
+        return [
+            {
+                "model": {name: value.clone() for name, value in model.state_dict().items()},
+                "layers": layers[number],
+                "steps": self.steps,
+                "epoch": self.steps // self.steps_per_epoch,
+                "generator": self._epoch_starts[number] if inside else self._generators[number].get_state(),
+            }
+            for number, model in enumerate(models)
+        ]
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave: the next step is the one that would have come."""
-        self.model.load_state_dict(state["model"])
+    def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
+        """Go on from what `state_dicts` gave: the next step is the one that would have come."""
+        batch_shape = self.model.batch_shape
+        parameters = self.model.state_dict()
+        stacked = {name: _stack([state["model"][name] for state in states], batch_shape) for name in parameters}
+        self.model.load_state_dict(stacked)
+        self.steps = states[0]["steps"]
         for name, layer in self._layers.items():
-            layer.load_state_dict(state["layers"][name])
-        self.steps = state["steps"]
-        self._generator.set_state(state["generator"])
-        self._epoch_start = state["generator"]
-        self._order = torch.empty(0, dtype=torch.long)
+            layer.load_state_dicts([state["layers"][name] for state in states])
+            if self.steps > self._centroid_steps:
+                layer.adapt_all()
+        for generator, state in zip(self._generators, states, strict=True):
+            generator.set_state(state["generator"])
+        self._epoch_starts = [state["generator"] for state in states]
+        self._order = None
 
 
 class _LayerTraining:
-    """A GMM layer's annealing, and the sums over the window under way."""
+    """A GMM layer's annealing, and the sum over the window under way.
+
+    What a step reads stays in the same tensors from the first step to the last: a CUDA graph holds their addresses.
+    """
 
     def __init__(self, gmm: GMM, options: TrainerOptions) -> None:
         self._gmm, self._options = gmm, options
         self._distances = grid_distances(gmm.components).to(gmm.loc)
-        self._total = gmm.logits.new_zeros(gmm.logits.shape[:-1])
-        self._in_window = 0
-        self._log_likelihood = self._total
-        state = options.annealing.start(gmm.components, tuple(gmm.logits.shape[:-1]), gmm.loc.dtype)
-        self._anneal(_to_device(state, gmm.loc.device))
+        batch_shape = tuple(gmm.logits.shape[:-1])
+        self._total = gmm.logits.new_zeros(batch_shape)
+        self._factors = (0.0, options.loc_factor, 0.0)  # of the rates, in their order
+        self._rates = Rates(*(gmm.logits.new_zeros(batch_shape) for _ in Rates._fields))
+        self._kernel = self._distances.new_zeros(*batch_shape, *self._distances.shape)
+        self._anneal(options.annealing.start(gmm.components, batch_shape, gmm.loc.dtype).to(gmm.loc.device))
 
     def _anneal(self, state: AnnealingState) -> None:
         """Take over a new state, and prepare what every step of the coming window needs of it."""
         self._state = state
-        annealed = bool((state.sigma <= self._options.annealing.sigma_end).all())
         # At its floor the kernel is the identity: the plain max-component objective.
-        self._kernel = None if annealed else smoothing_kernel(self._distances, state.sigma)
-        options, rate = self._options, state.rate
-        self._rates = Rates(
-            rate * options.logits_factor, rate * options.loc_factor, rate * options.precision_sqrt_factor
-        )
-        self._centroid_rates = self._rates._replace(logits=0 * rate, precision_sqrt=0 * rate)
+        at_floor = state.sigma <= self._options.annealing.sigma_end
+        self.annealed = bool(at_floor.all())
+        identity = torch.eye(len(self._distances)).to(self._kernel)
+        kernel = smoothing_kernel(self._distances, state.sigma)
+        self._kernel.copy_(torch.where(at_floor[..., None, None], identity, kernel))
+        for rate, factor in zip(self._rates, self._factors, strict=True):
+            torch.mul(state.rate, factor, out=rate)
+
+    def adapt_all(self) -> None:
+        """End phase 1, in which only centroids adapt."""
+        options = self._options
+        self._factors = (options.logits_factor, options.loc_factor, options.precision_sqrt_factor)
+        self._anneal(self._state)
 
     @property
-    def sigma(self) -> float:
-        return float(self._state.sigma)
+    def sigma(self) -> list[float]:
+        return _values(self._state.sigma)
 
-    def ascend(self, scored: Scored, only_centroids: bool) -> None:
-        value, gradient = self._gmm.objective(scored, self._kernel)
-        self._gmm.ascend(gradient, self._centroid_rates if only_centroids else self._rates)
-        self._total = self._total + value
-        self._in_window += 1
-        if self._in_window == self._options.annealing.window:
-            self._log_likelihood = scored.log_prob.mean((-3, -2, -1))
+    def ascend(self, scored: Scored) -> None:
+        value, gradient = self._gmm.objective(scored, None if self.annealed else self._kernel)
+        self._gmm.ascend(gradient, self._rates)
+        self._total += value
 
     def is_finite(self) -> bool:
         return all(bool(value.isfinite().all()) for value in (self._total, *self._gmm.parameters()))
 
-    def end_window(self) -> LayerReport:
-        average = self._total / self._in_window
-        self._total, self._in_window = torch.zeros_like(self._total), 0
-        sigma, rate = float(self._state.sigma), float(self._state.rate)
+    def end_window(self, scored: Scored) -> list[LayerReport]:
+        average = self._total / self._options.annealing.window
+        self._total.zero_()
+        log_likelihood = scored.log_prob.mean((-3, -2, -1))
+        columns = (average, log_likelihood, self._state.sigma, self._state.rate)
+        reports = [LayerReport(*row) for row in zip(*map(_values, columns), strict=True)]
         self._anneal(self._options.annealing.advance(self._state, average))
-        return LayerReport(float(average), float(self._log_likelihood), sigma, rate)
+        return reports
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"annealing": asdict(self._state), "total": self._total, "in_window": self._in_window}
+    def state_dicts(self) -> list[dict[str, Any]]:
+        tensors = {name: value.reshape(-1).unbind() for name, value in self._state.tensors().items()}
+        return [
+            {
+                "annealing": {name: values[number].clone() for name, values in tensors.items()}
+                | {"windows": self._state.windows},
+                "total": total.clone(),
+            }
+            for number, total in enumerate(self._total.reshape(-1))
+        ]
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        device = self._gmm.loc.device
-        self._anneal(_to_device(AnnealingState(**state["annealing"]), device))
-        self._total, self._in_window = state["total"].to(device), state["in_window"]
+    def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
+        batch_shape, annealing = tuple(self._total.shape), [state["annealing"] for state in states]
+        tensors = {name: _stack([each[name] for each in annealing], batch_shape) for name in self._state.tensors()}
+        self._anneal(AnnealingState(**tensors, windows=annealing[0]["windows"]).to(self._total.device))
+        self._total.copy_(_stack([state["total"] for state in states], batch_shape))
 
 
-def _to_device(state: AnnealingState, device: torch.device) -> AnnealingState:
-    return AnnealingState(
-        sigma=state.sigma.to(device),
-        rate=state.rate.to(device),
-        first=state.first.to(device),
-        last=state.last.to(device),
-        windows=state.windows,
-    )
+class _Graphs:
+    """Runs steps as CUDA graphs: a step is some hundred small kernels, and launching them costs more than they do.
+
+    A graph holds the launches of one step. A step of another key is another sequence of launches.
+    """
+
+    _WARM_UP = 3  # steps that libraries need to set themselves up in, before a capture
+
+    def __init__(self) -> None:
+        self._key: Hashable = None
+        self._steps = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._capture = True
+
+    def run(self, step: Callable[[], None], key: Hashable) -> None:
+        if key != self._key:
+            self._key, self._steps, self._graph = key, 0, None
+        self._steps += 1
+        if self._graph is None and self._capture and self._steps > self._WARM_UP:
+            self._graph = self._captured(step)
+        if self._graph is None:
+            step()
+        else:
+            self._graph.replay()
+
+    def _captured(self, step: Callable[[], None]) -> torch.cuda.CUDAGraph | None:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                step()
+        except RuntimeError as error:
+            self._capture = False
+            log.warning("no CUDA graph of the training step, which is slower without: %s", str(error).splitlines()[0])
+            return None
+        return graph
+
+
+T = TypeVar("T")
+
+
+def _by_model(columns: dict[str, list[T]]) -> list[dict[str, T]]:
+    """A dictionary for each model, of a dictionary of lists over the models."""
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _values(tensor: Tensor) -> list[float]:
+    """Numbers of a tensor of batch_shape, one for each model."""
+    return [float(value) for value in tensor.reshape(-1).tolist()]
+
+
+def _stack(values: Sequence[Tensor], batch_shape: tuple[int, ...]) -> Tensor:  # (*S) each -> (*batch_shape, *S)
+    return torch.stack(list(values)).view((*batch_shape, *values[0].shape))

@@ -238,3 +238,46 @@ def test_short_budget_is_announced_with_its_numbers(dcgmm: Runner) -> None:
     assert outcome.code == 0
     # K=4: ceil(ln(0.25 sqrt(8) / 0.01) / ln(1 / 0.9)) = 41 shrinkings, and two windows of 50 that only record.
     assert "annealing needs at least 2150 steps to reach its end, 1 epochs give 20" in outcome.err
+
+
+def test_replicas_leave_a_run_directory_each(installed: Runner, dcgmm: Runner) -> None:
+    outcome = installed("train", *QUICK, "seed=3", "trainer.replicas=2", "trainer.dtype=float64")
+    assert outcome.code == 0, outcome.err
+    directory = outcome.directory
+    result = read_json(directory / "result.json")
+    assert result["status"] == "finished"
+    assert result["replicas"] == ["replicas/seed-3", "replicas/seed-4"]
+    assert "2 replicas" in outcome.out
+    for seed in (3, 4):
+        home = directory / "replicas" / f"seed-{seed}"
+        alone = dcgmm("train", *QUICK, f"seed={seed}", "trainer.dtype=float64").directory
+        theirs, own = parameters(home), parameters(alone)
+        for name, value in own.items():
+            torch.testing.assert_close(theirs[name], value)
+        for file in ("result.json", "meta.json"):
+            assert read_json(home / file).keys() == read_json(alone / file).keys()
+        assert read_json(home / "meta.json")["seed"] == seed
+        assert len(read_metrics(home)) == len(read_metrics(alone))
+        assert (home / "figures" / "training.png").exists()
+        # Every other command takes it as the run that it is.
+        followed = dcgmm("sample", f"run={home}", "sampling.count=4", "quality.count=0")
+        assert followed.code == 0, followed.err
+        assert followed.directory.parent == home / "sample"
+    assert not same(directory / "replicas" / "seed-3", directory / "replicas" / "seed-4")
+
+
+def test_replicas_go_on_together(dcgmm: Runner) -> None:
+    given = [*QUICK, "seed=3", "trainer.replicas=2"]
+    whole = dcgmm("train", *given).directory
+    begun = dcgmm("train", *given, "trainer.epochs=1").directory
+    assert dcgmm("train", f"run={begun}", "trainer.epochs=2").code == 0
+    for name in ("seed-3", "seed-4"):
+        assert same(whole / "replicas" / name, begun / "replicas" / name)
+        assert [line["step"] for line in read_metrics(begun / "replicas" / name)] == [2, 4, 6]
+
+
+def test_replicas_must_be_some(dcgmm: Runner, tmp_path: Path) -> None:
+    outcome = dcgmm("train", *QUICK, "trainer.replicas=0")
+    assert outcome.code == 2
+    assert "trainer.replicas must be at least 1, not 0" in outcome.err
+    assert not list(tmp_path.glob("runs/*/*/checkpoints"))

@@ -3,8 +3,9 @@
 import logging
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import torch
@@ -20,7 +21,17 @@ from dcgmm_cli.model import DCGMM, AnnealingRule, Folding, GMMOptions
 from dcgmm_cli.outliers import Detector
 from dcgmm_cli.plots import patch_images, save_figure, save_image, tile, training_curves
 from dcgmm_cli.progress import ProgressBar
-from dcgmm_cli.runs import RESULT, append_metrics, keep_metrics, point_latest, read_metrics, write_meta
+from dcgmm_cli.runs import (
+    REPLICAS,
+    RESULT,
+    append_metrics,
+    keep_metrics,
+    point_latest,
+    read_metrics,
+    write_meta,
+    write_result,
+    write_text,
+)
 from dcgmm_cli.runtime import Interruption, choose_device, choose_dtype, describe_device, set_up_cpu
 from dcgmm_cli.statistics import Moments, log_likelihood_moments
 from dcgmm_cli.training import LayerReport, Trainer, TrainerOptions
@@ -59,6 +70,8 @@ def run(
     device, dtype = choose_device(config.trainer.device), choose_dtype(config.trainer.dtype)
     if config.trainer.checkpoint_epochs < 1:
         raise UserError(f"trainer.checkpoint_epochs must be at least 1, not {config.trainer.checkpoint_epochs}")
+    if config.trainer.replicas < 1:
+        raise UserError(f"trainer.replicas must be at least 1, not {config.trainer.replicas}")
     options, gmm_options = _trainer_options(config), GMMOptions(**asdict(config.gmm))
     data = load(config.dataset)
     log.info(
@@ -68,34 +81,41 @@ def run(
         len(data.test.images),
         data.source,
     )
-    generator = torch.Generator().manual_seed(config.seed)
-    model = DCGMM.build(data.train.images.shape[1:], [asdict(layer) for layer in config.arch.layers], gmm_options)
-    model.draw_start(generator)
-    model.to(device=device, dtype=dtype)
-    trainer = Trainer(model, data.train.images.to(device), options, generator)
+    seeds = range(config.seed, config.seed + config.trainer.replicas)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    model = _start(config, data, gmm_options, generators).to(device=device, dtype=dtype)
+    trainer = Trainer(model, data.train.images.to(device), options, generators)
+    homes = _homes(directory, seeds)
     if state is None:
         _warn_of_short_budget(trainer, options)
     else:
-        trainer.load_state_dict(state)
+        trainer.load_state_dicts(state["replicas"] if len(seeds) > 1 else [state])
         if trainer.steps >= trainer.total_steps:
             raise UserError(
                 f"{directory} has finished its {options.epochs} epochs; give trainer.epochs=N to train it further"
             )
-        keep_metrics(directory, lambda line: line["step"] <= trainer.steps)
+        for home in homes:
+            keep_metrics(home, lambda line: line["step"] <= trainer.steps)
         log.info("going on at step %d of %d", trainer.steps, trainer.total_steps)
-    (directory / RESULT).unlink(missing_ok=True)
-    write_meta(directory, describe_device(device), config.seed)
+    group = _Group(config, data, trainer, directory, homes)
+    for place, seed in {directory: config.seed, **dict(zip(homes, seeds, strict=True))}.items():
+        (place / RESULT).unlink(missing_ok=True)
+        write_meta(place, describe_device(device), seed)
     point_latest(directory, config.runs_dir)
-    saved = {
-        "config": asdict(config),
-        "input_shape": list(model.input_shape),
-        "class_names": list(data.class_names),
-    }
     started = time.monotonic()
-    _train(trainer, directory, saved, config.trainer.checkpoint_epochs, interruption)
+    group.train(interruption)
     seconds = time.monotonic() - started
     interruption.check()
-    _finish(trainer, data, directory, saved, result, seconds)
+    group.finish(result, seconds)
+
+
+def _start(config: TrainConfig, data: ImageData, options: GMMOptions, generators: list[torch.Generator]) -> DCGMM:
+    """The model with its start values, or one model for each generator side by side."""
+    layers = [asdict(layer) for layer in config.arch.layers]
+    models = [DCGMM.build(data.train.images.shape[1:], layers, options) for _ in generators]
+    for model, generator in zip(models, generators, strict=True):
+        model.draw_start(generator)
+    return models[0] if len(models) == 1 else DCGMM.side_by_side(models)
 
 
 def _resumed_config(state: dict[str, Any], overrides: list[str]) -> TrainConfig:
@@ -151,61 +171,97 @@ def _warn_of_short_budget(trainer: Trainer, options: TrainerOptions) -> None:
         )
 
 
-def _train(trainer: Trainer, directory: Path, saved: dict[str, Any], every: int, interruption: Interruption) -> None:
-    """Take all steps, with measurements at each window's end and a checkpoint every so many epochs."""
-    pending: list[dict[str, Any]] = []
-
-    def save() -> None:
-        # Measurements first: what lies behind the checkpoint is cut off when the run is resumed.
-        append_metrics(directory, pending)
-        pending.clear()
-        save_checkpoint(directory, {**saved, **trainer.state_dict()})
-
-    total_epochs = trainer.options.epochs
-    with ProgressBar("train", trainer.total_steps, "steps", trainer.steps) as bar, interruption.held():
-        while trainer.steps < trainer.total_steps:
-            reports = trainer.step()
-            if reports:
-                layers = {name: asdict(report) for name, report in reports.items()}
-                pending.append({"step": trainer.steps, "epoch": round(trainer.epoch, 4), "layers": layers})
-                bar.update(trainer.steps, f"epoch {trainer.epoch:.1f} of {total_epochs}  {_brief(reports)}")
-            if trainer.steps % (every * trainer.steps_per_epoch) == 0 or trainer.steps == trainer.total_steps:
-                save()
-            if interruption.pending:
-                save()
-                interruption.check()
+def _homes(directory: Path, seeds: range) -> list[Path]:
+    """A run directory for each model: the run's own, or one for each replica in it."""
+    return [directory] if len(seeds) == 1 else [directory / REPLICAS / f"seed-{seed}" for seed in seeds]
 
 
-def _brief(reports: dict[str, LayerReport]) -> str:
-    return "  ".join(
-        f"{name}: {report.log_likelihood:.1f} nats, sigma {report.sigma:.3g}, rate {report.learning_rate:.3g}"
-        for name, report in reports.items()
-    )
+@dataclass(frozen=True)
+class _Group:
+    """One model, or several side by side, on the way from start values to finished run directories."""
+
+    config: TrainConfig
+    data: ImageData
+    trainer: Trainer
+    directory: Path
+    homes: list[Path]  # a model's run directory each
+
+    def train(self, interruption: Interruption) -> None:
+        """Take all steps, with measurements at each window's end and a checkpoint every so many epochs."""
+        trainer, pending = self.trainer, dict[Path, list[dict[str, Any]]]()
+
+        def save() -> None:
+            # Measurements first: what lies behind the checkpoint is cut off when the run is resumed.
+            for home, lines in pending.items():
+                append_metrics(home, lines)
+            pending.clear()
+            self._save(trainer.state_dicts())
+
+        every, total_epochs = self.config.trainer.checkpoint_epochs, trainer.options.epochs
+        with ProgressBar("train", trainer.total_steps, "steps", trainer.steps) as bar, interruption.held():
+            while trainer.steps < trainer.total_steps:
+                reports = trainer.step()
+                if reports:
+                    for home, report in zip(self.homes, reports, strict=True):
+                        layers = {name: asdict(layer) for name, layer in report.items()}
+                        line = {"step": trainer.steps, "epoch": round(trainer.epoch, 4), "layers": layers}
+                        pending.setdefault(home, []).append(line)
+                    bar.update(trainer.steps, f"epoch {trainer.epoch:.1f} of {total_epochs}  {_brief(reports)}")
+                if trainer.steps % (every * trainer.steps_per_epoch) == 0 or trainer.steps == trainer.total_steps:
+                    save()
+                if interruption.pending:
+                    save()
+                    interruption.check()
+
+    def _save(self, states: list[dict[str, Any]]) -> None:
+        """Write the one checkpoint that training goes on from: all models are at the same step in it."""
+        state = states[0] if len(states) == 1 else {"replicas": states}
+        save_checkpoint(self.directory, {**self._description(self.config), **state})
+
+    def _description(self, config: TrainConfig) -> dict[str, Any]:
+        shape = list(self.trainer.model.input_shape)
+        return {"config": asdict(config), "input_shape": shape, "class_names": list(self.data.class_names)}
+
+    def finish(self, result: dict[str, Any], seconds: float) -> None:
+        """Score training and test images, and write final checkpoints (with a ready detector), figures and results."""
+        models = zip(self.homes, self.trainer.model.alone(), self.trainer.state_dicts(), strict=True)
+        sigmas = self.trainer.sigma()
+        single = len(self.homes) == 1
+        facts = {
+            "steps": self.trainer.steps,
+            "epochs": self.trainer.options.epochs,
+            "train_seconds": round(seconds, 3),
+            "train_images": len(self.data.train.images),
+            "test_images": len(self.data.test.images),
+            "data_source": self.data.source,
+        }
+        results = []
+        for number, (home, model, state) in enumerate(models):
+            started = time.monotonic()
+            config = self.config
+            if not single:
+                own = replace(config.trainer, replicas=1)
+                config = replace(config, seed=config.seed + number, trainer=own)
+                write_text(home / ".hydra" / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
+            detector = Detector.fit(model, self.data.train.images.to(model.device))
+            save_checkpoint(home, {**self._description(config), **state, **detector.state_dict()})
+            _save_figures(model, home)
+            results.append({"layers": _layer_results(model, detector, self.data, sigmas[number])} | facts)
+            if not single:
+                finished = {"command": "train", **results[-1], "status": "finished"}
+                write_result(home, finished, seconds + time.monotonic() - started)
+        result.update(results[0] if single else facts)
+        if not single:
+            result["replicas"] = [str(home.relative_to(self.directory)) for home in self.homes]
+        _print_table(results)
 
 
-def _finish(
-    trainer: Trainer,
-    data: ImageData,
-    directory: Path,
-    saved: dict[str, Any],
-    result: dict[str, Any],
-    seconds: float,
-) -> None:
-    """Score training and test images, and write the final checkpoint (with a ready detector), figures and results."""
-    model, device = trainer.model, trainer.model.device
-    detector = Detector.fit(model, data.train.images.to(device))
+def _layer_results(
+    model: DCGMM, detector: Detector, data: ImageData, sigma: dict[str, float]
+) -> dict[str, dict[str, Any]]:
     train = detector.positions
-    test = log_likelihood_moments(model, data.test.images.to(device)) if len(data.test.images) else {}
-    save_checkpoint(
-        directory,
-        {
-            **saved,
-            **trainer.state_dict(),
-            "statistics": {name: asdict(value) for name, value in train.items()},
-        },
-    )
-    sigma = trainer.sigma()
-    result["layers"] = {
+    test = log_likelihood_moments(model, data.test.images.to(model.device)) if len(data.test.images) else {}
+    return {
         name: {
             "train_log_likelihood": _mean(train[name]),
             "test_log_likelihood": _mean(test[name]) if test else None,
@@ -215,38 +271,58 @@ def _finish(
         }
         for name, gmm in model.gmms.items()
     }
-    result.update(steps=trainer.steps, epochs=trainer.options.epochs, train_seconds=round(seconds, 3))
-    result.update(train_images=len(data.train.images), test_images=len(data.test.images), data_source=data.source)
-    if metrics := read_metrics(directory):  # none, where training was shorter than one annealing window
-        save_figure(training_curves(metrics), directory / "figures" / "training.png")
-    _save_centroids(model, directory / "figures" / "centroids_gmm1.png")
-    _print_table(result)
+
+
+def _brief(reports: list[dict[str, LayerReport]]) -> str:
+    """The GMM layers' progress in one line; of models side by side their mean."""
+
+    def mean(name: str, key: str) -> float:
+        return fmean(getattr(report[name], key) for report in reports)
+
+    return "  ".join(
+        f"{name}: {mean(name, 'log_likelihood'):.1f} nats, sigma {mean(name, 'sigma'):.3g}, "
+        f"rate {mean(name, 'learning_rate'):.3g}"
+        for name in reports[0]
+    )
 
 
 def _mean(moments: Moments) -> float:
     return float(moments.mean.mean())
 
 
-def _save_centroids(model: DCGMM, path: Path) -> None:
-    """Centroids of the first GMM layer, where they are image patches: over a Folding layer on the image itself."""
+def _save_figures(model: DCGMM, home: Path) -> None:
+    """Training curves, and the first GMM layer's centroids where they are patches of an image."""
+    if metrics := read_metrics(home):  # none, where training was shorter than one annealing window
+        save_figure(training_curves(metrics), home / "figures" / "training.png")
     first, second = model.layers[0], model.layers[1] if len(model.layers) > 1 else None
     gmm = next(iter(model.gmms.values()))
     if isinstance(first, Folding) and second is gmm and model.input_shape.channels in (1, 3):
         patches = patch_images(gmm.loc.detach(), first.window.kernel, model.input_shape)
+        path = home / "figures" / "centroids_gmm1.png"
         save_image(tile(patches), path, enlarge=max(1, 64 // first.window.kernel[0]))
 
 
-def _print_table(result: dict[str, Any]) -> None:
-    table = Table(title=f"{result['steps']:,} steps, {result['epochs']} epochs, {result['train_seconds']:.1f} s")
+def _print_table(results: list[dict[str, Any]]) -> None:
+    """A row each GMM layer; of models side by side mean and deviation."""
+    facts = results[0]
+    title = f"{facts['steps']:,} steps, {facts['epochs']} epochs, {facts['train_seconds']:.1f} s"
+    table = Table(title=title if len(results) == 1 else f"{len(results)} replicas, {title}")
     for column in ("layer", "train log-likelihood", "test log-likelihood", "sigma", "weights in use"):
         table.add_column(column, justify="left" if column == "layer" else "right")
-    for name, layer in result["layers"].items():
-        test = layer["test_log_likelihood"]
+    for name, layer in facts["layers"].items():
+
+        def cell(key: str, form: str, name: str = name) -> str:
+            values = [result["layers"][name][key] for result in results]
+            if None in values:
+                return "-"
+            deviation = f" ± {stdev(values):{form}}" if len(values) > 1 else ""
+            return f"{fmean(values):{form}}{deviation}"
+
         table.add_row(
             name,
-            f"{layer['train_log_likelihood']:.2f}",
-            "-" if test is None else f"{test:.2f}",
-            f"{layer['sigma']:.3g}",
-            f"{layer['weights_in_use']} of {layer['components']}",
+            cell("train_log_likelihood", ".2f"),
+            cell("test_log_likelihood", ".2f"),
+            f"{max(result['layers'][name]['sigma'] for result in results):.3g}",
+            f"{min(result['layers'][name]['weights_in_use'] for result in results)} of {layer['components']}",
         )
     Console().print(table)

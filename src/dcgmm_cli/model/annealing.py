@@ -5,6 +5,7 @@ The rule works on tensors of the model's batch_shape, so that many models anneal
 
 import math
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -127,3 +128,11 @@ class AnnealingState:
     first: Tensor  # (...), L_0: mean objective of the first window
     last: Tensor  # (...), L_last: mean objective of the window before
     windows: int  # windows that have ended
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What each model has of its own, by name."""
+        return {"sigma": self.sigma, "rate": self.rate, "first": self.first, "last": self.last}
+
+    def to(self, device: torch.device) -> Self:
+        """The state on another device."""
+        return type(self)(**{name: value.to(device) for name, value in self.tensors().items()}, windows=self.windows)

@@ -1,5 +1,6 @@
 """The stack of Folding, Pooling and GMM layers (section 3)."""
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Self
@@ -70,6 +71,30 @@ class DCGMM(nn.Module):
                 raise UserError(f"layer {number}, {_describe(kind, given)}: {error}") from None
             shape = stack[-1].output_shape
         return cls(stack, batch_shape)
+
+    @classmethod
+    def side_by_side(cls, models: Sequence[Self]) -> Self:
+        """R models of one architecture, each with batch_shape (), as one with batch_shape (R,)."""
+        together = copy.deepcopy(models[0])
+        together.batch_shape = (len(models),)
+        for name, parameter in models[0].named_parameters():
+            layer, _, key = name.rpartition(".")
+            stacked = torch.stack([model.get_parameter(name).detach() for model in models])
+            setattr(together.get_submodule(layer), key, nn.Parameter(stacked, parameter.requires_grad))
+        return together
+
+    def alone(self) -> list[Self]:
+        """The models of batch_shape (R,), each by itself; one of batch_shape () is its only one."""
+        if not self.batch_shape:
+            return [self]
+        models = [copy.deepcopy(self) for _ in range(*self.batch_shape)]
+        for number, model in enumerate(models):
+            model.batch_shape = ()
+            for name, parameter in self.named_parameters():
+                layer, _, key = name.rpartition(".")
+                own = nn.Parameter(parameter.detach()[number].clone(), parameter.requires_grad)
+                setattr(model.get_submodule(layer), key, own)
+        return models
 
     @property
     def gmms(self) -> dict[str, GMM]:
