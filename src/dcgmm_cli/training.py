@@ -87,7 +87,7 @@ class Trainer:
             )
         assert len(generators) == math.prod(model.batch_shape)
         self.model, self.options = model, options
-        self._images = images
+        self._images, self._dtype = images, model.dtype
         self.steps_per_epoch = len(images) // options.batch_size
         self.total_steps = options.epochs * self.steps_per_epoch
         self._centroid_steps = round(options.centroid_epochs * self.steps_per_epoch)
@@ -151,7 +151,7 @@ class Trainer:
 
     def _images_of_batch(self) -> Tensor:  # (..., B, H, W, C)
         chosen = self._images.index_select(0, self._batch.flatten())
-        return to_float(chosen, self.model.dtype).view(*self._batch.shape, *self._images.shape[1:])
+        return to_float(chosen, self._dtype).view(*self._batch.shape, *self._images.shape[1:])
 
     def _ascend(self) -> None:
         """One step on `_batch`: in place and without a look at any value, so that a CUDA graph can hold it."""

@@ -25,12 +25,12 @@ def points(features: int, *batch: int, seed: int = 1) -> torch.Tensor:
 def component_scores(
     x: torch.Tensor, log_weights: torch.Tensor, loc: torch.Tensor, precision_sqrt: torch.Tensor
 ) -> torch.Tensor:
-    linear, quadratic, constant = natural_parameters(log_weights, loc, precision_sqrt)
-    return x @ linear.mT + x.square() @ quadratic.mT + constant.unsqueeze(-2)
+    linear, precision, constant = natural_parameters(log_weights, loc, precision_sqrt)
+    return x @ linear.mT - 0.5 * x.square() @ precision.mT + constant.unsqueeze(-2)
 
 
-def sums(x: torch.Tensor, winner: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    one_hot = torch.nn.functional.one_hot(winner, K).to(x.dtype)
+def means(x: torch.Tensor, winner: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    one_hot = torch.nn.functional.one_hot(winner, K).to(x.dtype) / winner.shape[-1]
     return one_hot.sum(-2), one_hot.mT @ x, one_hot.mT @ x.square()
 
 
@@ -81,7 +81,7 @@ def test_closed_gradient_is_autograds(features: int, sigma: float | None) -> Non
         log_weights = logits.log_softmax(-1)
         scores = component_scores(x, log_weights, loc, precision_sqrt)
         value, winner = smoothed_winner(scores, kernel)
-        gradient = objective_gradient(*sums(x, winner), kernel, P, log_weights, loc, precision_sqrt)
+        gradient = objective_gradient(means(x, winner), kernel, log_weights, loc, precision_sqrt, precision_sqrt**2)
     torch.testing.assert_close(value.mean(), objective.detach())
     for closed, automatic in zip(gradient, expected, strict=True):
         torch.testing.assert_close(closed, automatic, rtol=1e-9, atol=1e-10)
@@ -94,13 +94,14 @@ def test_models_side_by_side_equal_each_alone() -> None:
     kernel = smoothing_kernel(grid_distances(K), torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64))
     scores = component_scores(x, log_weights, loc, precision_sqrt)
     value, winner = smoothed_winner(scores, kernel)
-    gradient = objective_gradient(*sums(x, winner), kernel, P, log_weights, loc, precision_sqrt)
+    gradient = objective_gradient(means(x, winner), kernel, log_weights, loc, precision_sqrt, precision_sqrt**2)
     for r in range(3):
         alone = component_scores(x[r], log_weights[r], loc[r], precision_sqrt[r])
         torch.testing.assert_close(scores[r], alone)
         value_alone, winner_alone = smoothed_winner(alone, kernel[r])
         assert torch.equal(winner[r], winner_alone)
         torch.testing.assert_close(value[r], value_alone)
-        single = objective_gradient(*sums(x[r], winner_alone), kernel[r], P, log_weights[r], loc[r], precision_sqrt[r])
+        given = (log_weights[r], loc[r], precision_sqrt[r], precision_sqrt[r] ** 2)
+        single = objective_gradient(means(x[r], winner_alone), kernel[r], *given)
         for together, one in zip(gradient, single, strict=True):
             torch.testing.assert_close(together[r], one)

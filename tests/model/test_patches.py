@@ -46,24 +46,25 @@ def test_both_maps_are_sums_over_unfolded_patches(
     x = normal(*given, 6, *shape)
     unfolded = unfold(x, window)
     features = unfolded.shape[-1]
-    linear, quadratic = normal(*batch, K, features, seed=1), normal(*batch, K, features, seed=2)
+    linear, precision = normal(*batch, K, features, seed=1), normal(*batch, K, features, seed=2)
     constant = normal(*batch, K, seed=3)
     patches = Patches(x, window)
-    scores = patches.contract(linear, quadratic, constant)
+    scores = patches.contract(linear, precision, constant)
     winner = scores.argmax(-1)
     assert winner.unique().numel() > 1
-    count, first, second = patches.accumulate(winner, K)
+    zeroth, first, second = patches.means(winner, K)
+    total = winner[(0,) * len(batch)].numel()
     assert first.shape == second.shape == (*batch, K, features)
     for r in itertools.product(*map(range, batch)):
         points = unfolded[r if given else ()]
         by_hand = torch.einsum("nhwd,kd->nhwk", points, linear[r])
-        by_hand = by_hand + torch.einsum("nhwd,kd->nhwk", points.square(), quadratic[r]) + constant[r]
+        by_hand = by_hand - 0.5 * torch.einsum("nhwd,kd->nhwk", points.square(), precision[r]) + constant[r]
         torch.testing.assert_close(scores[r], by_hand)
         for k in range(K):
             won = points[winner[r] == k]
-            assert float(count[r][k]) == len(won)
-            torch.testing.assert_close(first[r][k], won.sum(0))
-            torch.testing.assert_close(second[r][k], won.square().sum(0))
+            assert float(zeroth[r][k]) == pytest.approx(len(won) / total)
+            torch.testing.assert_close(first[r][k], won.sum(0) / total)
+            torch.testing.assert_close(second[r][k], won.square().sum(0) / total)
 
 
 @windows
@@ -79,7 +80,7 @@ def test_gradients_reach_what_lies_under_the_patches(
 
     def by_hand(x: torch.Tensor) -> torch.Tensor:
         points = unfold(x, window)
-        return (points @ weights[0].mT + points.square() @ weights[1].mT + weights[2]).square().sum()
+        return (points @ weights[0].mT - 0.5 * points.square() @ weights[1].mT + weights[2]).square().sum()
 
     expected = torch.func.grad(by_hand)(x)
     torch.testing.assert_close(torch.func.grad(through_patches)(x), expected)

@@ -137,7 +137,8 @@ class DCGMM(nn.Module):
     def score_upward(self, x: Tensor) -> Iterator[tuple[str, Scored]]:  # (..., N, H, W, C)
         """Each GMM layer's name and scores, from below; an upper layer is computed when it is asked for."""
         names = list(self.gmms)
-        for below, layer, above in zip([None, *self.layers], self.layers, [*self.layers[1:], None], strict=False):
+        layers = list(self.layers)
+        for below, layer, above in zip([None, *layers], layers, [*layers[1:], None], strict=False):
             if isinstance(layer, GMM):
                 scored = layer.score(below.patches(x) if isinstance(below, Folding) else x)
                 yield names.pop(0), scored

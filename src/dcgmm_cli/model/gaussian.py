@@ -16,10 +16,10 @@ from torch import Tensor
 
 
 class NaturalParameters(NamedTuple):
-    """Coefficients of the scores in x and x^2: s_k(x) = constant_k + <linear_k, x> + <quadratic_k, x^2>."""
+    """Coefficients of the scores in x and x^2: s_k(x) = constant_k + <linear_k, x> - <precision_k, x^2> / 2."""
 
     linear: Tensor  # (..., K, D), d^2 mu
-    quadratic: Tensor  # (..., K, D), -d^2 / 2
+    precision: Tensor  # (..., K, D), d^2
     constant: Tensor  # (..., K)
 
 
@@ -33,7 +33,7 @@ def natural_parameters(
     linear = precision * loc
     log_det = precision_sqrt.log().sum(-1)
     constant = log_weights + log_det - 0.5 * (linear * loc).sum(-1) - 0.5 * loc.shape[-1] * math.log(2 * math.pi)
-    return NaturalParameters(linear, precision * -0.5, constant)
+    return NaturalParameters(linear, precision, constant)
 
 
 class Gradient(NamedTuple):
@@ -55,33 +55,31 @@ def smoothed_winner(
 
 
 def objective_gradient(
-    count: Tensor,  # (..., K), number of points that each component wins
-    first: Tensor,  # (..., K, D), sums of x over them
-    second: Tensor,  # (..., K, D), sums of x^2 over them
+    means: tuple[Tensor, Tensor, Tensor],  # (..., K), (..., K, D), (..., K, D): of 1, x and x^2 by winner
     kernel: Tensor | None,  # (..., K, K); None is the identity
-    points: int,
     log_weights: Tensor,  # (..., K)
     loc: Tensor,  # (..., K, D)
     precision_sqrt: Tensor,  # (..., K, D)
+    precision: Tensor,  # (..., K, D), d^2
 ) -> Gradient:
-    """Gradient of L = mean_n max_k sum_j G_kj s_j(x_n), for the winners k*_n that the sums were taken with.
+    """Gradient of L = mean_n max_k sum_j G_kj s_j(x_n), for the winners k*_n.
 
         dL/dmu = d^2 (S1 - mu S0),   dL/dd = S0 / d - d (S2 - 2 mu S1 + mu^2 S0),   dL/dlogit = S0 - pi,
 
     where S0, S1, S2 are the means over n of w, w x, w x^2 with w_j = G_{k*_n j} (section 3.1). Points of one winner
-    share their weights, so the K sums are smoothed: sum_n G_{k*_n j} x_n = sum_k G_kj sum_{n: k*_n = k} x_n.
-    The last formula uses that the rows of G, and so the S0, sum to 1.
+    share their weights, so their sums are smoothed, not they: sum_n G_{k*_n j} x_n = sum_k G_kj sum_{n: k*_n = k} x_n.
+    The last formula uses that the rows of G, and so the S0, sum to 1. `means` are sums over the points that a
+    component wins, divided by the number of all points.
     """
-    if kernel is None:
-        s0, s1, s2 = count / points, first / points, second / points
-    else:
-        spread = kernel.mT / points
-        s0, s1, s2 = (spread @ count.unsqueeze(-1)).squeeze(-1), spread @ first, spread @ second
+    s0, s1, s2 = means
+    if kernel is not None:
+        spread = kernel.mT
+        s0, s1, s2 = (spread @ s0.unsqueeze(-1)).squeeze(-1), spread @ s1, spread @ s2
     weight = s0.unsqueeze(-1)
     centred = torch.addcmul(s1, loc, weight, value=-1.0)  # S1 - mu S0
-    deviation = torch.addcmul(s2, loc, s1.add_(centred), value=-1.0)  # S2 - 2 mu S1 + mu^2 S0
+    deviation = torch.addcmul(s2, loc, s1 + centred, value=-1.0)  # S2 - 2 mu S1 + mu^2 S0
     return Gradient(
         logits=s0 - log_weights.exp(),
-        loc=precision_sqrt.square() * centred,
+        loc=precision * centred,
         precision_sqrt=torch.addcmul(weight / precision_sqrt, precision_sqrt, deviation, value=-1.0),
     )

@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.model.annealing import grid_side
-from dcgmm_cli.model.gaussian import Gradient, natural_parameters, objective_gradient, smoothed_winner
+from dcgmm_cli.model.gaussian import (
+    Gradient,
+    NaturalParameters,
+    natural_parameters,
+    objective_gradient,
+    smoothed_winner,
+)
 from dcgmm_cli.model.patches import Patches
 from dcgmm_cli.model.shapes import Shape, Window
 
@@ -63,6 +69,8 @@ class Scored:
     """What a GMM layer says of a batch. Densities are in nats, per sample and position."""
 
     patches: Patches  # what was scored
+    log_weights: Tensor  # (..., K), and with which parameters
+    natural: NaturalParameters
     component_scores: Tensor  # (..., N, H, W, K), log pi_k + log N_k
 
     @property
@@ -135,7 +143,9 @@ class GMM(nn.Module):
     def score(self, x: Tensor | Patches) -> Scored:  # (..., N, H, W, D)
         """Scores of a batch, from which log_prob, max_component_score and responsibilities follow."""
         patches = x if isinstance(x, Patches) else Patches(x, Window((1, 1), (1, 1)))
-        return Scored(patches, patches.contract(*natural_parameters(self.log_weights, self.loc, self.precision_sqrt)))
+        log_weights = self.log_weights
+        natural = natural_parameters(log_weights, self.loc, self.precision_sqrt)
+        return Scored(patches, log_weights, natural, patches.contract(*natural))
 
     def log_prob(self, x: Tensor) -> Tensor:  # (..., N, H, W, D) -> (..., N, H, W)
         """Log-likelihood at each position (log-sum-exp, nats; equation 3)."""
@@ -168,12 +178,15 @@ class GMM(nn.Module):
         scored: Scored,
         kernel: Tensor | None,  # (..., K, K); None after annealing
     ) -> tuple[Tensor, Gradient]:
-        """Mean over samples and positions of max_k sum_j G_kj s_j, of batch_shape, and its gradient."""
+        """Mean over samples and positions of max_k sum_j G_kj s_j, of batch_shape, and its gradient.
+
+        `scored` was given by `score` with the parameters that the layer has now.
+        """
         scores = scored.component_scores
         value, winner = smoothed_winner(scores.flatten(-4, -2), kernel)
-        sums = scored.patches.accumulate(winner.view(scores.shape[:-1]), self.components)
-        points = winner.shape[-1]
-        gradient = objective_gradient(*sums, kernel, points, self.log_weights, self.loc, self.precision_sqrt)
+        means = scored.patches.means(winner.view(scores.shape[:-1]), self.components)
+        precision = scored.natural.precision
+        gradient = objective_gradient(means, kernel, scored.log_weights, self.loc, self.precision_sqrt, precision)
         return value.mean(-1), gradient
 
     @torch.no_grad()

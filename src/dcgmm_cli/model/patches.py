@@ -54,49 +54,51 @@ class Patches:
     def contract(
         self,
         linear: Tensor,  # (..., K, D)
-        quadratic: Tensor,  # (..., K, D)
+        precision: Tensor,  # (..., K, D)
         constant: Tensor,  # (..., K)
     ) -> Tensor:  # (..., N, H', W', K)
-        """constant_k + <linear_k, x> + <quadratic_k, x^2> for every patch."""
+        """constant_k + <linear_k, x> - <precision_k, x^2> / 2 for every patch."""
         if self._convolves:
-            maps, filters = self._maps(), self._filters(linear, quadratic)
+            maps, filters = self._maps(), self._filters(linear, -0.5 * precision)
             if filters.dim() == 4:
                 return self._convolved(maps, filters, constant)
             each = zip(maps.expand(len(filters), *maps.shape[-4:]), filters, constant, strict=True)
             return torch.stack([self._convolved(*one) for one in each])
         if linear.dim() == 2 and self._values.dim() == 2:
-            scores = torch.addmm(constant, self._values, linear.mT).addmm(self._squares, quadratic.mT)
+            scores = torch.addmm(constant, self._values, linear.mT).addmm(self._squares, precision.mT, alpha=-0.5)
         else:
-            scores = self._values @ linear.mT + self._squares @ quadratic.mT + constant.unsqueeze(-2)
+            scores = self._values @ linear.mT - 0.5 * (self._squares @ precision.mT) + constant.unsqueeze(-2)
         return scores.view(*scores.shape[:-2], *self._map, scores.shape[-1])
 
-    def accumulate(
+    def means(
         self,
         winner: Tensor,  # (..., N, H', W'), the component that each patch belongs to
         components: int,
     ) -> tuple[Tensor, Tensor, Tensor]:  # (..., K), (..., K, D), (..., K, D)
-        """Number of each component's patches, and the sums of x and of x^2 over them."""
+        """Means of 1, x and x^2 by component: sums over its patches, divided by the number of all patches."""
         batch, flat = winner.shape[:-3], winner.flatten(-3)
+        scale = 1.0 / flat.shape[-1]
         if self._convolves:
             maps = self._maps()
             maps = maps.expand(*batch, *maps.shape[-4:])
             one_hot = _one_hot(winner, components, maps)
-            if not batch:
-                return _count(flat, components, maps), *self._features(self._convolved_sums(maps, one_hot))
-            sums = torch.stack([self._convolved_sums(*one) for one in zip(maps, one_hot, strict=True)])
-            return _count(flat, components, maps), *self._features(sums)
+            if batch:
+                sums = torch.stack([self._convolved_sums(*one) for one in zip(maps, one_hot, strict=True)])
+            else:
+                sums = self._convolved_sums(maps, one_hot)
+            return _count(flat, components, maps).mul_(scale), *self._features(sums * scale)
         # On CUDA index_add adds in no fixed order, and on a CPU it is slow where rows are short.
         if self._values.is_cuda or self._values.shape[-1] < 16:
-            one_hot = _one_hot(flat, components, self._values)
+            one_hot = _one_hot(flat, components, self._values).mul_(scale)
             return one_hot.sum(-2), one_hot.mT @ self._values, one_hot.mT @ self._squares
         rows = _row(flat, components)
 
-        def total(values: Tensor) -> Tensor:
+        def mean(values: Tensor) -> Tensor:
             values = values.expand(*batch, *values.shape[-2:])
             zero = values.new_zeros(batch.numel() * components, values.shape[-1])
-            return zero.index_add_(0, rows, values.flatten(0, -2)).view(*batch, components, -1)
+            return zero.index_add_(0, rows, values.flatten(0, -2), alpha=scale).view(*batch, components, -1)
 
-        return _count(flat, components, self._values), total(self._values), total(self._squares)
+        return _count(flat, components, self._values).mul_(scale), mean(self._values), mean(self._squares)
 
     def _maps(self) -> Tensor:  # (..., N, H, W, 2C)
         return torch.cat([self._values, self._squares], -1)

@@ -1,0 +1,329 @@
+"""Measure dcgmm's speed and memory on this machine, in one run: a table on standard output, JSON in a file.
+
+python benchmarks/bench.py [--out FILE] [--archs 1L,2L-c] [--dataset mnist] [--quick]
+python benchmarks/bench.py --compare OLD.json NEW.json
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from rich.console import Console
+from rich.table import Table
+from sklearn.mixture import GaussianMixture
+
+from dcgmm_cli.checkpoints import build_model, load_checkpoint
+from dcgmm_cli.cli import conf_dir
+from dcgmm_cli.config import DatasetConfig
+from dcgmm_cli.datasets import ImageData, load
+from dcgmm_cli.model import DCGMM, AnnealingRule
+from dcgmm_cli.runtime import choose_device, describe_device, set_up_cpu
+from dcgmm_cli.sampling import Refine, SamplingOptions, sample
+from dcgmm_cli.sharpening import SharpeningOptions, sharpened_layers, sharpener
+from dcgmm_cli.statistics import log_likelihood_moments
+from dcgmm_cli.training import Trainer, TrainerOptions
+
+ARCHS = ("1L", "2L-a", "2L-b", "2L-c", "2L-d", "3L-a", "3L-b")  # 2L-e has the layers of 2L-c
+BATCH_SIZES = (1, 10, 100, 1000)
+RULE = AnnealingRule(window=50, sigma_end=0.01, rate_start=0.05, rate_end=0.01, delta=0.05, gamma=0.9)
+Results = dict[str, dict[str, float]]  # section -> what was measured -> value, the unit in its name
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def repeated(run: Callable[[], Any], device: torch.device, seconds: float, least: int = 5) -> float:
+    """Median time of a call (s), over as many as fit into `seconds`, after some that do not count."""
+    for _ in range(3):
+        run()
+    times: list[float] = []
+    began = time.perf_counter()
+    while len(times) < least or time.perf_counter() - began < seconds:
+        synchronise(device)
+        started = time.perf_counter()
+        run()
+        synchronise(device)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def matmul_rate(device: torch.device) -> float:
+    """Rate of a large float32 matrix product (FLOP/s): the best of many, what the machine can do."""
+    size = 2000
+    left, right = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
+    times = [repeated(lambda: left @ right, device, 0.2) for _ in range(5)]
+    return 2 * size**3 / min(times)
+
+
+def layers_of(arch: str) -> list[dict[str, Any]]:
+    layers: list[dict[str, Any]] = yaml.safe_load((conf_dir() / "arch" / f"{arch}.yaml").read_text())["layers"]
+    return layers
+
+
+def step_flops(model: DCGMM, batch_size: int) -> float:
+    """FLOPs of a step's formulas: x and x^2 with K components, for the scores and again for the gradient's sums."""
+    points = [(gmm.input_shape.positions * batch_size, gmm) for gmm in model.gmms.values()]
+    return float(sum(8 * count * gmm.input_shape.channels * gmm.components for count, gmm in points))
+
+
+def trainer_of(arch: str, data: ImageData, batch_size: int, device: torch.device, replicas: int = 1) -> Trainer:
+    generators = [torch.Generator().manual_seed(seed) for seed in range(replicas)]
+    models = [DCGMM.build(data.train.images.shape[1:], layers_of(arch)) for _ in generators]
+    for model, generator in zip(models, generators, strict=True):
+        model.draw_start(generator)
+    model = (models[0] if replicas == 1 else DCGMM.side_by_side(models)).to(device)
+    options = TrainerOptions(25, batch_size, 1.0, RULE, 0.1, 1.0, 1.0)
+    return Trainer(model, data.train.images.to(device), options, generators)
+
+
+def step_times(archs: list[str], data: ImageData, device: torch.device, rate: float, seconds: float) -> Results:
+    """Training steps: at batch 100 with their floor, at other batch sizes, and with ten replicas."""
+    results: Results = {}
+    for arch in archs:
+        row: dict[str, float] = {}
+        for batch_size in BATCH_SIZES:
+            if batch_size > len(data.train.images):
+                continue
+            trainer = trainer_of(arch, data, batch_size, device)
+            taken = repeated(trainer.step, device, seconds)
+            row[f"batch {batch_size} (ms)"] = 1e3 * taken
+            if batch_size == 100:
+                floor = step_flops(trainer.model, batch_size) / rate
+                row |= {"floor (ms)": 1e3 * floor, "ratio": taken / floor}
+        replicas = 10
+        together = repeated(trainer_of(arch, data, 100, device, replicas).step, device, seconds)
+        row[f"of {replicas} replicas, each (ms)"] = 1e3 * together / replicas
+        results[f"step {arch}"] = row
+    return results
+
+
+def child(arguments: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    """Wall time (s) and largest memory (MB) of a command, which must end well."""
+    started = time.perf_counter()
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+    assert process.stderr is not None
+    errors = process.stderr.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(arguments)} ended with {process.returncode}:\n{errors}")
+    return time.perf_counter() - started, usage.ru_maxrss / 1e3
+
+
+ENTRY = "import sys; from dcgmm_cli.cli import main; sys.argv[0] = 'dcgmm'; main()"
+# A training command that ends once its first step is done.
+FIRST_STEP = (
+    """
+import os, sys
+from dcgmm_cli import training
+step = training.Trainer.step
+def first_step(self):
+    step(self)
+    os._exit(0)
+training.Trainer.step = first_step
+"""
+    + ENTRY
+)
+
+
+def whole_runs(archs: list[str], dataset: str, epochs: int, runs: Path) -> Results:
+    """Whole training commands, from the shell's prompt back to it."""
+    results: Results = {}
+    for arch in archs:
+        directory = runs / arch
+        overrides = [f"arch={arch}", f"dataset={dataset}", f"trainer.epochs={epochs}", f"hydra.run.dir={directory}"]
+        wall, memory = child([sys.executable, "-c", ENTRY, "train", *overrides], {**os.environ})
+        trained = json.loads((directory / "result.json").read_text())["train_seconds"]
+        results[f"train {arch}"] = {
+            f"{epochs} epochs, whole command (s)": wall,
+            f"{epochs} epochs, steps alone (s)": trained,
+            "largest memory (MB)": memory,
+        }
+    return results
+
+
+def start_up(dataset: str, runs_each: int) -> Results:
+    """Start-up of commands, the best of some runs (the first fills the file cache)."""
+
+    def best(*arguments: str) -> float:
+        return min(child([sys.executable, "-c", *arguments], {**os.environ})[0] for _ in range(runs_each))
+
+    with tempfile.TemporaryDirectory() as runs:
+        first_step = best(FIRST_STEP, "train", "arch=2L-c", f"dataset={dataset}", f"runs_dir={runs}")
+    return {
+        "start-up": {
+            "dcgmm --help (s)": best(ENTRY, "--help"),
+            "dcgmm train --help (s)": best(ENTRY, "train", "--help"),
+            "dcgmm train to its first step (s)": first_step,
+        }
+    }
+
+
+def use_of_models(archs: list[str], data: ImageData, runs: Path, device: torch.device, quick: bool) -> Results:
+    """Scoring, sampling and sharpening with trained models."""
+    results: Results = {}
+    seconds = 0.05 if quick else 2.0
+    for arch in archs:
+        model = build_model(load_checkpoint(runs / arch)).to(device)
+        images = data.test.images.to(device)
+
+        def score(model: DCGMM = model, images: torch.Tensor = images) -> None:
+            log_likelihood_moments(model, images)
+
+        row = {"scoring (images/s)": len(images) / repeated(score, device, seconds, least=3)}
+        paper = SharpeningOptions(iterations=100 if quick else 1000, step_size=0.1)
+
+        def draw(model: DCGMM = model, refine: Refine | None = None) -> None:
+            sample(model, 100, SamplingOptions(), torch.Generator(model.device).manual_seed(0), refine)
+
+        row["100 samples (s)"] = repeated(draw, device, seconds)
+        refine = sharpener(model, paper, {})
+        started = time.perf_counter()
+        draw(refine=refine)
+        synchronise(device)
+        layers = len(sharpened_layers(model, paper))
+        row[f"100 samples, {paper.iterations} sharpening steps at each of {layers} layers (s)"] = (
+            time.perf_counter() - started
+        )
+        results[f"use {arch}"] = row
+    return results
+
+
+def peer(data: ImageData, device: torch.device, most: float) -> Results:
+    """Time to the same test log-likelihood: scikit-learn's diagonal mixture of 25 components against 1L, full data."""
+    train, test = (split.images.flatten(1).float().numpy() / 255 for split in (data.train, data.test))
+    mixture = GaussianMixture(
+        25, covariance_type="diag", reg_covar=0.05, init_params="k-means++", warm_start=True, max_iter=1, random_state=0
+    )
+    theirs, spent = [], 0.0
+    with contextlib.redirect_stderr(io.StringIO()):
+        while spent < most and not (len(theirs) > 2 and theirs[-1][1] - theirs[-2][1] < 1e-3):
+            started = time.perf_counter()
+            mixture.fit(train)
+            spent += time.perf_counter() - started
+            theirs.append((spent, float(mixture.score(test))))
+    trainer = trainer_of("1L", data, 100, device)
+    images = data.test.images.to(device)
+    ours, spent = [], 0.0
+    while spent < most and trainer.steps < trainer.total_steps:
+        started = time.perf_counter()
+        for _ in range(trainer.steps_per_epoch):
+            trainer.step()
+        synchronise(device)
+        spent += time.perf_counter() - started
+        ours.append((spent, float(log_likelihood_moments(trainer.model, images)["gmm1"].mean.mean())))
+    reached = min(max(value for _, value in theirs), max(value for _, value in ours))
+
+    def time_to(curve: list[tuple[float, float]]) -> float:
+        return next(seconds for seconds, value in curve if value >= reached)
+
+    return {
+        "1L against scikit-learn's GaussianMixture": {
+            "test log-likelihood that both reach (nats)": reached,
+            "dcgmm 1L, time to it (s)": time_to(ours),
+            "scikit-learn, time to it (s)": time_to(theirs),
+            "dcgmm 1L, best (nats)": max(value for _, value in ours),
+            "scikit-learn, best (nats)": max(value for _, value in theirs),
+        }
+    }
+
+
+def show(results: Results) -> None:
+    table = Table(title="dcgmm benchmarks")
+    for column in ("what", "measure", "value"):
+        table.add_column(column, justify="right" if column == "value" else "left")
+    for section, row in results.items():
+        for number, (measure, value) in enumerate(row.items()):
+            table.add_row(section if number == 0 else "", measure, f"{value:,.4g}", end_section=number == len(row) - 1)
+    Console(width=110).print(table)
+
+
+def compare(old: Path, new: Path) -> None:
+    """Show two result files side by side, with the new value over the old one."""
+    before, after = (json.loads(path.read_text())["results"] for path in (old, new))
+    table = Table(title=f"{old.name} and {new.name}")
+    for column in ("what", "measure", "old", "new", "new / old"):
+        table.add_column(column, justify="left" if column in ("what", "measure") else "right")
+    for section in [*before, *(name for name in after if name not in before)]:
+        rows = [before.get(section, {}), after.get(section, {})]
+        for measure in [*rows[0], *(name for name in rows[1] if name not in rows[0])]:
+            values = [row.get(measure) for row in rows]
+            cells = ["-" if value is None else f"{value:,.4g}" for value in values]
+            ratio = f"{values[1] / values[0]:.2f}" if None not in values and values[0] else "-"
+            table.add_row(section, measure, *cells, ratio)
+    Console(width=130).print(table)
+
+
+def conditions(device: torch.device) -> dict[str, Any]:
+    processor = platform.processor()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return {
+        "date": date.today().isoformat(),
+        "processor": processor,
+        "cores": len(os.sched_getaffinity(0)),
+        "device": describe_device(device),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "commit": git.stdout.strip(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    parser.add_argument("--archs", default=",".join(ARCHS), help="architectures whose steps are timed")
+    parser.add_argument(
+        "--whole", default="1L,2L-c,3L-a", help="architectures that are trained for 25 epochs, and used"
+    )
+    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--quick", action="store_true", help="a look at whether it runs: short times, 1 epoch")
+    parser.add_argument("--compare", nargs=2, type=Path, metavar=("OLD", "NEW"))
+    arguments = parser.parse_args()
+    if arguments.compare:
+        compare(*arguments.compare)
+        return
+    set_up_cpu()
+    device = choose_device(arguments.device)
+    seconds = 0.05 if arguments.quick else 2.0
+    data = load(DatasetConfig(name=arguments.dataset, root=os.environ.get("DCGMM_DATA", "~/.cache/dcgmm")))
+    rate = matmul_rate(device)
+    results: Results = {"machine": {"float32 matrix product (GFLOP/s)": rate / 1e9}}
+    results |= step_times(arguments.archs.split(","), data, device, rate, seconds)
+    with tempfile.TemporaryDirectory() as runs:
+        whole = arguments.whole.split(",")
+        results |= whole_runs(whole, arguments.dataset, 1 if arguments.quick else 25, Path(runs))
+        results |= use_of_models(whole, data, Path(runs), device, arguments.quick)
+    results |= start_up(arguments.dataset, 1 if arguments.quick else 3)
+    results |= peer(data, device, 2.0 if arguments.quick else 120.0)
+    results["machine, at the end"] = {"float32 matrix product (GFLOP/s)": matmul_rate(device) / 1e9}
+    show(results)
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps({"conditions": conditions(device), "results": results}, indent=2) + "\n")
+        print(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
