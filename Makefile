@@ -6,6 +6,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help venv train test test-all lint format types clean
+.PHONY: paper table1 table2 fig2 fig3 fig4 fig5 fig6 fig7 fig8 report paper-quick
 
 help: ## list the targets
 	@grep -hE '^[a-zA-Z0-9_ -]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -20,6 +21,19 @@ $(READY): pyproject.toml constraints.txt
 
 train: venv ## the main job: 2L-c on MNIST for the paper's 25 epochs
 	$(BIN)/dcgmm train arch=2L-c dataset=mnist
+
+paper: venv ## run what the paper's tables and figures still need, write experiments/report (PAPER="--seeds 2 --jobs 4")
+	$(BIN)/python -m experiments.paper paper $(PAPER)
+
+table1 table2 fig2 fig3 fig4 fig5 fig6 fig7 fig8: venv ## the same for one of them
+	$(BIN)/python -m experiments.paper $@ $(PAPER)
+
+report: venv ## write experiments/report from what has been run
+	$(BIN)/python -m experiments.paper report $(PAPER)
+
+paper-quick: venv ## the paper's whole path in two minutes, on the bundled sample, into runs/paper-quick
+	rm -rf runs/paper-quick
+	$(BIN)/python -m experiments.paper paper --quick $(PAPER)
 
 test: lint types ## lint, types and the fast tests
 	$(BIN)/python -m pytest -n auto

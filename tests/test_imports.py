@@ -45,6 +45,8 @@ ALLOWED = {
     # Files, machine, terminal, pictures, data.
     "runs": BASE,
     "runtime": BASE,
+    "interruption": BASE,
+    "results": FILES,
     "logs": BASE,
     "progress": BASE,
     "config": BASE,
@@ -55,7 +57,7 @@ ALLOWED = {
     # The command line.
     "help": BASE,
     "hydra_glue": FILES | {"config"},
-    "task": FILES | {"runtime"},
+    "task": FILES | {"interruption"},
     "cli": BASE | {"help", "hydra_glue", "task"},
 }
 CONFIGURATION = {"hydra", "omegaconf", "yaml"}

@@ -8,6 +8,7 @@ from typing import IO, Any
 import pytest
 
 from dcgmm_cli.errors import UserError
+from dcgmm_cli.interruption import Interrupted
 from dcgmm_cli.runs import (
     append_metrics,
     find_run,
@@ -21,7 +22,6 @@ from dcgmm_cli.runs import (
     write_meta,
     write_whole,
 )
-from dcgmm_cli.runtime import Interrupted
 
 
 def message(error: pytest.ExceptionInfo[UserError]) -> str:
@@ -234,9 +234,10 @@ def test_measurements_must_be_numbers_of_json(tmp_path: Path) -> None:
 def test_meta_says_what_ran_and_keeps_every_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for device in ("cpu, 1 threads", "cuda:0: X"):
         monkeypatch.setattr("sys.argv", ["dcgmm train", f"device={device}"])
-        write_meta(tmp_path, device, 7)
+        write_meta(tmp_path, {"seed": 7, "arch": {"name": "1L"}}, device)
     meta = read_json(tmp_path / "meta.json")
     assert meta["seed"] == 7
+    assert meta["config"] == {"seed": 7, "arch": {"name": "1L"}}
     assert [start["device"] for start in meta["starts"]] == ["cpu, 1 threads", "cuda:0: X"]
     assert [start["argv"] for start in meta["starts"]] == [
         ["dcgmm train", "device=cpu, 1 threads"],

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from dcgmm_cli.errors import UserError
-from dcgmm_cli.runtime import Interrupted, Interruption, choose_device, choose_dtype, describe_device, set_up_cpu
+from dcgmm_cli.interruption import Interrupted, Interruption
+from dcgmm_cli.runtime import choose_device, choose_dtype, describe_device, set_up_cpu
 
 BOTH = pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "sharpen": "draw images and sharpen them, or sharpen given ones; shows before, after and difference",
     "visualize": "show what a model has learnt: centroids, variances, weights and use of its components",
     "cluster": "judge a model's components as clusters of images, beside k-means and a plain mixture",
+    "results": "one table over runs: filter, sort, group over seeds",
     "data": "fetch, verify and list data sets",
 }
 

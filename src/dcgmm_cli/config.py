@@ -129,6 +129,19 @@ class DataConfig:
 
 
 @dataclass
+class ResultsConfig:
+    """`dcgmm results`."""
+
+    paths: list[str] = field(default_factory=lambda: ["runs"])  # directories with runs: words without =, as in runs/a
+    where: list[str] = field(default_factory=list)  # conditions: every other column=value, as in arch=1L status=failed
+    columns: Any = None  # columns, as in [arch,auroc.top], or all; null: what tells the runs apart, and main results
+    group: Any = None  # settings to summarise over, as in seed: mean, deviation, worst and best of the results
+    sort: str | None = None  # column to sort by; with a minus before it from large to small
+    format: str = "table"  # table, csv, markdown or json
+    output: str | None = None  # file to write to; null: standard output
+
+
+@dataclass
 class OutlierOptions:
     """What the outliers are that a model is judged by, and how it tells them."""
 

@@ -12,6 +12,7 @@ from dcgmm_cli.runs import find_run, unique_name
 SCHEMAS = {
     "train": config.TrainConfig,
     "data": config.DataConfig,
+    "results": config.ResultsConfig,
     "outliers": config.OutliersConfig,
     "sample": config.SampleConfig,
     "sharpen": config.SharpenConfig,
@@ -34,6 +35,8 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
         store.store(name=f"{name}_schema", node=schema, provider="dcgmm")
     OmegaConf.register_new_resolver("unique_name", unique_name, use_cache=False, replace=True)
     OmegaConf.register_new_resolver("find_run", lambda run, root: str(find_run(run, root)), replace=True)
+    if command == "results":
+        return _as_keys(arguments)
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     if command == "train" and given.get("run", "null") != "null" and not {"-m", "--multirun"} & set(arguments):
         directory = find_run(given["run"], given.get("runs_dir", config.TrainConfig.runs_dir))
@@ -41,6 +44,21 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
     if "arch.layers" in given and "arch.name" not in given:
         return [*arguments, f"arch.name={config.ArchConfig.name}"]
     return arguments
+
+
+def _as_keys(arguments: list[str]) -> list[str]:
+    """Arguments of `results` with words as its `paths`, and what is no key of it as conditions in its `where`."""
+    keys = {*schema_keys(OmegaConf.structured(config.ResultsConfig)), "hydra"}
+    paths = [word for word in arguments if "=" not in word and not word.startswith("-")]
+    where = [word for word in arguments if "=" in word and re.split(r"[.=]", word.lstrip("-+~"))[0] not in keys]
+    kept = [word for word in arguments if word not in paths and word not in where]
+    lists = {"paths": paths, "where": where}
+    return [*kept, *(f"{key}=[{','.join(map(_quoted, words))}]" for key, words in lists.items() if words)]
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def explain(error: Exception, command: str) -> str:

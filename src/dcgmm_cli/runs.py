@@ -145,7 +145,7 @@ def keep_metrics(directory: Path, keep: Callable[[dict[str, Any]], bool]) -> Non
     write_text(directory / METRICS, text)
 
 
-def write_meta(directory: Path, device: str, seed: int) -> None:
+def write_meta(directory: Path, config: dict[str, Any], device: str) -> None:
     """Write `meta.json`: what ran, on what, when. A resumed run adds its start to those before."""
     path = directory / META
     starts = read_json(path)["starts"] if path.exists() else []
@@ -156,8 +156,9 @@ def write_meta(directory: Path, device: str, seed: int) -> None:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in ("torch", "hydra-core", "numpy", "scikit-learn")},
-        "seed": seed,
+        "seed": config["seed"],
         "starts": [*starts, start],
+        "config": config,
     }
     write_json(path, content)
 

@@ -1,11 +1,8 @@
-"""What a process sets up before it computes: device, number type, threads, memory, signals."""
+"""What a process sets up before it computes: device, number type, threads, memory."""
 
 import contextlib
 import ctypes
-import signal
 import sys
-from collections.abc import Iterator
-from types import FrameType
 
 import torch
 
@@ -71,56 +68,3 @@ def set_up_cpu(threads: int | None = None) -> None:
             trim_threshold, mmap_threshold = -1, -3
             mallopt(mmap_threshold, 2**25)  # the largest that glibc takes
             mallopt(trim_threshold, 2**30)
-
-
-class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM arrived."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
-        self.signum = signum
-
-
-class Interruption:
-    """Turns SIGINT and SIGTERM into `Interrupted`; inside `held()` only when `check()` is called.
-
-    A second signal is not held: whoever presses Ctrl-C twice wants out.
-    """
-
-    def __init__(self) -> None:
-        self._holding = False
-        self.pending: int | None = None  # a signal that waits
-
-    def _receive(self, signum: int, frame: FrameType | None) -> None:
-        if self._holding and self.pending is None:
-            self.pending = signum
-            return
-        raise Interrupted(signum)
-
-    @contextlib.contextmanager
-    def installed(self) -> Iterator["Interruption"]:
-        """Handle the two signals in this block, and put the old handlers back after it."""
-        before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Let a signal wait for the next `check()`."""
-        self._holding = True
-        try:
-            yield
-        finally:
-            self._holding = False
-
-    def check(self) -> None:
-        """Raise the signal that waits, if any.
-
-        Raises:
-            Interrupted: SIGINT or SIGTERM came.
-        """
-        if self.pending is not None:
-            raise Interrupted(self.pending)

@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 
 def run_task(config: DictConfig) -> None:
     """Run a command. A failure is logged and recorded, not raised: in a sweep the other jobs run on."""
+    from dcgmm_cli.interruption import Interruption
     from dcgmm_cli.runs import recorded
-    from dcgmm_cli.runtime import Interruption
 
     hydra = HydraConfig.get()
     module = importlib.import_module(f"dcgmm_cli.commands.{hydra.job.name}")

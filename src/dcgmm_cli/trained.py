@@ -1,6 +1,6 @@
 """A finished training run, opened by the commands that work on its model."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,5 +41,5 @@ def open_run(config: FollowUpConfig, directory: Path) -> TrainedRun:
     merged = OmegaConf.merge(OmegaConf.structured(TrainConfig), checkpoint["config"])
     train_config = OmegaConf.to_object(merged)
     assert isinstance(train_config, TrainConfig)
-    write_meta(directory, describe_device(device), config.seed)
+    write_meta(directory, asdict(config), describe_device(device))
     return TrainedRun(run, build_model(checkpoint).to(device).eval(), train_config, checkpoint)

@@ -145,6 +145,22 @@ def test_a_finished_run_can_be_trained_further_only_when_asked(dcgmm: Runner) ->
     assert same(directory, longer)
 
 
+def test_a_run_stopped_after_its_last_step_goes_on_to_its_result(dcgmm: Runner) -> None:
+    directory = dcgmm("train", *QUICK).directory
+    before = read_json(directory / "result.json")
+    trained, measured = parameters(directory), read_metrics(directory)
+    (directory / "result.json").unlink()  # as where it was killed while it scored the training images
+
+    resumed = dcgmm("train", f"run={directory}")
+    assert resumed.code == 0, resumed.err
+    after = read_json(directory / "result.json")
+    assert after["status"] == "finished"
+    assert after["layers"] == before["layers"]
+    assert parameters(directory).keys() == trained.keys()
+    assert all(torch.equal(value, trained[name]) for name, value in parameters(directory).items())
+    assert read_metrics(directory) == measured
+
+
 def test_divergence_stops_and_keeps_the_last_good_checkpoint(dcgmm: Runner, tmp_path: Path) -> None:
     good = dcgmm("train", *QUICK, "trainer.epochs=1").directory
     outcome = dcgmm("train", *QUICK, "trainer.learning_rate.start=1e30", "trainer.centroid_epochs=0")

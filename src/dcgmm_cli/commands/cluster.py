@@ -28,9 +28,9 @@ from dcgmm_cli.commands.sample import picture
 from dcgmm_cli.config import ClusterConfig, ClusterOptions
 from dcgmm_cli.datasets import ImageData, Split
 from dcgmm_cli.errors import UserError
+from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.model import DCGMM, GMM
 from dcgmm_cli.plots import save_figure, tile
-from dcgmm_cli.runtime import Interruption
 from dcgmm_cli.statistics import image_batches, to_float
 from dcgmm_cli.trained import open_run
 

@@ -22,13 +22,13 @@ from dcgmm_cli.datasets import NAMES, load
 from dcgmm_cli.datasets.images import ImageBatch, iter_images, load_images
 from dcgmm_cli.detection import Curve, Floats, detection_curve, judge
 from dcgmm_cli.errors import UserError
+from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.localisation import at_pixels, centre_pixel, pixel_maps
 from dcgmm_cli.model import Shape
 from dcgmm_cli.outliers import COMBINED, SCORES, Detector, ImageReport
 from dcgmm_cli.plots import detection_figure, outlier_maps, save_figure, score_histograms
 from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.runs import write_whole
-from dcgmm_cli.runtime import Interruption
 from dcgmm_cli.statistics import to_float
 from dcgmm_cli.trained import TrainedRun, open_run
 

@@ -15,12 +15,12 @@ from torch import Tensor
 from dcgmm_cli.checkpoints import build_model, load_checkpoint
 from dcgmm_cli.config import QualityConfig, SampleConfig, SamplingConfig, SharpeningConfig
 from dcgmm_cli.errors import UserError
+from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.model import DCGMM
 from dcgmm_cli.plots import save_image, tile
 from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.quality import Quality, Reference, judge, reference_of
 from dcgmm_cli.runs import find_run, write_whole
-from dcgmm_cli.runtime import Interruption
 from dcgmm_cli.sampling import Samples, SamplingOptions, sample
 from dcgmm_cli.sharpening import Sharpened, SharpeningOptions, sharpened_layers, sharpener
 from dcgmm_cli.trained import TrainedRun, open_run

@@ -21,10 +21,10 @@ from dcgmm_cli.commands.sample import (
 from dcgmm_cli.config import SharpenConfig
 from dcgmm_cli.datasets.images import load_images
 from dcgmm_cli.errors import UserError
+from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.model import DCGMM
 from dcgmm_cli.plots import save_figure, save_image, sharpening_curves, tile
 from dcgmm_cli.progress import ProgressBar
-from dcgmm_cli.runtime import Interruption
 from dcgmm_cli.sampling import SamplingOptions, layer_names
 from dcgmm_cli.sharpening import Sharpened, SharpeningOptions, sharpen, sharpened_layers
 from dcgmm_cli.statistics import log_likelihood_moments

@@ -17,6 +17,7 @@ from dcgmm_cli.checkpoints import load_checkpoint, save_checkpoint
 from dcgmm_cli.config import TrainConfig
 from dcgmm_cli.datasets import ImageData, load
 from dcgmm_cli.errors import UserError
+from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.model import DCGMM, AnnealingRule, Folding, GMMOptions
 from dcgmm_cli.outliers import Detector
 from dcgmm_cli.plots import patch_images, save_figure, save_image, tile, training_curves
@@ -27,12 +28,12 @@ from dcgmm_cli.runs import (
     append_metrics,
     keep_metrics,
     point_latest,
+    read_json,
     read_metrics,
     write_meta,
     write_result,
-    write_text,
 )
-from dcgmm_cli.runtime import Interruption, choose_device, choose_dtype, describe_device, set_up_cpu
+from dcgmm_cli.runtime import choose_device, choose_dtype, describe_device, set_up_cpu
 from dcgmm_cli.statistics import Moments, log_likelihood_moments
 from dcgmm_cli.training import LayerReport, Trainer, TrainerOptions
 
@@ -85,28 +86,33 @@ def run(
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     model = _start(config, data, gmm_options, generators).to(device=device, dtype=dtype)
     trainer = Trainer(model, data.train.images.to(device), options, generators)
-    homes = _homes(directory, seeds)
+    homes, configs = _homes(directory, config)
     if state is None:
         _warn_of_short_budget(trainer, options)
     else:
         trainer.load_state_dicts(state["replicas"] if len(seeds) > 1 else [state])
-        if trainer.steps >= trainer.total_steps:
+        if trainer.steps >= trainer.total_steps and _is_finished(directory):
             raise UserError(
                 f"{directory} has finished its {options.epochs} epochs; give trainer.epochs=N to train it further"
             )
         for home in homes:
             keep_metrics(home, lambda line: line["step"] <= trainer.steps)
         log.info("going on at step %d of %d", trainer.steps, trainer.total_steps)
-    group = _Group(config, data, trainer, directory, homes)
-    for place, seed in {directory: config.seed, **dict(zip(homes, seeds, strict=True))}.items():
+    group = _Group(config, data, trainer, directory, homes, configs)
+    for place, own in {directory: config, **dict(zip(homes, configs, strict=True))}.items():
         (place / RESULT).unlink(missing_ok=True)
-        write_meta(place, describe_device(device), seed)
+        write_meta(place, asdict(own), describe_device(device))
     point_latest(directory, config.runs_dir)
     started = time.monotonic()
     group.train(interruption)
     seconds = time.monotonic() - started
     interruption.check()
     group.finish(result, seconds)
+
+
+def _is_finished(directory: Path) -> bool:
+    """Whether a run came to its end: one that was stopped after its last step still has its scores to make."""
+    return (directory / RESULT).is_file() and read_json(directory / RESULT).get("status") == "finished"
 
 
 def _start(config: TrainConfig, data: ImageData, options: GMMOptions, generators: list[torch.Generator]) -> DCGMM:
@@ -171,9 +177,14 @@ def _warn_of_short_budget(trainer: Trainer, options: TrainerOptions) -> None:
         )
 
 
-def _homes(directory: Path, seeds: range) -> list[Path]:
-    """A run directory for each model: the run's own, or one for each replica in it."""
-    return [directory] if len(seeds) == 1 else [directory / REPLICAS / f"seed-{seed}" for seed in seeds]
+def _homes(directory: Path, config: TrainConfig) -> tuple[list[Path], list[TrainConfig]]:
+    """A run directory and configuration for each model: the run's own, or those of each replica in it."""
+    if config.trainer.replicas == 1:
+        return [directory], [config]
+    seeds = range(config.seed, config.seed + config.trainer.replicas)
+    alone = replace(config.trainer, replicas=1)
+    homes = [directory / REPLICAS / f"seed-{seed}" for seed in seeds]
+    return homes, [replace(config, seed=seed, trainer=alone) for seed in seeds]
 
 
 @dataclass(frozen=True)
@@ -184,7 +195,8 @@ class _Group:
     data: ImageData
     trainer: Trainer
     directory: Path
-    homes: list[Path]  # a model's run directory each
+    homes: list[Path]  # each model's run directory
+    configs: list[TrainConfig]  # and configuration
 
     def train(self, interruption: Interruption) -> None:
         """Take all steps, with measurements at each window's end and a checkpoint every so many epochs."""
@@ -224,29 +236,25 @@ class _Group:
 
     def finish(self, result: dict[str, Any], seconds: float) -> None:
         """Score training and test images, and write final checkpoints (with a ready detector), figures and results."""
-        models = zip(self.homes, self.trainer.model.alone(), self.trainer.state_dicts(), strict=True)
-        sigmas = self.trainer.sigma()
+        trainer = self.trainer
+        models, states = trainer.model.alone(), trainer.state_dicts()
+        parts = zip(self.homes, self.configs, models, states, trainer.sigma(), strict=True)
         single = len(self.homes) == 1
         facts = {
-            "steps": self.trainer.steps,
-            "epochs": self.trainer.options.epochs,
+            "steps": trainer.steps,
+            "epochs": trainer.options.epochs,
             "train_seconds": round(seconds, 3),
             "train_images": len(self.data.train.images),
             "test_images": len(self.data.test.images),
             "data_source": self.data.source,
         }
         results = []
-        for number, (home, model, state) in enumerate(models):
+        for home, config, model, state, sigma in parts:
             started = time.monotonic()
-            config = self.config
-            if not single:
-                own = replace(config.trainer, replicas=1)
-                config = replace(config, seed=config.seed + number, trainer=own)
-                write_text(home / ".hydra" / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
             detector = Detector.fit(model, self.data.train.images.to(model.device))
             save_checkpoint(home, {**self._description(config), **state, **detector.state_dict()})
             _save_figures(model, home)
-            results.append({"layers": _layer_results(model, detector, self.data, sigmas[number])} | facts)
+            results.append({"layers": _layer_results(model, detector, self.data, sigma)} | facts)
             if not single:
                 finished = {"command": "train", **results[-1], "status": "finished"}
                 write_result(home, finished, seconds + time.monotonic() - started)

@@ -11,9 +11,9 @@ from torch import Tensor
 from dcgmm_cli.commands.sample import picture
 from dcgmm_cli.config import VisualizeConfig
 from dcgmm_cli.errors import UserError
+from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.model import DCGMM, GMM, Folding
 from dcgmm_cli.plots import component_bars, save_figure, save_image, tile, walk_figure
-from dcgmm_cli.runtime import Interruption
 from dcgmm_cli.sampling import SamplingOptions, sample
 from dcgmm_cli.statistics import image_batches
 from dcgmm_cli.trained import open_run
