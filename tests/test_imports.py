@@ -47,6 +47,7 @@ ALLOWED = {
     "runtime": BASE,
     "interruption": BASE,
     "results": FILES,
+    "sweeps": FILES,
     "logs": BASE,
     "progress": BASE,
     "config": BASE,
@@ -56,9 +57,9 @@ ALLOWED = {
     "trained": METRICS | FILES | {"checkpoints", "config", "datasets", "runtime"},
     # The command line.
     "help": BASE,
-    "hydra_glue": FILES | {"config"},
-    "task": FILES | {"interruption"},
-    "cli": BASE | {"help", "hydra_glue", "task"},
+    "hydra_glue": FILES | {"config", "sweeps"},
+    "task": FILES | {"interruption", "config", "hydra_glue", "sweeps"},
+    "cli": BASE | {"help", "hydra_glue", "sweeps", "task"},
 }
 CONFIGURATION = {"hydra", "omegaconf", "yaml"}
 FILE_ACCESS = {"pathlib", "os", "io", "shutil", "tempfile", "json", "pickle"}

@@ -91,11 +91,14 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     from dcgmm_cli.hydra_glue import explain, prepare
+    from dcgmm_cli.sweeps import collect, summary
     from dcgmm_cli.task import FAILURES, run_task
 
     FAILURES.clear()
+    record = None
     try:
-        sys.argv = [f"dcgmm {command}", *prepare(command, rest)]
+        arguments, record = prepare(command, rest)
+        sys.argv = [f"dcgmm {command}", *arguments]
         hydra.main(config_path=str(conf_dir()), config_name=command, version_base="1.3")(run_task)()
     except KeyboardInterrupt as error:
         signum = getattr(error, "signum", 2)
@@ -113,7 +116,12 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     except Exception as error:
         print(f"dcgmm {command}: internal error: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    return max(FAILURES, default=0)
+    finally:
+        if record is not None and (outcomes := collect(record)):
+            print(summary(outcomes), file=sys.stderr)
+            FAILURES[:] = [outcome.code for outcome in outcomes if outcome.code]
+    # Our own failures before the user's.
+    return 1 if 1 in FAILURES else max(FAILURES, default=0)
 
 
 def _fail(message: str) -> int:

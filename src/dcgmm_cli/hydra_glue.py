@@ -1,13 +1,18 @@
 """What Hydra needs of us: schemas and resolvers registered, its error messages in one line."""
 
 import difflib
+import importlib.util
 import re
+from collections.abc import Mapping
+from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from dcgmm_cli import config
-from dcgmm_cli.runs import find_run, unique_name
+from dcgmm_cli.errors import UserError
+from dcgmm_cli.runs import find_models, find_run, unique_name
+from dcgmm_cli.sweeps import RECORD, available_cores, job_name, new_record
 
 SCHEMAS = {
     "train": config.TrainConfig,
@@ -21,29 +26,66 @@ SCHEMAS = {
 }
 
 
-def prepare(command: str, arguments: list[str]) -> list[str]:
-    """Register schemas and resolvers; return the arguments for Hydra.
-
-    A run that is resumed (`train run=...`) writes on in its own directory and leaves its `.hydra/` alone. Layers
-    given in the command line are no longer the architecture that they replace, and are not named after it.
-
-    Raises:
-        UserError: `run` names no run.
-    """
+def register() -> None:
+    """Make schemas and resolvers known to Hydra, once in each process."""
     store = ConfigStore.instance()
     for name, schema in SCHEMAS.items():
         store.store(name=f"{name}_schema", node=schema, provider="dcgmm")
     OmegaConf.register_new_resolver("unique_name", unique_name, use_cache=False, replace=True)
     OmegaConf.register_new_resolver("find_run", lambda run, root: str(find_run(run, root)), replace=True)
+    OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+
+
+def prepare(command: str, arguments: list[str]) -> tuple[list[str], Path | None]:
+    """The arguments for Hydra and, of a sweep, the file that its jobs tell their outcomes in.
+
+    A run that is resumed (`train run=...`) writes on in its own directory and leaves its `.hydra/` alone. Layers
+    given in the command line are no longer the architecture that they replace, and are not named after it. A command
+    that is given a directory with several models works on each, as a sweep.
+
+    Raises:
+        UserError: `run` names no run, or the launcher is not installed.
+    """
     if command == "results":
-        return _as_keys(arguments)
+        return _as_keys(arguments), None
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    if command == "train" and given.get("run", "null") != "null" and not {"-m", "--multirun"} & set(arguments):
-        directory = find_run(given["run"], given.get("runs_dir", config.TrainConfig.runs_dir))
-        return [*arguments, f"hydra.run.dir='{directory}'", "hydra.output_subdir=null"]
-    if "arch.layers" in given and "arch.name" not in given:
-        return [*arguments, f"arch.name={config.ArchConfig.name}"]
-    return arguments
+    sweeps = bool({"-m", "--multirun"} & set(arguments))
+    run, runs_dir = given.get("run", "null"), given.get("runs_dir", config.TrainConfig.runs_dir)
+    if command == "train":
+        if run != "null" and not sweeps:
+            directory = find_run(run, runs_dir)
+            return [*arguments, f"hydra.run.dir='{directory}'", "hydra.output_subdir=null"], None
+        if "arch.layers" in given and "arch.name" not in given:
+            arguments = [*arguments, f"arch.name={config.ArchConfig.name}"]
+    elif issubclass(SCHEMAS[command], config.FollowUpConfig) and not sweeps:
+        models = find_models(run if "run" in given else config.FollowUpConfig.run, runs_dir)
+        if len(models) > 1:
+            others = [argument for argument in arguments if not argument.startswith("run=")]
+            arguments, sweeps = ["-m", *others, f"run={','.join(_quoted(str(model)) for model in models)}"], True
+    return _sweep(arguments, given, runs_dir) if sweeps else (arguments, None)
+
+
+def _sweep(arguments: list[str], given: Mapping[str, str], runs_dir: str) -> tuple[list[str], Path]:
+    added = []
+    launcher = given.get("hydra/launcher", "basic")
+    plugin = f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher"
+    if launcher != "basic" and not _is_installed(plugin):
+        raise UserError(f"hydra/launcher={launcher} is not installed: pip install 'dcgmm[sweep]', or leave it out")
+    if launcher == "joblib" and "hydra.launcher.n_jobs" not in given:
+        # Each worker then runs one thread: no more threads than cores.
+        added.append(f"hydra.launcher.n_jobs={available_cores()}")
+    if "hydra.sweep.dir" in given and "hydra.sweep.subdir" not in given:
+        # In a directory of its own a sweep's jobs are found again when it is given again.
+        added.append("hydra.sweep.subdir='${job_name:${hydra.job.override_dirname}}'")
+    record = new_record(given.get("hydra.sweep.dir", runs_dir).strip("'\""))
+    return [*arguments, *added, f"+hydra.job.env_set.{RECORD}='{record}'"], record
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _as_keys(arguments: list[str]) -> list[str]:

@@ -13,6 +13,10 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
 
+    def __reduce__(self) -> tuple[type["Interrupted"], tuple[int]]:
+        """Pickles: a sweep's jobs may be interrupted in other processes."""
+        return type(self), (self.signum,)
+
 
 class Interruption:
     """Turns SIGINT and SIGTERM into `Interrupted`; inside `held()` only when `check()` is called.

@@ -108,11 +108,32 @@ def find_run(run: str, runs_dir: str = "runs") -> Path:
     raise UserError(f"run={run}: no run directory there, nor under {root}/; give its path, its name, or latest")
 
 
+def find_models(run: str, runs_dir: str) -> list[Path]:
+    """Directories of all models that `run` stands for: one, the replicas in a run, or all in a directory of runs.
+
+    Raises:
+        UserError: there is no such run, or several fit a name.
+    """
+    try:
+        directory = find_run(run, runs_dir)
+    except UserError:
+        below = Path(run)
+        if not below.is_dir():
+            raise
+        # The directory of a sweep: training runs lie in it, and what was done with them lies in them.
+        found = {path.resolve().parents[1] for path in below.glob(f"**/{CHECKPOINT}")}
+        if not found:
+            raise
+        return sorted(path for path in found if not (path / REPLICAS).is_dir())
+    return sorted(path.resolve() for path in (directory / REPLICAS).glob("*") if (path / META).is_file()) or [directory]
+
+
 def point_latest(directory: Path, runs_dir: str) -> None:
     """Let `<runs_dir>/latest` point at a training run, as a relative link that is replaced in one step."""
     root = Path(runs_dir).resolve()
     temporary = root / f".latest-{secrets.token_hex(4)}"
     with contextlib.suppress(OSError):  # a file system without links has no `latest`
+        root.mkdir(parents=True, exist_ok=True)
         temporary.symlink_to(os.path.relpath(directory.resolve(), root), target_is_directory=True)
         try:
             os.replace(temporary, root / "latest")

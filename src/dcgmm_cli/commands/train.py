@@ -23,6 +23,7 @@ from dcgmm_cli.outliers import Detector
 from dcgmm_cli.plots import patch_images, save_figure, save_image, tile, training_curves
 from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.runs import (
+    CHECKPOINT,
     REPLICAS,
     RESULT,
     append_metrics,
@@ -67,6 +68,8 @@ def run(
     if config.run is not None:
         state = load_checkpoint(directory)
         config = _resumed_config(state, overrides)
+    elif (directory / CHECKPOINT).exists():  # a sweep that is given again has begun this job before
+        state = load_checkpoint(directory)
     set_up_cpu(config.trainer.threads)
     device, dtype = choose_device(config.trainer.device), choose_dtype(config.trainer.dtype)
     if config.trainer.checkpoint_epochs < 1:
