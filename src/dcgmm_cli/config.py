@@ -160,7 +160,7 @@ class OutliersConfig(FollowUpConfig):
 
     outliers: OutlierOptions = field(default_factory=OutlierOptions)
     input: str | None = None  # images to score instead: a folder, an image, or a .npy or .npz file; gives scores.csv
-    batch_size: int = 500  # images at a time
+    batch_size: int = 200  # images at a time
 
 
 @dataclass

@@ -72,7 +72,7 @@ class Detector:
 
     @classmethod
     @torch.no_grad()
-    def fit(cls, model: DCGMM, images: Tensor, batch_size: int = 500) -> Self:
+    def fit(cls, model: DCGMM, images: Tensor, batch_size: int = 200) -> Self:
         """Measure the scores of training images (N, H, W, C), uint8 or float in [0, 1], on the model's device."""
         positions = log_likelihood_moments(model, images, batch_size)
         batches = [
@@ -119,12 +119,12 @@ class Detector:
         maps = {name: standardise(layer.log_prob, self.positions[name]) for name, layer in scored.items()}
         return ImageReport(scores, maps)
 
-    def reports(self, images: Tensor, batch_size: int = 500) -> Iterator[ImageReport]:  # (N, H, W, C)
+    def reports(self, images: Tensor, batch_size: int = 200) -> Iterator[ImageReport]:  # (N, H, W, C)
         """Reports of images, uint8 or float in [0, 1], batch by batch."""
         for batch in image_batches(images, batch_size, self.model.dtype):
             yield self.report(batch.to(self.model.device))
 
-    def scores(self, images: Tensor, batch_size: int = 500) -> dict[str, Tensor]:  # (N, H, W, C) -> (N,) each
+    def scores(self, images: Tensor, batch_size: int = 200) -> dict[str, Tensor]:  # (N, H, W, C) -> (N,) each
         """All scores of images, uint8 or float in [0, 1], by name, on the CPU."""
         parts = [{name: values.cpu() for name, values in r.scores.items()} for r in self.reports(images, batch_size)]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -52,7 +52,7 @@ def to_float(images: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 @torch.no_grad()
-def log_likelihood_moments(model: DCGMM, images: Tensor, batch_size: int = 500) -> dict[str, Moments]:
+def log_likelihood_moments(model: DCGMM, images: Tensor, batch_size: int = 200) -> dict[str, Moments]:
     """Moments of the log-likelihood (log-sum-exp, nats) of every GMM layer at every position.
 
     Args:
