@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from dcgmm_cli import __version__
 from dcgmm_cli.cli import COMMANDS, conf_dir, run
 from dcgmm_cli.help import documented_keys
-from dcgmm_cli.hydra_glue import SCHEMAS, prepare, schema_keys
+from dcgmm_cli.hydra_glue import SCHEMAS, register, schema_keys
 from dcgmm_cli.model import DCGMM
 
 
@@ -67,6 +67,7 @@ def test_completion_in_bash(tmp_path: Path) -> None:
 
     assert complete("dcgmm", "tr") == {"train"}
     assert {"arch=2L-a", "arch=2L-b", "arch=2L-c"} <= complete("dcgmm", "train", "arch=2L")
+    assert complete("dcgmm", "results", "fo") == {"format="}
 
 
 @pytest.mark.parametrize("shell", [[], ["fish"], ["bash", "zsh"]])
@@ -84,7 +85,7 @@ def test_every_command_has_a_schema_a_config_and_a_module() -> None:
 
 @pytest.mark.parametrize("arch", sorted(path.stem for path in (conf_dir() / "arch").glob("*.yaml")))
 def test_every_architecture_composes_and_builds(arch: str) -> None:
-    prepare("train", [])
+    register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("train", [f"arch={arch}"])
     assert config.arch.name == arch
@@ -97,7 +98,7 @@ def test_every_architecture_composes_and_builds(arch: str) -> None:
 
 @pytest.mark.parametrize("dataset", sorted(path.stem for path in (conf_dir() / "dataset").glob("*.yaml")))
 def test_every_data_set_composes(dataset: str) -> None:
-    prepare("train", [])
+    register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("train", [f"dataset={dataset}"])
     assert config.dataset.name == dataset

@@ -59,7 +59,7 @@ ALLOWED = {
     "help": BASE,
     "hydra_glue": FILES | {"config", "sweeps"},
     "task": FILES | {"interruption", "config", "hydra_glue", "sweeps"},
-    "cli": BASE | {"help", "hydra_glue", "sweeps", "task"},
+    "cli": BASE | {"help", "hydra_glue", "interruption", "sweeps", "task"},
 }
 CONFIGURATION = {"hydra", "omegaconf", "yaml"}
 FILE_ACCESS = {"pathlib", "os", "io", "shutil", "tempfile", "json", "pickle"}

@@ -6,6 +6,7 @@ Imports neither torch nor Hydra before they are needed, so that help and complet
 import difflib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -90,16 +91,18 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from dcgmm_cli.hydra_glue import explain, prepare
-    from dcgmm_cli.sweeps import collect, summary
+    from dcgmm_cli.hydra_glue import SweepStart, explain, prepare
+    from dcgmm_cli.interruption import Interruption
+    from dcgmm_cli.sweeps import summary
     from dcgmm_cli.task import FAILURES, run_task
 
+    # Hydra only warns of errors in callbacks; without what this one sets up, failures would be lost.
+    warnings.filterwarnings("error", f"Callback {SweepStart.__name__}")
     FAILURES.clear()
-    record = None
     try:
-        arguments, record = prepare(command, rest)
-        sys.argv = [f"dcgmm {command}", *arguments]
-        hydra.main(config_path=str(conf_dir()), config_name=command, version_base="1.3")(run_task)()
+        sys.argv = [f"dcgmm {command}", *prepare(command, rest)]
+        with Interruption().installed():  # also between a sweep's jobs, and while they run in other processes
+            hydra.main(config_path=str(conf_dir()), config_name=command, version_base="1.3")(run_task)()
     except KeyboardInterrupt as error:
         signum = getattr(error, "signum", 2)
         print(f"dcgmm {command}: interrupted", file=sys.stderr)
@@ -114,11 +117,14 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     except OSError as error:  # Hydra makes the output directory
         return _fail(f"cannot write {error.filename}: {error.strerror}")
     except Exception as error:
-        print(f"dcgmm {command}: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"dcgmm {command}: internal error: {text}", file=sys.stderr)
         return 1
     finally:
-        if record is not None and (outcomes := collect(record)):
-            print(summary(outcomes), file=sys.stderr)
+        if (sweep := SweepStart.take()) and (outcomes := sweep.outcomes()):
+            if sweep.prints_elsewhere:
+                print(*filter(None, (outcome.directory for outcome in outcomes)), sep="\n", flush=True)
+            print(summary(sweep.jobs, outcomes), file=sys.stderr)
             FAILURES[:] = [outcome.code for outcome in outcomes if outcome.code]
     # Our own failures before the user's.
     return 1 if 1 in FAILURES else max(FAILURES, default=0)

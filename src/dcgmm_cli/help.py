@@ -31,7 +31,8 @@ def command_help(command: str, summary: str, conf: Path) -> str:
         if folder.is_dir() and f"- {folder.name}: " in primary
     )
     choices = f"\nchoices (group=choice):\n{groups}" if groups else ""
-    usage = f"usage: dcgmm {command} [key=value ...] [Hydra flags]"
+    words = "[DIR ...] " if command == "results" else ""
+    usage = f"usage: dcgmm {command} {words}[key=value ...] [Hydra flags]"
     return f"dcgmm {command}: {summary}\n\n{usage}\n{choices}\nkeys:\n" + "\n".join(lines) + "\n"
 
 
@@ -53,7 +54,15 @@ def _keys(node: ast.ClassDef, classes: dict[str, ast.ClassDef], lines: list[str]
         if kind in classes:
             yield from _keys(classes[kind], classes, lines, f"{name}.")
             continue
-        default = ast.unparse(field.value) if field.value else "MISSING"
+        default = _default(field.value) if field.value else "MISSING"
         shown = {"None": "null", "MISSING": "needed", "True": "true", "False": "false"}.get(default, default)
         comment = lines[(field.end_lineno or field.lineno) - 1].partition("  # ")[2]
         yield Key(name, kind.replace(" | None", ""), shown, comment)
+
+
+def _default(value: ast.expr) -> str:
+    """Source of a default; of a list's factory, the list."""
+    if isinstance(value, ast.Call):
+        factory = value.keywords[0].value
+        return ast.unparse(factory.body) if isinstance(factory, ast.Lambda) else "[]"
+    return ast.unparse(value)

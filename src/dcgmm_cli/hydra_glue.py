@@ -1,19 +1,27 @@
 """What Hydra needs of us: schemas and resolvers registered, its error messages in one line."""
 
 import difflib
-import importlib.util
+import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
+from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from dcgmm_cli import config
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.runs import find_models, find_run, unique_name
-from dcgmm_cli.sweeps import RECORD, available_cores, job_name, new_record
+from dcgmm_cli.sweeps import RECORD, Sweep, available_cores, job_name, new_record
 
+# Hydra's flags whose value is the next word; `-sc query=bash` is how a shell asks for completions.
+FLAGS_WITH_VALUE = {"-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name"}
+FLAGS_WITH_VALUE |= {"-cd", "--config-dir", "-i", "--info", "-sc", "--shell-completion", "--experimental-rerun"}
 SCHEMAS = {
     "train": config.TrainConfig,
     "data": config.DataConfig,
@@ -26,75 +34,139 @@ SCHEMAS = {
 }
 
 
+LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")  # those of the extra `sweep`
+
+
+class SweepStart(Callback):
+    """What a sweep sets up before its first job, once Hydra has composed its configuration."""
+
+    _begun: ClassVar[Sweep | None] = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Let the jobs tell how far they come; those that run side by side share the cores and the terminal."""
+        try:
+            record = new_record(str(config.hydra.sweep.dir))
+        except OSError:
+            return  # Hydra makes the same directory next, and says why it cannot
+        launcher, choice = config.hydra.launcher, str(config.hydra.runtime.choices["hydra/launcher"])
+        SweepStart._begun = Sweep(_count_jobs(config), record, prints_elsewhere=choice.startswith("submitit"))
+        environment = {RECORD: str(record)}
+        if choice != "basic":
+            environment["TERM"] = "dumb"  # they cannot each move a terminal's cursor
+        if choice == "joblib" and launcher.n_jobs == -1:
+            # It divides the cores among them: each gets as many threads as it was told, or one.
+            threads = OmegaConf.select(config, "trainer.threads") or OmegaConf.select(config, "threads") or 1
+            launcher.n_jobs = max(1, available_cores() // threads)
+        # submitit_local runs all jobs at once; Slurm need not bind a job to the cores that it gives it.
+        cores = launcher.get("cpus_per_task") or (1 if choice == "submitit_local" else None)
+        if cores and "OMP_NUM_THREADS" not in os.environ:
+            environment["OMP_NUM_THREADS"] = str(cores)
+        config.hydra.overrides.hydra += [
+            f"+hydra.job.env_set.{name}={_quoted(value)}" for name, value in environment.items()
+        ]
+
+    @classmethod
+    def take(cls) -> Sweep | None:
+        """The sweep that this process has begun since it was last asked, if any."""
+        begun, cls._begun = cls._begun, None
+        return begun
+
+
+def _count_jobs(config: DictConfig) -> int:
+    """How many jobs a sweep has; 0 where its overrides are not such that can be told: Hydra says if they are wrong."""
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    given = [f"{key}={values}" for key, values in (config.hydra.sweeper.get("params") or {}).items()]
+    try:
+        overrides = parser.parse_overrides([*given, *config.hydra.overrides.task])
+        return sum(map(len, BasicSweeper.split_arguments(overrides, None)))
+    except HydraException:
+        return 0
+
+
 def register() -> None:
     """Make schemas and resolvers known to Hydra, once in each process."""
     store = ConfigStore.instance()
     for name, schema in SCHEMAS.items():
         store.store(name=f"{name}_schema", node=schema, provider="dcgmm")
     OmegaConf.register_new_resolver("unique_name", unique_name, use_cache=False, replace=True)
-    OmegaConf.register_new_resolver("find_run", lambda run, root: str(find_run(run, root)), replace=True)
-    OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+    OmegaConf.register_new_resolver("find_run", _find_run, replace=True)
+    OmegaConf.register_new_resolver("job_directory", _job_directory, use_cache=False, replace=True)
 
 
-def prepare(command: str, arguments: list[str]) -> tuple[list[str], Path | None]:
-    """The arguments for Hydra and, of a sweep, the file that its jobs tell their outcomes in.
+def _find_run(run: str, runs_dir: str, otherwise: str | None = None) -> str:
+    """The run's directory; `otherwise`, if given, where there is none."""
+    try:
+        return str(find_run(run, runs_dir))
+    except UserError:
+        if otherwise is None:
+            raise
+        return otherwise
+
+
+def _job_directory(home: str, *, _root_: DictConfig) -> str:
+    """Where a sweep's job writes: a new directory in its home, or one that is found again, if the sweep has its own."""
+    if Path(_root_.hydra.sweep.dir) == Path(_root_.runs_dir):
+        return f"{home}/{unique_name()}"
+    return job_name(_root_.hydra.overrides.task)
+
+
+def prepare(command: str, arguments: list[str]) -> list[str]:
+    """The arguments for Hydra: its flags, then overrides, which it wants together.
 
     A run that is resumed (`train run=...`) writes on in its own directory and leaves its `.hydra/` alone. Layers
     given in the command line are no longer the architecture that they replace, and are not named after it. A command
     that is given a directory with several models works on each, as a sweep.
 
     Raises:
-        UserError: `run` names no run, or the launcher is not installed.
+        UserError: `run` names no run, or `train` several.
     """
     if command == "results":
-        return _as_keys(arguments), None
-    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    sweeps = bool({"-m", "--multirun"} & set(arguments))
-    run, runs_dir = given.get("run", "null"), given.get("runs_dir", config.TrainConfig.runs_dir)
+        return _as_keys(arguments)
+    flags, overrides = list[str](), list[str]()
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        (flags if word.startswith("-") or before in FLAGS_WITH_VALUE else overrides).append(word)
+    given = dict(word.split("=", 1) for word in overrides if "=" in word)
+    sweeps = bool({"-m", "--multirun"} & set(flags))
+    run = _unquoted(given.get("run", "null"))
+    runs_dir = _unquoted(given.get("runs_dir", config.TrainConfig.runs_dir))
+    others = [word for word in overrides if not word.startswith("run=")]
     if command == "train":
-        if run != "null" and not sweeps:
-            directory = find_run(run, runs_dir)
-            return [*arguments, f"hydra.run.dir='{directory}'", "hydra.output_subdir=null"], None
-        if "arch.layers" in given and "arch.name" not in given:
-            arguments = [*arguments, f"arch.name={config.ArchConfig.name}"]
+        if run != "null":
+            if sweeps:
+                raise UserError("train run=... goes on with one run: leave out -m")
+            directory = _quoted(str(find_run(run, runs_dir)))
+            overrides = [*others, f"run={directory}", f"hydra.run.dir={directory}", "hydra.output_subdir=null"]
+        elif "arch.layers" in given and "arch.name" not in given:
+            overrides.append(f"arch.name={config.ArchConfig.name}")
     elif issubclass(SCHEMAS[command], config.FollowUpConfig) and not sweeps:
         models = find_models(run if "run" in given else config.FollowUpConfig.run, runs_dir)
+        if "run" in given or len(models) > 1:
+            overrides = [*others, f"run={','.join(_quoted(str(model)) for model in models)}"]
         if len(models) > 1:
-            others = [argument for argument in arguments if not argument.startswith("run=")]
-            arguments, sweeps = ["-m", *others, f"run={','.join(_quoted(str(model)) for model in models)}"], True
-    return _sweep(arguments, given, runs_dir) if sweeps else (arguments, None)
-
-
-def _sweep(arguments: list[str], given: Mapping[str, str], runs_dir: str) -> tuple[list[str], Path]:
-    added = []
-    launcher = given.get("hydra/launcher", "basic")
-    plugin = f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher"
-    if launcher != "basic" and not _is_installed(plugin):
-        raise UserError(f"hydra/launcher={launcher} is not installed: pip install 'dcgmm[sweep]', or leave it out")
-    if launcher == "joblib" and "hydra.launcher.n_jobs" not in given:
-        # Each worker then runs one thread: no more threads than cores.
-        added.append(f"hydra.launcher.n_jobs={available_cores()}")
-    if "hydra.sweep.dir" in given and "hydra.sweep.subdir" not in given:
-        # In a directory of its own a sweep's jobs are found again when it is given again.
-        added.append("hydra.sweep.subdir='${job_name:${hydra.job.override_dirname}}'")
-    record = new_record(given.get("hydra.sweep.dir", runs_dir).strip("'\""))
-    return [*arguments, *added, f"+hydra.job.env_set.{RECORD}='{record}'"], record
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
+            flags.append("-m")
+    return [*flags, *overrides]
 
 
 def _as_keys(arguments: list[str]) -> list[str]:
-    """Arguments of `results` with words as its `paths`, and what is no key of it as conditions in its `where`."""
+    """Arguments of `results` with words as its `paths`, and what is no key of it as conditions in its `where`.
+
+    Raises:
+        UserError: it is to sweep.
+    """
+    if {"-m", "--multirun"} & set(arguments):
+        raise UserError("dcgmm results makes one table: leave out -m; arch=1L,2L-c shows runs of either")
     keys = {*schema_keys(OmegaConf.structured(config.ResultsConfig)), "hydra"}
-    paths = [word for word in arguments if "=" not in word and not word.startswith("-")]
-    where = [word for word in arguments if "=" in word and re.split(r"[.=]", word.lstrip("-+~"))[0] not in keys]
-    kept = [word for word in arguments if word not in paths and word not in where]
-    lists = {"paths": paths, "where": where}
+    kept: list[str] = []
+    lists: dict[str, list[str]] = {"paths": [], "where": []}
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        if word.startswith("-") or before in FLAGS_WITH_VALUE:
+            kept.append(word)
+        elif "=" not in word:
+            lists["paths"].append(word)
+        elif re.split(r"[./=]", word.lstrip("+~"))[0] in keys:
+            kept.append(word)
+        else:
+            lists["where"].append(word)
     return [*kept, *(f"{key}=[{','.join(map(_quoted, words))}]" for key, words in lists.items() if words)]
 
 
@@ -103,17 +175,34 @@ def _quoted(text: str) -> str:
     return f"'{escaped}'"
 
 
+def _unquoted(text: str) -> str:
+    """A value without the quotes that Hydra wants around what holds special characters."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+
+
 def explain(error: Exception, command: str) -> str:
     """One line for a user out of an exception of Hydra or OmegaConf."""
+    if isinstance(error, OverrideParseException):
+        first = str(error).splitlines()[0]
+        return (
+            f"cannot read {error.override} ({first}); put a value with special characters in quotes of its own, inside "
+            f"those for the shell: \"key='value'\", or \"key='one','other'\" in a sweep"
+        )
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
     text = f"{error}\n{cause}"
     if found := re.search(r"Could not find '(.+?)/([^/']*)'\s+Available options in [^\n]*\n((?:\t[^\n]*\n?)+)", text):
         group, choice, options = found.groups()
+        if group == "hydra/launcher" and choice in LAUNCHERS:
+            return f"{group}={choice} is not installed: pip install 'dcgmm[sweep]', or leave it out"
         return f"{group}={choice} is unknown; choose {', '.join(options.split())}"
     if found := re.search(r"Key '(.+?)' (?:is )?not in .*?full_key: (\S+)", text, re.S):
         return _unknown_key(found.group(2), command)
+    if found := re.search(r"Ambiguous value for argument '([^=']+)=(.*)'", text):
+        key, values = found.groups()
+        sweep = "" if command == "results" else "add -m for a sweep, or "
+        return f"{key}={values} gives several values: {sweep}write {key}=[{values}] for a list"
     if found := re.search(r"Could not override '(.+?)'", str(error)):
         full = re.search(r"full_key: (\S+)", text)
         first = str(cause).splitlines()[0]

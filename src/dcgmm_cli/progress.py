@@ -37,7 +37,7 @@ class ProgressBar:
         self._done = self._start_done = done
         console = Console(stderr=True)
         self._bar: Progress | None = None
-        if console.is_terminal:
+        if console.is_interactive:
             columns = ("[bold]{task.description}", "{task.percentage:>3.0f}%")
             self._bar = Progress(
                 TextColumn(columns[0]),

@@ -12,16 +12,18 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.runs import META, REPLICAS, RESULT, read_json
 
+Item = TypeVar("Item")
 Cell = Any  # a number, a text, a truth value, a list of such, or None where a run has no such thing
 
 TRAIN = "train"
@@ -30,7 +32,10 @@ _SKIPPED = {"checkpoints", "figures", ".hydra", ".submitit"}
 # First columns of every table.
 _NAMES = ("command", "arch", "dataset", "seed")
 # Settings that say where or on what a run was made, not what it is.
-_INCIDENTAL = ("run", "runs_dir", "device", "threads", "trainer.device", "trainer.threads", "dataset.root")
+_INCIDENTAL = (
+    *("run", "runs_dir", "dataset.root", "device", "threads"),
+    *("trainer.device", "trainer.threads", "trainer.checkpoint_epochs"),
+)
 # By command, the results that are shown where none are asked for: columns, or what they begin with.
 HEADLINES = {
     TRAIN: ("layers.*.test_log_likelihood", "train_seconds"),
@@ -38,9 +43,13 @@ HEADLINES = {
     "cluster": ("dunn", "davies_bouldin", "clusters"),
     "sample": ("diversity", "near_duplicates", "ndb"),
     "sharpen": ("log_likelihood",),
+    "visualize": ("layers.*.components_in_use",),
 }
 # Last part of a result's name (or what it contains) -> whether more of it is better.
-_BETTER_HIGH = ("log_likelihood", "auroc", "average_precision", "dunn", "diversity", "purity", "accuracy")
+_BETTER_HIGH = (
+    *("log_likelihood", "auroc", "average_precision", "diversity"),
+    *("dunn", "silhouette", "calinski_harabasz", "nmi", "adjusted_rand", "purity", "accuracy"),
+)
 _BETTER_LOW = ("davies_bouldin", "ndb", "js", "false_positive_rate_95", "near_duplicates", "seconds")
 
 
@@ -56,7 +65,8 @@ class Run:
         """The run's value in a column; None where it has none."""
         if column == "run":
             return str(self.directory)
-        return self.settings[column] if column in self.settings else self.results.get(column)
+        setting = self.settings.get(column)
+        return self.results.get(column) if setting is None else setting
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ class Table:
 def find_runs(paths: Sequence[str]) -> list[Run]:
     """All run directories at and under the given ones, each once, in the order of their paths.
 
-    Links are not followed: `latest` is no run of its own.
+    Links below them are not followed: `latest` is no run of its own.
 
     Raises:
         UserError: a path is no directory, or there is no run under any.
@@ -79,16 +89,18 @@ def find_runs(paths: Sequence[str]) -> list[Run]:
     for path in paths:
         if not Path(path).is_dir():
             raise UserError(f"{path} is no directory; give the directories that hold the runs")
-        for directory in _run_directories(path):
+        # The same directory can be given twice, under names that differ.
+        top = Path(path).resolve()
+        for directory in _run_directories(top):
             if directory not in found:
-                found[directory] = _read(directory, found)
+                found[directory] = _read(directory, Path(path) / directory.relative_to(top), found)
     if not found:
         raise UserError(f"there is no run under {', '.join(paths)}; start one with `dcgmm train`")
     # Models that were trained side by side have run directories of their own.
-    return [run for run in found.values() if REPLICAS not in run.results]
+    return [run for run in found.values() if not isinstance(run.results.get(REPLICAS), list)]
 
 
-def _run_directories(top: str) -> Iterator[Path]:
+def _run_directories(top: Path) -> Iterator[Path]:
     """Directories with the marks of a run, parents before what lies in them."""
     for directory, folders, files in os.walk(top):
         folders[:] = sorted(name for name in folders if name not in _SKIPPED)
@@ -96,19 +108,23 @@ def _run_directories(top: str) -> Iterator[Path]:
             yield Path(directory)
 
 
-def _read(directory: Path, known: dict[Path, Run]) -> Run:
+def _read(directory: Path, shown: Path, known: dict[Path, Run]) -> Run:
     result, meta = _content(directory / RESULT), _content(directory / META)
-    parent = _parent(directory, known)
-    command = (result or {}).get("command") or _command(directory, parent)
-    results = {**_flat(result or {}), "command": command}
-    if not result:
-        results["status"] = "damaged" if result is None or meta is None else "running or killed"
-    settings = _settings((meta or {}).get("config") or _composed(directory))
+    results = _flat(result or {})
+    if not isinstance(results.get("status"), str):
+        is_open = result is not None and meta is not None and not (directory / RESULT).exists()
+        results["status"] = "running or killed" if is_open else "damaged"
+    config = (meta or {}).get("config")
+    settings = _settings(config if isinstance(config, dict) else _composed(directory))
+    command = results.get("command")
+    if not isinstance(command, str):
+        command = results["command"] = _command(directory, meta or {})
+    parent = None if command == TRAIN else _parent(directory, settings.get("run"), known)
     if parent is not None:
         if "seed" in settings:
             settings[f"{command}.seed"] = settings.pop("seed")
         settings |= {key: value for key, value in parent.settings.items() if key not in settings}
-    return Run(directory, settings, results)
+    return Run(shown, settings, results)
 
 
 def _content(path: Path) -> dict[str, Any] | None:
@@ -125,21 +141,30 @@ def _composed(directory: Path) -> dict[str, Any]:
     """Hydra's record of a configuration: all that a run leaves that failed before it began."""
     try:
         content = yaml.load((directory / ".hydra" / "config.yaml").read_text(), Loader=yaml.CSafeLoader)
-    except (OSError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
-def _parent(directory: Path, known: dict[Path, Run]) -> Run | None:
-    """The training run that a follow-up command worked on: it writes to <run>/<command>/<name>/."""
-    above = directory.parent.parent
-    if directory.parent.name == REPLICAS or not (above in known or (above / META).is_file()):
-        return None
-    return known.get(above) or _read(above, known)
+def _parent(directory: Path, given: Cell, known: dict[Path, Run]) -> Run | None:
+    """The training run that a follow-up command worked on: the one that it lies in, else the `run` it was given."""
+    places = [directory.parent.parent, *([Path(given).resolve()] if isinstance(given, str) else [])]
+    for place in places:
+        if place != directory and (place in known or (place / META).is_file()):
+            return known.get(place) or _read(place, place, known)
+    return None
 
 
-def _command(directory: Path, parent: Run | None) -> str:
-    return TRAIN if parent is None else directory.parent.name
+def _command(directory: Path, meta: dict[str, Any]) -> str:
+    """The command whose result is not there: as it was started, else by its place, <run>/<command>/<name>/."""
+    try:
+        program, _, command = meta["starts"][-1]["argv"][0].partition(" ")
+    except (AttributeError, LookupError, TypeError):
+        program = command = ""
+    if program == "dcgmm" and command:
+        return str(command)
+    in_run = directory.parent.name != REPLICAS and (directory.parent.parent / META).is_file()
+    return directory.parent.name if in_run else TRAIN
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Cell]:
@@ -149,7 +174,8 @@ def _settings(config: dict[str, Any]) -> dict[str, Cell]:
         if f"{group}.name" in settings:
             settings[group] = settings.pop(f"{group}.name")
     if "arch.layers" in settings:
-        settings["arch.layers"] = _notation(settings["arch.layers"])
+        with suppress(AttributeError, TypeError):  # what is damaged is shown as it is
+            settings["arch.layers"] = _notation(settings["arch.layers"])
     return settings
 
 
@@ -169,12 +195,21 @@ def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Cell]:
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + str(key)] = value
+            flat[prefix + str(key)] = _finite(value)
     return flat
 
 
-def matching(runs: list[Run], where: Sequence[str]) -> list[Run]:
+def _finite(value: Cell) -> Cell:
+    """None in place of what is no number: it has no order and no place in JSON."""
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def matching(runs: list[Run], where: Sequence[str], options: Sequence[str] = ()) -> list[Run]:
     """The runs that meet all conditions `column=value`; several values with commas between are alternatives.
+
+    An unknown column may be one of the `options` misspelt.
 
     Raises:
         UserError: a condition is none, or no run has its column.
@@ -183,7 +218,7 @@ def matching(runs: list[Run], where: Sequence[str]) -> list[Run]:
         column, separator, wanted = condition.partition("=")
         if not separator:
             raise UserError(f"{condition!r} is no condition; give one as in status=failed")
-        _check_columns([column], runs)
+        _check_columns([column], runs, options)
         choices = [_normal(choice) for choice in _split(wanted)]
         runs = [run for run in runs if _normal(_text(run.cell(column))) in choices]
     return runs
@@ -206,6 +241,29 @@ def _text(value: Cell) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def ordered(runs: list[Run], by: str) -> list[Run]:
+    """Runs in the order of a column, from large to small with a minus before its name; missing values last.
+
+    Raises:
+        UserError: no run has the column.
+    """
+    column = by.removeprefix("-")
+    _check_columns([column], runs)
+    return _in_order(runs, lambda run: run.cell(column), by.startswith("-"))
+
+
+def _in_order(items: list[Item], cell: Callable[[Item], Cell], descending: bool) -> list[Item]:
+    there = [item for item in items if cell(item) is not None]
+    there.sort(key=lambda item: _rank(cell(item)), reverse=descending)
+    return [*there, *(item for item in items if cell(item) is None)]
+
+
+def _rank(value: Cell) -> tuple[bool, Any]:
+    # Numbers before texts: they cannot be compared with each other.
+    is_number = isinstance(value, int | float)
+    return not is_number, value if is_number else str(value)
 
 
 def tabulate(runs: list[Run], columns: Sequence[str] | str | None) -> Table:
@@ -244,7 +302,7 @@ def _headlines(commands: set[str], results: Iterable[str]) -> list[str]:
 
 
 def _same_name_other_layers(runs: list[Run]) -> bool:
-    stacks = {(run.settings.get("arch"), run.settings.get("arch.layers")) for run in runs}
+    stacks = {(_text(run.settings.get("arch")), _text(run.settings.get("arch.layers"))) for run in runs}
     return len({name for name, _ in stacks}) < len(stacks)
 
 
@@ -256,11 +314,11 @@ def _union(rows: Iterable[dict[str, Cell]]) -> dict[str, None]:
     return {key: None for row in rows for key in row}
 
 
-def _check_columns(columns: Sequence[str], runs: list[Run]) -> None:
+def _check_columns(columns: Sequence[str], runs: list[Run], options: Sequence[str] = ()) -> None:
     known = {"run", *_union(run.settings for run in runs), *_union(run.results for run in runs)}
     for column in columns:
         if column not in known:
-            close = difflib.get_close_matches(column, known, 3)
+            close = difflib.get_close_matches(column, [*known, *options], 3)
             hint = f"did you mean {' or '.join(close)}?" if close else "columns=all shows what there is"
             raise UserError(f"no run here has {column}: {hint}")
 
@@ -269,7 +327,8 @@ def group(runs: list[Run], over: Sequence[str], columns: Sequence[str] | str | N
     """A row each set of runs that differ in the settings `over` only, with statistics of their results.
 
     For each numeric result: mean, sample deviation, and worst and best, where it is known which end is better; else
-    least and largest. Runs that have not finished are left out, and counted.
+    least and largest; and how many there are, where some runs have none. Runs that have not finished are left out,
+    and counted.
 
     Raises:
         UserError: no run has a column.
@@ -278,27 +337,39 @@ def group(runs: list[Run], over: Sequence[str], columns: Sequence[str] | str | N
     left_out = (*over, *_INCIDENTAL, *(key for key in _union(run.settings for run in runs) if key.endswith(".seed")))
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        kept = {key: _text(value) for key, value in run.settings.items() if key not in left_out}
+        kept = {key: _text(value) for key, value in run.settings.items() if key not in left_out and value is not None}
         groups.setdefault(json.dumps([run.results["command"], kept], sort_keys=True), []).append(run)
     first = [members[0] for members in groups.values()]
     finished = [run for run in runs if run.cell("status") == "finished"]
     chosen = [column for column in _columns(runs, columns) if column != "run" and column not in left_out]
     measures = [column for column in chosen if column not in ("status", "error") and _is_measured(column, finished)]
     facts = [column for column in chosen if column not in (*measures, "status", "error")]
-    facts = [column for column in facts if column in _NAMES or _differs(first, column)]
+    if columns is None or columns == "all":
+        facts = [column for column in facts if column in _NAMES or _differs(first, column)]
     head = [*facts, "runs", *(["unfinished"] if len(finished) < len(runs) else [])]
-    names = [f"{column} {statistic}" for column in measures for statistic in _statistics(column)]
-    rows = []
-    for members in groups.values():
-        done = [run for run in members if run.cell("status") == "finished"]
-        counts = [len(done), *([len(members) - len(done)] if len(finished) < len(runs) else [])]
-        cells = [cell for column in measures for cell in _summary(column, [run.cell(column) for run in done])]
-        rows.append([*(members[0].cell(column) for column in facts), *counts, *cells])
-    return Table([*head, *names], rows)
+    done = [[run for run in members if run.cell("status") == "finished"] for members in groups.values()]
+    rows: list[list[Cell]] = []
+    for members, ended in zip(groups.values(), done, strict=True):
+        counts = [len(ended), *([len(members) - len(ended)] if len(finished) < len(runs) else [])]
+        rows.append([*(_common(members, column) for column in facts), *counts])
+    for column in measures:
+        values = [[float(run.cell(column)) for run in ended if run.cell(column) is not None] for ended in done]
+        gaps = any(0 < len(numbers) < len(ended) for numbers, ended in zip(values, done, strict=True))
+        head += [f"{column} {name}" for name in (*(["count"] if gaps else []), *_statistics(column))]
+        for row, numbers in zip(rows, values, strict=True):
+            row += [*([len(numbers)] if gaps else []), *_summary(column, numbers)]
+    return Table(head, rows)
+
+
+def _common(runs: list[Run], column: str) -> Cell:
+    """What all runs have in a column; None where they differ."""
+    return runs[0].cell(column) if len({_text(run.cell(column)) for run in runs}) == 1 else None
 
 
 def _is_measured(column: str, runs: list[Run]) -> bool:
-    values = [run.results[column] for run in runs if run.results.get(column) is not None]
+    if not any(column in run.results for run in runs):
+        return False
+    values = [run.cell(column) for run in runs if run.cell(column) is not None]
     return bool(values) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
@@ -314,35 +385,29 @@ def _statistics(column: str) -> tuple[str, ...]:
     return ("mean", "deviation", "worst", "best") if _direction(column) else ("mean", "deviation", "least", "largest")
 
 
-def _summary(column: str, values: list[Cell]) -> list[float | None]:
-    numbers = sorted(float(value) for value in values if value is not None)
+def _summary(column: str, numbers: list[float]) -> list[float | None]:
     if not numbers:
         return [None] * 4
     deviation = stdev(numbers) if len(numbers) > 1 else None
-    ends = (numbers[-1], numbers[0]) if _direction(column) < 0 else (numbers[0], numbers[-1])
+    ends = (max(numbers), min(numbers)) if _direction(column) < 0 else (min(numbers), max(numbers))
     return [fmean(numbers), deviation, *ends]
 
 
-def ordered(table: Table, by: str) -> Table:
-    """Rows in the order of a column, from large to small with a minus before its name; missing values last.
+def ordered_groups(table: Table, by: str) -> Table:
+    """A table of groups in the order of a column, as `ordered`; a result stands for its mean.
 
     Raises:
         UserError: the table has no such column.
     """
-    descending, column = by.startswith("-"), by.removeprefix("-")
+    column = by.removeprefix("-")
+    if f"{column} mean" in table.columns:
+        column = f"{column} mean"
     if column not in table.columns:
         close = difflib.get_close_matches(column, table.columns, 3)
         hint = f"did you mean {' or '.join(close)}?" if close else f"its columns are {', '.join(table.columns)}"
         raise UserError(f"sort={by}: the table has no column {column}; {hint}")
     place = table.columns.index(column)
-    there = [row for row in table.rows if row[place] is not None]
-    # Numbers before texts: they cannot be compared with each other.
-    there.sort(key=lambda row: (isinstance(row[place], str), _sortable(row[place])), reverse=descending)
-    return Table(table.columns, [*there, *(row for row in table.rows if row[place] is None)])
-
-
-def _sortable(value: Cell) -> Any:
-    return value if isinstance(value, str | int | float) else str(value)
+    return Table(table.columns, _in_order(table.rows, lambda row: row[place], by.startswith("-")))
 
 
 def as_csv(table: Table) -> str:
@@ -360,13 +425,15 @@ def as_json(table: Table) -> str:
 
 def as_markdown(table: Table) -> str:
     """A Markdown table, numbers rounded to read."""
-    numeric = _numeric(table)
-    lines = [table.columns, ["---:" if number else "---" for number in numeric]]
-    lines += [[rounded(cell).replace("|", r"\|").replace("\n", " ") for cell in row] for row in table.rows]
+    numeric = numeric_columns(table)
+    head, *body = [
+        [rounded(cell).replace("|", r"\|").replace("\n", " ") for cell in row] for row in (table.columns, *table.rows)
+    ]
+    lines = [head, ["---:" if number else "---" for number in numeric], *body]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _numeric(table: Table) -> list[bool]:
+def numeric_columns(table: Table) -> list[bool]:
     """Which columns hold numbers alone."""
     columns = [[row[place] for row in table.rows if row[place] is not None] for place in range(len(table.columns))]
     return [bool(cells) and all(isinstance(cell, int | float) for cell in cells) for cells in columns]

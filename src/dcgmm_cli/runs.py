@@ -37,7 +37,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Let `write` fill a file so that it appears at `path` whole or not at all (temporary file, fsync, rename).
 
     Raises:
-        UserError: the directory cannot be written.
+        UserError: the directory cannot be written, or `path` is a directory itself.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,10 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
-        os.replace(name, path)
+        try:
+            os.replace(name, path)
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from None
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(name)

@@ -4,94 +4,137 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dcgmm_cli.errors import UserError
-from dcgmm_cli.runs import META, RESULT, read_json, unique_name
+from dcgmm_cli.runs import CHECKPOINT, META, RESULT, read_json, unique_name
 
 RECORD = "DCGMM_SWEEP"  # environment variable of a sweep's jobs: the file that they write their outcomes to
 # What may differ when a sweep is given again: it does not change what a job computes.
-_INCIDENTAL = {"runs_dir", "device", "threads", "trainer.device", "trainer.threads", "trainer.checkpoint_epochs"}
+_INCIDENTAL = {
+    "runs_dir",
+    "dataset.root",
+    "device",
+    "threads",
+    "trainer.device",
+    "trainer.threads",
+    "trainer.checkpoint_epochs",
+}
 
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """How a job of a sweep ended."""
+    """How far a job of a sweep came."""
 
+    number: int | None  # of the job in its sweep, from 0
     overrides: list[str]
-    status: str  # finished, skipped, failed or interrupted
-    code: int  # what it gives to the exit code
+    status: str  # begun, finished, skipped, failed, interrupted or unfinished
+    directory: str | None  # where it wrote
+    code: int = 0  # what it gives to the exit code
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that this process has begun."""
+
+    jobs: int  # how many there are; 0: not known
+    record: Path  # where they tell how far they came
+    prints_elsewhere: bool  # whether what its jobs print goes to files of their own
+
+    def outcomes(self) -> list[JobOutcome]:
+        """How far each job came that has begun, in their order; the record is gone after it."""
+        lines = self.record.read_text().splitlines() if self.record.exists() else []
+        self.record.unlink(missing_ok=True)
+        with suppress(OSError):  # another sweep's record is in it
+            self.record.parent.rmdir()
+        last = {outcome.number: outcome for outcome in (JobOutcome(**json.loads(line)) for line in lines)}
+        return [
+            JobOutcome(number, each.overrides, "unfinished", each.directory, 1, "killed, or still at work")
+            if each.status == "begun"
+            else each
+            for number, each in sorted(last.items(), key=lambda item: item[0] or 0)
+        ]
+
+
 def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: of its affinity, and of its container's share."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
 
 
 def new_record(sweep_dir: str) -> Path:
     """A file for the outcomes of one sweep, where all its jobs can write: they may run on other machines."""
     path = Path(sweep_dir).absolute() / ".sweeps" / f"{unique_name()}.jsonl"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
     return path
 
 
 def tell(outcome: JobOutcome) -> None:
-    """Tell the process that started the sweep, if this is a job of one, how the job ended."""
+    """Tell the process that started the sweep, if this is a job of one, how far the job came."""
     if path := os.environ.get(RECORD):
-        # One short write that appends: lines of jobs that end at the same time do not mix.
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(handle, (json.dumps(asdict(outcome)) + "\n").encode())
-        finally:
-            os.close(handle)
+        # That process may be gone, and the file with it: the job goes on.
+        with suppress(OSError):
+            # One short write that appends: lines of jobs that end at the same time do not mix.
+            handle = os.open(path, os.O_WRONLY | os.O_APPEND)
+            try:
+                os.write(handle, (json.dumps(asdict(outcome)) + "\n").encode())
+            finally:
+                os.close(handle)
 
 
-def collect(record: Path) -> list[JobOutcome]:
-    """All outcomes of a sweep; the file is gone after it."""
-    lines = record.read_text().splitlines() if record.exists() else []
-    record.unlink(missing_ok=True)
-    with suppress(OSError):  # another sweep's record is in it
-        record.parent.rmdir()
-    return [JobOutcome(**json.loads(line)) for line in lines]
-
-
-def summary(outcomes: list[JobOutcome]) -> str:
-    """A sweep in a line, and a line for each job that failed."""
-    counts = {status: sum(outcome.status == status for outcome in outcomes) for status in ("finished", "skipped")}
-    failed = [outcome for outcome in outcomes if outcome.status not in counts]
-    parts = [f"{counts['finished']} finished"]
-    parts += [f"{counts['skipped']} skipped (done before)"] * bool(counts["skipped"])
-    parts += [f"{len(failed)} failed"] * bool(failed)
-    lines = [f"sweep of {len(outcomes)} jobs: {', '.join(parts)}"]
-    lines += [f"  {outcome.status}: {' '.join(outcome.overrides)}: {outcome.error}" for outcome in failed]
+def summary(jobs: int, outcomes: Sequence[JobOutcome]) -> str:
+    """A sweep of so many jobs in a line, and a line for each that did not come to its end."""
+    jobs = max(jobs, len(outcomes))
+    counts = Counter(outcome.status for outcome in outcomes)
+    counts["not begun"] = jobs - len(outcomes)
+    parts = [f"{counts.pop('finished', 0)} finished"]
+    for status, remark in {"skipped": " (done before)", "failed": "", "interrupted": ""}.items():
+        parts += [f"{count} {status}{remark}" for count in [counts.pop(status, 0)] if count]
+    parts += [f"{count} {status}" for status, count in counts.items() if count]
+    lines = [f"sweep of {jobs} {'job' if jobs == 1 else 'jobs'}: {', '.join(parts)}"]
+    lines += [
+        f"  #{outcome.number} {outcome.status}: {' '.join(outcome.overrides)}: {outcome.error}"
+        for outcome in outcomes
+        if outcome.error is not None
+    ]
     return "\n".join(lines)
 
 
-def job_name(overrides: str) -> str:
-    """A directory name for a job's overrides: readable, legal, and unlike that of other overrides."""
-    readable = re.sub(r"[^\w.,=+-]+", "_", overrides)[:100].strip("_.") or "job"
-    if readable == overrides:
-        return readable
-    return f"{readable}-{hashlib.sha256(overrides.encode()).hexdigest()[:6]}"
+def job_name(overrides: Sequence[str]) -> str:
+    """A directory name for a job's overrides, whatever their order: readable, legal, and unlike that of others.
+
+    It holds nothing that a shell or Hydra would want quoted: `seed=0 arch=1L` gives `arch-1L+seed-0`.
+    """
+    items = sorted(overrides)
+    plain = "+".join(item.replace("=", "-", 1) for item in items)
+    if plain and len(plain) <= 100 and all(re.fullmatch(r"[\w.]+=[\w.-]+", item, re.ASCII) for item in items):
+        return plain
+    # Of paths the name, of what is long the end: there values of one key differ.
+    readable = "+".join(
+        "-".join(re.sub(r"[^\w.-]+", "_", part, flags=re.ASCII).strip("_")[-30:] for part in (key, _last_part(value)))
+        for key, _, value in (item.partition("=") for item in items)
+    )
+    return f"{readable[:150] or 'job'}-{hashlib.sha256(repr(items).encode()).hexdigest()[:6]}"
+
+
+def _last_part(value: str) -> str:
+    return value.rstrip("/'\"").rpartition("/")[2]
 
 
 def is_done(directory: Path, config: Mapping[str, Any]) -> bool:
-    """Whether a job's directory holds its finished run.
+    """Whether a job's directory, in which it has begun before, holds its finished run.
 
     Raises:
         UserError: it holds a run of another configuration.
     """
-    if not (directory / META).is_file():
-        return False
     before, now = _settings(read_json(directory / META).get("config", {})), _settings(config)
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
@@ -99,7 +142,12 @@ def is_done(directory: Path, config: Mapping[str, Any]) -> bool:
                 f"{directory} holds a run with {key}={before.get(key)}, not {now.get(key)}: "
                 "give the sweep another hydra.sweep.dir"
             )
-    return (directory / RESULT).is_file() and read_json(directory / RESULT).get("status") == "finished"
+    result = directory / RESULT
+    if not (result.is_file() and read_json(result).get("status") == "finished"):
+        return False
+    # A model that has been trained further since is another.
+    model = Path(config["run"]) / CHECKPOINT if config.get("run") else None
+    return model is None or not model.is_file() or model.stat().st_mtime <= result.stat().st_mtime
 
 
 def _settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

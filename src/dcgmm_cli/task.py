@@ -14,7 +14,7 @@ from dcgmm_cli.config import FollowUpConfig
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.hydra_glue import register
 from dcgmm_cli.interruption import Interruption
-from dcgmm_cli.runs import find_run, recorded
+from dcgmm_cli.runs import META, find_run, recorded
 from dcgmm_cli.sweeps import JobOutcome, is_done, tell
 
 FAILURES: list[int] = []  # exit codes of the jobs that failed in this process
@@ -26,34 +26,41 @@ register()  # a process that runs a sweep's jobs begins here
 def run_task(config: DictConfig) -> None:
     """Run a command. A failure is logged and told, not raised: in a sweep the other jobs run on."""
     hydra = HydraConfig.get()
+    sweeps = hydra.mode == RunMode.MULTIRUN
     overrides = list(hydra.overrides.task)
     module = importlib.import_module(f"dcgmm_cli.commands.{hydra.job.name}")
     # A command without a run directory says where it wrote.
     written = None if hasattr(module, "run_in_place") else Path(hydra.runtime.output_dir)
-    outcome = JobOutcome(overrides, "finished", 0)
+    begun = JobOutcome(hydra.job.num if sweeps else None, overrides, "begun", str(written) if written else None)
+    tell(begun)
+    outcome = replace(begun, status="finished")
     try:
         typed: Any = OmegaConf.to_object(config)
         with Interruption().installed() as interruption:
             if written is None:
                 written = module.run_in_place(typed)
+            elif sweeps and (written / META).is_file() and is_done(written, asdict(_with_run_found(typed))):
+                outcome = replace(begun, status="skipped")
             else:
-                if isinstance(typed, FollowUpConfig):
-                    typed = replace(typed, run=str(find_run(typed.run, typed.runs_dir)))
-                if hydra.mode == RunMode.MULTIRUN and is_done(written, asdict(typed)):
-                    outcome = replace(outcome, status="skipped")
-                else:
-                    with recorded(written, hydra.job.name) as result:
-                        module.run(typed, overrides, written, result, interruption)
+                with recorded(written, hydra.job.name) as result:
+                    module.run(_with_run_found(typed), overrides, written, result, interruption)
     except Exception as error:
         mistake = isinstance(error, UserError)
         text = str(error) if mistake else f"{type(error).__name__}: {error}"
         log.error("%s", text, exc_info=not mistake)
-        outcome = replace(outcome, status="failed", code=2 if mistake else 1, error=text)
+        outcome = replace(begun, status="failed", code=2 if mistake else 1, error=text)
         FAILURES.append(outcome.code)
     except KeyboardInterrupt as error:
         code = 128 + int(getattr(error, "signum", 2))
-        tell(replace(outcome, status="interrupted", code=code, error="stopped by a signal"))
+        tell(replace(begun, status="interrupted", code=code, error="stopped by a signal"))
         raise
     tell(outcome)
     if written is not None:
         print(written, flush=True)
+
+
+def _with_run_found(config: Any) -> Any:
+    """A command's configuration with the directory of the run that it works on."""
+    if isinstance(config, FollowUpConfig):
+        return replace(config, run=str(find_run(config.run, config.runs_dir)))
+    return config

@@ -53,14 +53,17 @@ def dcgmm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Runner:
-    """Run a command line through the installed entry point, in a temporary directory."""
+    """Run a command line through the installed entry point, in a temporary directory.
 
-    def run(*arguments: str) -> Outcome:
+    Keywords change its environment; None takes a variable out of it.
+    """
+
+    def run(*arguments: str, **environment: str | None) -> Outcome:
         entry = Path(sys.executable).parent / "dcgmm"
         done = subprocess.run(
             [str(entry), *arguments],
             cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={name: value for name, value in {**os.environ, **environment}.items() if value is not None},
             capture_output=True,
             text=True,
             timeout=240,

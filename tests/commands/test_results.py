@@ -30,6 +30,32 @@ def test_a_table_over_runs(installed: Runner, dcgmm: Runner, tmp_path: Path) -> 
     assert not list(tmp_path.glob("outputs")) + list(tmp_path.glob(".hydra"))
 
 
+def test_a_sweep_in_a_directory_of_its_own(installed: Runner, dcgmm: Runner, tiny_run: Path) -> None:
+    swept = dcgmm("cluster", "-m", f"run={tiny_run}", "seed=7", "cluster.count=100", "hydra.sweep.dir=swept")
+    assert swept.code == 0, swept.err
+    shown = installed("results", "swept", "command=cluster", "columns=[arch,seed,cluster.seed]", "format=json")
+    assert shown.code == 0, shown.err
+    assert json.loads(shown.out) == [{"arch": "custom", "seed": 0, "cluster.seed": 7}]
+
+
+def test_texts_are_shown_as_they_are(installed: Runner, tmp_path: Path) -> None:
+    for number, error in enumerate(["close [/x], write [arch] :smile:", "two\nlines"]):
+        directory = tmp_path / "runs" / "1L-mnist" / str(number)
+        directory.mkdir(parents=True)
+        (directory / "result.json").write_text(json.dumps({"command": "train", "status": "failed", "error": error}))
+    shown = installed("results", "columns=[run,error]")
+    assert shown.code == 0, shown.err
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.out.splitlines() if "│" in line]
+    assert rows == [["runs/1L-mnist/0", "close [/x], write [arch] :smile:"], ["runs/1L-mnist/1", "two lines"]]
+
+
+def test_flags_of_hydra_are_no_directories(dcgmm: Runner) -> None:
+    shown = dcgmm("results", "some/runs", "--cfg", "job", "status=failed")
+    assert shown.code == 0, shown.err
+    assert "paths:\n- some/runs\nwhere:\n- status=failed\n" in shown.out
+    assert "usage: dcgmm results [DIR ...] [key=value ...]" in dcgmm("results", "--help").out
+
+
 def test_mistakes(installed: Runner, dcgmm: Runner, tmp_path: Path) -> None:
     missing = installed("results")
     assert missing.code == 2
@@ -40,10 +66,16 @@ def test_mistakes(installed: Runner, dcgmm: Runner, tmp_path: Path) -> None:
         ("format=html",): "format=html is unknown; choose table, csv, markdown, json",
         ("output=x.csv",): "output=x.csv needs a format for files",
         ("seed=5",): "no run here has command=train and seed=5",
-        ("sort=nothing",): "the table has no column nothing",
+        ("sort=nothing",): "no run here has nothing",
+        ("group=seed", "sort=nothing"): "the table has no column nothing",
+        ("fromat=csv",): "no run here has fromat: did you mean format?",
+        ("columns=arch,seed",): "columns=arch,seed gives several values: write columns=[arch,seed] for a list",
+        ("columns=5",): "no run here has 5",
+        ("-m", "group=seed,arch"): "dcgmm results makes one table: leave out -m",
+        ("format=csv", "output=runs"): "cannot write runs: Is a directory",
     }.items():
         outcome = dcgmm("results", *arguments)
         assert outcome.code == 2, arguments
         assert message in outcome.err
         assert outcome.err.count("\n") == 1
-    assert not (tmp_path / "x.csv").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
