@@ -186,7 +186,7 @@ def component_bars(name: str, weights: Tensor, use: Tensor | None) -> Figure:  #
     if use is not None:
         axes.bar(index + width, use.numpy(), width, label="use on training images")
     axes.set_xlabel(f"component of {name}")
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", ncols=2, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     return figure
 
 

@@ -7,9 +7,10 @@ import torch
 from PIL import Image
 
 from dcgmm_cli.checkpoints import build_model, load_checkpoint, save_checkpoint
+from dcgmm_cli.quality import nearest
 from dcgmm_cli.runs import META, read_json
 from dcgmm_cli.sampling import SamplingOptions, sample
-from tests.commands.conftest import Runner
+from tests.commands.conftest import QUICK, Runner
 
 FEW = ["sampling.count=12", "quality.count=30", "quality.bins=10"]
 
@@ -58,8 +59,31 @@ def test_figures_are_the_same_twice_and_sharpening_changes_them(run: str, dcgmm:
     assert "ndb" not in read_json(dcgmm("sample", run, "quality.count=0").directory / "result.json")
 
 
-def quality(directory: Path) -> object:
-    return read_json(directory / "result.json")["quality"]
+def quality(directory: Path) -> dict[str, dict[str, float]]:
+    figures: dict[str, dict[str, float]] = read_json(directory / "result.json")["quality"]
+    return figures
+
+
+def test_a_flat_mixture_is_judged_beside_the_model(run: str, dcgmm: Runner) -> None:
+    layers = "arch.layers=[{type:folding,kernel:[28,28]},{type:gmm,components:4}]"
+    flat = dcgmm("train", *QUICK, layers, "runs_dir=elsewhere").directory
+    outcome = dcgmm("sample", run, *FEW, "quality.flat=latest", "runs_dir=elsewhere", "seed=2")
+    judged = read_json(outcome.directory / "result.json")["quality"]
+    assert set(judged) == {"top_s=1", "test images", "flat GMM"}
+    images = sample(
+        build_model(load_checkpoint(flat)), 30, SamplingOptions(), torch.Generator().manual_seed(2)
+    ).images.clamp(0, 1)
+    assert judged["flat GMM"]["diversity"] == pytest.approx(float(nearest(images.flatten(1))[0].mean()))
+
+
+def test_test_images_are_drawn_and_as_many_as_there_are(run: str, dcgmm: Runner) -> None:
+    def tests(*arguments: str) -> dict[str, float]:
+        return quality(dcgmm("sample", run, *FEW, *arguments).directory)["test images"]
+
+    assert tests("seed=1") == tests("seed=1")
+    assert tests("seed=1") != tests("seed=2")
+    assert tests("quality.count=400")["count"] == 300  # the run's data have no more
+    assert "test images: only 300" in dcgmm("sample", run, *FEW, "quality.count=400").out
 
 
 @pytest.mark.parametrize(
@@ -76,8 +100,8 @@ def quality(directory: Path) -> object:
         (["run=nowhere"], "run=nowhere: no run directory"),
     ],
 )
-def test_mistakes_are_one_line(run: str, dcgmm: Runner, arguments: list[str], message: str) -> None:
-    outcome = dcgmm("sample", run, *arguments)
+def test_mistakes_are_one_line(run: str, tiny_run: Path, dcgmm: Runner, arguments: list[str], message: str) -> None:
+    outcome = dcgmm("sample", run, f"runs_dir={tiny_run.parents[1]}", *arguments)
     assert outcome.code == 2
     assert message in outcome.err.splitlines()[-1]
     assert "Traceback" not in outcome.err

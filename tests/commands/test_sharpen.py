@@ -62,6 +62,7 @@ def test_given_images_are_sharpened(run: str, dcgmm: Runner, tmp_path: Path) -> 
         (["input=good.npz", "sharpening.layers=[folding2]"], "given images are sharpened at folding1"),
         (["sharpening.layers=[folding3]"], "the model has no folding3; its Folding layers are folding1, folding2"),
         (["sharpening.layers=[folding2]", "sampling.start=gmm1"], "lie above the start of sampling"),
+        (["sharpening.layers=[]"], "no Folding layer to sharpen: the model has folding1, folding2"),
         (["sharpening.target=gmm1"], "sharpening.target=gmm1 is not above folding2"),
         (["sharpening.step_size=1e6", "sharpening.iterations=200"], "sharpening diverged at"),
         (["sampling.top_s=[1,2]"], "dcgmm sharpen takes one sampling.top_s"),

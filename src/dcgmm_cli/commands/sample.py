@@ -13,7 +13,7 @@ from rich.table import Table
 from torch import Tensor
 
 from dcgmm_cli.checkpoints import build_model, load_checkpoint
-from dcgmm_cli.config import QualityConfig, SampleConfig, SamplingConfig, SharpeningConfig
+from dcgmm_cli.config import SampleConfig, SamplingConfig, SharpenConfig, SharpeningConfig
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.model import DCGMM
@@ -66,7 +66,7 @@ def run(
             f"top_s={each.top_s}": draw(trained.model, config.quality.count, each, config.seed, sharpening).images
             for each in options
         }
-        report_quality(config.quality, trained, options[0], judged, config.seed, result)
+        report_quality(config, trained, options[0], judged, result)
 
 
 def sampling_options(config: SamplingConfig) -> list[SamplingOptions]:
@@ -173,29 +173,29 @@ def save_samples(drawn: list[Samples], options: list[SamplingOptions], directory
 
 
 def report_quality(
-    config: QualityConfig,
+    config: SampleConfig | SharpenConfig,
     trained: TrainedRun,
     options: SamplingOptions,
     judged: Mapping[str, Tensor],
-    seed: int,
     result: dict[str, Any],
 ) -> None:
     """Judge sets of images, equally many test images and a flat GMM's samples; put the figures in `result`, print them.
 
-    The first set's figures stand at the top of `result`, all of them under `quality`.
+    The first set's figures stand at the top of `result`, all of them under `quality`. The test images are drawn by the
+    seed (a file's order need not be random), all of them where there are fewer.
 
     Raises:
         UserError: the data or the flat GMM's run cannot be used.
     """
     data, device = trained.data(), trained.model.device
-    count = config.count
-    reference = reference_of(data.train.images.to(device), config.bins, count, torch.Generator().manual_seed(seed))
+    count, generator = config.quality.count, torch.Generator().manual_seed(config.seed)
+    reference = reference_of(data.train.images.to(device), config.quality.bins, count, generator)
     figures = {name: judge(images, reference) for name, images in judged.items()}
-    tests = data.test.images[:count]
+    tests = data.test.images[torch.randperm(len(data.test.images), generator=generator)[:count]]
     if len(tests) > 1:
         figures["test images"] = judge(tests.to(device), reference)
-    if config.flat is not None:
-        figures["flat GMM"] = _judge_flat(config.flat, trained, options, count, seed, reference)
+    if config.quality.flat is not None:
+        figures["flat GMM"] = _judge_flat(config, config.quality.flat, trained.model, options, reference)
     first = asdict(next(iter(figures.values())))
     result.update({key: value for key, value in first.items() if key != "count"})
     result["quality"] = {name: asdict(value) for name, value in figures.items()}
@@ -203,22 +203,22 @@ def report_quality(
 
 
 def _judge_flat(
-    name: str, trained: TrainedRun, options: SamplingOptions, count: int, seed: int, reference: Reference
+    config: SampleConfig | SharpenConfig, name: str, model: DCGMM, options: SamplingOptions, reference: Reference
 ) -> Quality:
-    directory = find_run(name, str(trained.directory.parents[1]))
-    flat = build_model(load_checkpoint(directory)).to(trained.model.device).eval()
-    if len(flat.gmms) != 1 or flat.input_shape != trained.model.input_shape:
+    flat = build_model(load_checkpoint(find_run(name, config.runs_dir))).to(model.device).eval()
+    if len(flat.gmms) != 1 or flat.input_shape != model.input_shape:
         raise UserError(
-            f"quality.flat={name} must be a run of one GMM layer on images of {trained.model.input_shape}; "
+            f"quality.flat={name} must be a run of one GMM layer on images of {model.input_shape}; "
             f"it has {len(flat.gmms)}, on images of {flat.input_shape}"
         )
     scale = options.std_scale if isinstance(options.std_scale, float) else options.std_scale[0]
-    return judge(draw(flat, count, SamplingOptions(1, scale), seed).images, reference)
+    return judge(draw(flat, config.quality.count, SamplingOptions(1, scale), config.seed).images, reference)
 
 
 def _print_table(figures: Mapping[str, Quality]) -> None:
     first = next(iter(figures.values()))
-    table = Table(title=f"{first.count} images; NDB of {first.bins} bins")
+    fewer = [f"{name}: only {quality.count}" for name, quality in figures.items() if quality.count < first.count]
+    table = Table(title=f"{first.count} images; NDB of {first.bins} bins", caption=", ".join(fewer) or None)
     columns = ("images", "diversity", "near-duplicates", "nearest training image", "NDB", "JS")
     for column in columns:
         table.add_column(column, justify="left" if column == "images" else "right")

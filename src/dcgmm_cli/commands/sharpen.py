@@ -52,7 +52,8 @@ def run(
     options = sharpening_options(config.sharpening, trained.config.arch.name)
     model = trained.model
     if not sharpened_layers(model, options):
-        raise UserError("the model has no Folding layer to sharpen")
+        every = [name for name in layer_names(model) if name.startswith("folding")]
+        raise UserError(f"no Folding layer to sharpen: the model has {', '.join(every) or 'none'}")
     outcomes: dict[str, list[Sharpened]] = {}
     started = time.perf_counter()
     if config.input is None:
@@ -165,4 +166,4 @@ def _report_quality(
         "sharpened": draw(trained.model, config.quality.count, sampling, config.seed, options).images,
         "unsharpened": draw(trained.model, config.quality.count, sampling, config.seed).images,
     }
-    report_quality(config.quality, trained, sampling, judged, config.seed, result)
+    report_quality(config, trained, sampling, judged, result)

@@ -112,7 +112,8 @@ def signal_grids(signal: Tensor) -> Tensor:  # (H, W, K) -> (H W, side, side, 1)
 
 
 def _enlarge(size: int) -> int:
-    return max(1, 72 // size)
+    """Pixels of a picture for one of a cell: cells of about 72 pixels, larger ones where single values would vanish."""
+    return max(3, 72 // size)
 
 
 def _save_layer(model: DCGMM, name: str, gmm: GMM, use: Tensor | None, figures: Path) -> None:
