@@ -22,15 +22,17 @@ FILES = BASE | {"runs"}
 ALLOWED = {
     "": set(),
     "errors": set(),
+    "compiled": set(),
     # The model: shapes, gaussian and annealing <- layers <- dcgmm.
     "model.shapes": BASE,
     "model.gaussian": BASE,
     "model.annealing": BASE,
-    "model.patches": BASE | {"model.shapes"},
+    "model.native": BASE | {"compiled", "model.shapes"},
+    "model.patches": BASE | {"model.shapes", "model.native"},
     "model.folding": BASE | {"model.shapes", "model.patches"},
     "model.pooling": BASE | {"model.shapes"},
-    "model.gmm": BASE | {"model.shapes", "model.gaussian", "model.annealing", "model.patches"},
-    "model.dcgmm": BASE | {"model.shapes", "model.folding", "model.pooling", "model.gmm"},
+    "model.gmm": BASE | {"model.shapes", "model.gaussian", "model.annealing", "model.native", "model.patches"},
+    "model.dcgmm": BASE | {"model.shapes", "model.folding", "model.pooling", "model.patches", "model.gmm"},
     "model": MODEL,
     # What is computed with a model: knows neither files nor configuration.
     "statistics": MODEL,

@@ -1,7 +1,6 @@
 import dataclasses
 import io
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from dcgmm_cli.errors import UserError
-from dcgmm_cli.model import DCGMM, AnnealingRule, GMMOptions, Scored
+from dcgmm_cli.model import DCGMM, AnnealingRule, GMMOptions
 from dcgmm_cli.training import Trainer, TrainerOptions
 
 LAYERS: list[dict[str, Any]] = [
@@ -272,13 +271,13 @@ def test_every_epoch_takes_each_image_at_most_once(monkeypatch: pytest.MonkeyPat
     # No window ends, for whose report the batch would be scored again.
     subject = trainer(data=data, annealing=dataclasses.replace(RULE, window=100))
     seen: list[list[int]] = []
-    score_upward = subject.model.score_upward
+    upward = subject.model.upward
 
-    def watched(x: Tensor) -> Iterator[tuple[str, Scored]]:
+    def watched(x: Tensor, take: Any) -> None:
         seen.append((x[:, 0, 0, 0] * 255).round().int().tolist())
-        return score_upward(x)
+        upward(x, take)
 
-    monkeypatch.setattr(subject.model, "score_upward", watched)
+    monkeypatch.setattr(subject.model, "upward", watched)
     train(subject)
     epochs = [[number for batch in seen[start : start + 7] for number in batch] for start in range(0, 21, 7)]
     assert [sorted(epoch) for epoch in epochs] == [list(range(35))] * 3

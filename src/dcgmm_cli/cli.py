@@ -41,6 +41,11 @@ Hydra flags that are often of use: -m (sweep over comma-separated values), --cfg
 """
 
 
+# How long OpenMP's threads wait for the next parallel section before they sleep. By default they go on for
+# milliseconds, and on a machine that is busy with other things each section then waits for a thread that cannot run.
+SPIN_COUNT = "3000"
+
+
 def main() -> None:
     """Entry point: exits with 0, 1 (our fault: traceback in the run's log), 2 (the user's mistake), 128 + signal."""
     sys.exit(run(sys.argv[1:]))
@@ -87,6 +92,7 @@ def conf_dir() -> Path:
 def _run_hydra(command: str, rest: list[str]) -> int:
     # Hydra would print a traceback's tail and exit with 1 for any mistake; we want its exceptions.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException

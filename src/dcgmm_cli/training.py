@@ -12,6 +12,7 @@ from torch import Tensor
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.model import DCGMM, GMM, AnnealingRule, AnnealingState, Rates, Scored
 from dcgmm_cli.model.annealing import grid_distances, smoothing_kernel
+from dcgmm_cli.model.patches import Patches
 from dcgmm_cli.statistics import to_float
 
 log = logging.getLogger(__name__)
@@ -127,8 +128,8 @@ class Trainer:
         if self.steps % self.options.annealing.window:
             return None
         self._check_finite()
-        scored = self.model.score_upward(self._images_of_batch())
-        return _by_model({name: self._layers[name].end_window(layer) for name, layer in scored})
+        scored = self.model.score(self._images_of_batch())
+        return _by_model({name: self._layers[name].end_window(layer) for name, layer in scored.items()})
 
     def _check_finite(self) -> None:
         for name, layer in self._layers.items():
@@ -156,8 +157,9 @@ class Trainer:
     def _ascend(self) -> None:
         """One step on `_batch`: in place and without a look at any value, so that a CUDA graph can hold it."""
         # No gradient flows between layers: each takes the responsibilities below it as its data.
-        for name, scored in self.model.score_upward(self._images_of_batch()):
-            self._layers[name].ascend(scored)
+        self.model.upward(
+            self._images_of_batch(), lambda name, _, patches, top: self._layers[name].ascend(patches, passes_on=not top)
+        )
 
     def state_dicts(self) -> list[dict[str, Any]]:
         """All that training goes on from, for each model as if it were trained alone: tensors and built-ins.
@@ -235,10 +237,11 @@ class _LayerTraining:
     def sigma(self) -> list[float]:
         return _values(self._state.sigma)
 
-    def ascend(self, scored: Scored) -> None:
-        value, gradient = self._gmm.objective(scored, None if self.annealed else self._kernel)
-        self._gmm.ascend(gradient, self._rates)
+    def ascend(self, patches: Patches, *, passes_on: bool) -> Tensor | None:
+        kernel = None if self.annealed else self._kernel
+        value, responsibilities = self._gmm.step(patches, kernel, self._rates, passes_on=passes_on)
         self._total += value
+        return responsibilities
 
     def is_finite(self) -> bool:
         return all(bool(value.isfinite().all()) for value in (self._total, *self._gmm.parameters()))

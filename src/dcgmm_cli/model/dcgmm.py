@@ -1,7 +1,7 @@
 """The stack of Folding, Pooling and GMM layers (section 3)."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.model.folding import Folding
 from dcgmm_cli.model.gmm import GMM, GMMOptions, Scored
+from dcgmm_cli.model.patches import SINGLE, Patches
 from dcgmm_cli.model.pooling import Pooling
 from dcgmm_cli.model.shapes import Shape
 
@@ -132,19 +133,32 @@ class DCGMM(nn.Module):
         if tuple(x.shape[-3:]) != tuple(self.input_shape):
             given = "x".join(str(size) for size in x.shape[-3:])
             raise UserError(f"the model takes images of {self.input_shape}, not {given}")
-        return dict(self.score_upward(x))
+        scored: dict[str, Scored] = {}
 
-    def score_upward(self, x: Tensor) -> Iterator[tuple[str, Scored]]:  # (..., N, H, W, C)
-        """Each GMM layer's name and scores, from below; an upper layer is computed when it is asked for."""
-        names = list(self.gmms)
-        layers = list(self.layers)
+        def take(name: str, gmm: GMM, patches: Patches, top: bool) -> Tensor | None:
+            scored[name] = gmm.score(patches)
+            return None if top else scored[name].responsibilities
+
+        self.upward(x, take)
+        return scored
+
+    def upward(self, x: Tensor, take: Callable[[str, GMM, Patches, bool], Tensor | None]) -> None:
+        """Through the layers from below, up to the last GMM layer.
+
+        Args:
+            x: (..., N, H, W, C), images.
+            take: is given every GMM layer's name, the layer, what it sees, and whether it is the last one; returns
+                what the layer passes on.
+        """
+        names, layers = list(self.gmms), list(self.layers)
         for below, layer, above in zip([None, *layers], layers, [*layers[1:], None], strict=False):
             if isinstance(layer, GMM):
-                scored = layer.score(below.patches(x) if isinstance(below, Folding) else x)
-                yield names.pop(0), scored
+                patches = below.patches(x) if isinstance(below, Folding) else Patches(x, SINGLE)
+                passed = take(names.pop(0), layer, patches, not names)
                 if not names:
                     return
-                x = scored.responsibilities
+                assert passed is not None
+                x = passed
             elif not (isinstance(layer, Folding) and isinstance(above, GMM)):  # the GMM layer takes its patches
                 x = layer(x)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dcgmm_cli.errors import UserError
+from dcgmm_cli.model import native
 from dcgmm_cli.model.annealing import grid_side
 from dcgmm_cli.model.gaussian import (
     Gradient,
@@ -16,8 +17,8 @@ from dcgmm_cli.model.gaussian import (
     objective_gradient,
     smoothed_winner,
 )
-from dcgmm_cli.model.patches import Patches
-from dcgmm_cli.model.shapes import Shape, Window
+from dcgmm_cli.model.patches import SINGLE, Patches
+from dcgmm_cli.model.shapes import Shape
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class GMM(nn.Module):
 
     def score(self, x: Tensor | Patches) -> Scored:  # (..., N, H, W, D)
         """Scores of a batch, from which log_prob, max_component_score and responsibilities follow."""
-        patches = x if isinstance(x, Patches) else Patches(x, Window((1, 1), (1, 1)))
+        patches = self._patches(x)
         log_weights = self.log_weights
         natural = natural_parameters(log_weights, self.loc, self.precision_sqrt)
         return Scored(patches, log_weights, natural, patches.contract(*natural))
@@ -173,6 +174,31 @@ class GMM(nn.Module):
         return torch.addcdiv(self.loc[components], noise, self.precision_sqrt[components], value=std_scale)
 
     @torch.no_grad()
+    def step(
+        self,
+        x: Tensor | Patches,  # (..., N, H, W, D)
+        kernel: Tensor | None,  # (..., K, K); None after annealing
+        rates: Rates,
+        *,
+        passes_on: bool,
+    ) -> tuple[Tensor, Tensor | None]:  # (...), (..., N, H, W, K)
+        """One step of SGD ascent of the objective, in place.
+
+        Returns the objective, and (where the layer `passes_on` something) the responsibilities, both as they were
+        before the step.
+        """
+        patches = self._patches(x)
+        parameters = (self.logits, self.loc, self.precision_sqrt)
+        if native.takes(patches.x, *parameters):
+            limits = (self.options.precision_sqrt_min, self.options.precision_sqrt_max)
+            return native.step(patches.x, patches.window, parameters, kernel, rates, limits, passes_on=passes_on)
+        scored = self.score(patches)
+        value, gradient = self.objective(scored, kernel)
+        responsibilities = scored.responsibilities if passes_on else None
+        self.ascend(gradient, rates)
+        return value, responsibilities
+
+    @torch.no_grad()
     def objective(
         self,
         scored: Scored,
@@ -197,6 +223,10 @@ class GMM(nn.Module):
         self.precision_sqrt.addcmul_(gradient.precision_sqrt, rates.precision_sqrt[..., None, None])
         # Project after the step: d can cross 0, where log d is undefined.
         self.precision_sqrt.clamp_(self.options.precision_sqrt_min, self.options.precision_sqrt_max)
+
+    @staticmethod
+    def _patches(x: Tensor | Patches) -> Patches:
+        return x if isinstance(x, Patches) else Patches(x, SINGLE)
 
     def extra_repr(self) -> str:
         """Components, input and output shape."""

@@ -3,10 +3,20 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcgmm_cli.model.shapes import Shape, Window
+
+
+def _largest(x: Tensor, dim: int, kernel: int, stride: int, count: int) -> Tensor:
+    """Largest value along one dimension in each of `count` windows; what lies outside is ignored."""
+    x = x.movedim(dim, 0)
+    best = x[::stride][:count]
+    for offset in range(1, kernel):
+        value = x[offset::stride][:count]
+        inside = torch.maximum(best[: len(value)], value)
+        best = inside if len(inside) == count else torch.cat([inside, best[len(inside) :]])
+    return best.movedim(0, dim)
 
 
 class Pooling(nn.Module):
@@ -30,9 +40,9 @@ class Pooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (..., N, H, W, C) -> (..., N, H', W', C)
         """Upward: the largest value of each channel in each window."""
-        maps = x.reshape(-1, *self.input_shape).movedim(-1, 1)
-        pooled = F.max_pool2d(maps, self.window.kernel, self.window.stride, ceil_mode=True)
-        return pooled.movedim(1, -1).reshape(*x.shape[:-3], *self.output_shape)
+        (kh, kw), (sh, sw) = self.window.kernel, self.window.stride
+        rows, columns = self.output_shape[:2]
+        return _largest(_largest(x, -3, kh, sh, rows), -2, kw, sw, columns)
 
     def downward(self, pooled: Tensor) -> Tensor:  # (..., N, H', W', C) -> (..., N, H, W, C)
         """Downward: each position takes the value of the pooling window that starts last at or before it."""

@@ -1,0 +1,487 @@
+/* The hot passes of a GMM layer on a CPU, in float32: what gaussian.py and patches.py say in tensors, without a tensor
+ * between its parts. Points are worked on in small blocks: their patches are copied side by side, scored against all
+ * components in registers, and turned into responsibilities, winners and the winners' sums while they are in the cache.
+ *
+ * Shapes: N samples; H W C the map under the layer; P = N H' W' points (sample and window position in one); D = kh kw C
+ * features of a patch; K components. Arrays are dense, in the order of their shapes. `width` and `stride` are K and D
+ * rounded up to whole vectors.
+ *
+ * The same input and number of threads give the same bits: each thread has a fixed range of points, and the sums of the
+ * threads are added in their order.
+ */
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <vector>
+#ifdef __SSE__
+#include <immintrin.h>
+#endif
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+
+namespace {
+
+/* A vector holds LANES components, a panel as many of them as leave registers for a block of points. */
+#ifdef __AVX512F__
+constexpr int LANES = 16, PANEL = 4;
+constexpr int points_of(int vectors) { return vectors <= 2 ? 12 : vectors == 3 ? 6 : 4; }
+#else
+constexpr int LANES = 8, PANEL = 2;
+constexpr int points_of(int vectors) { return vectors == 1 ? 6 : 4; }
+#endif
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4)));
+
+INLINE vec load(const float *p) { return *(const vec *)p; }
+INLINE void store(float *p, vec v) { *(vec *)p = v; }
+INLINE vec fill(float x) { return x - vec{}; }
+INLINE vec larger(vec a, vec b) { return a > b ? a : b; }
+
+template <int d>
+INLINE vec swapped(vec v) {
+#ifdef __AVX512F__
+    constexpr ivec lanes = {0 ^ d, 1 ^ d, 2 ^ d,  3 ^ d,  4 ^ d,  5 ^ d,  6 ^ d,  7 ^ d,
+                            8 ^ d, 9 ^ d, 10 ^ d, 11 ^ d, 12 ^ d, 13 ^ d, 14 ^ d, 15 ^ d};
+#else
+    constexpr ivec lanes = {0 ^ d, 1 ^ d, 2 ^ d, 3 ^ d, 4 ^ d, 5 ^ d, 6 ^ d, 7 ^ d};
+#endif
+    return __builtin_shuffle(v, lanes);
+}
+
+/* The largest lane, or the sum of all, in every lane. */
+INLINE vec everywhere_largest(vec v) {
+    if (LANES == 16) v = larger(v, swapped<8 % LANES>(v));
+    v = larger(v, swapped<4>(v));
+    v = larger(v, swapped<2>(v));
+    return larger(v, swapped<1>(v));
+}
+INLINE vec everywhere_sum(vec v) {
+    if (LANES == 16) v += swapped<8 % LANES>(v);
+    v += swapped<4>(v);
+    v += swapped<2>(v);
+    return v + swapped<1>(v);
+}
+
+/* A bit for each lane in which two vectors are equal. */
+INLINE uint32_t equal_lanes(vec a, vec b) {
+#if defined(__AVX512F__)
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_EQ_OQ);
+#elif defined(__AVX__)
+    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_EQ_OQ));
+#else
+    uint32_t bits = 0;
+    UNROLL for (int i = 0; i < LANES; i++) bits |= uint32_t(a[i] == b[i]) << i;
+    return bits;
+#endif
+}
+
+/* exp(x) for x <= 0, to about 1e-7 relative; 0 where the result would be denormal. */
+INLINE vec exp_negative(vec x) {
+    vec clamped = larger(x, fill(-87.0f));
+    vec shifted = clamped * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: the integer lies in the low bits */
+    vec n = shifted - 12582912.0f;
+    vec r = clamped - n * 0.693359375f + n * 2.12194440e-4f;
+    vec p = fill(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    ivec scaled = (ivec)p + ((ivec)shifted << 23);
+    return x < fill(-87.0f) ? fill(0.0f) : (vec)scaled;
+}
+
+/* Both products below have a row of `in` for each point, `stride` apart, and one of `matrix` for each place in it. */
+
+/* out[m][k] = start[k] + sum_d in[m][d] (linear[d][k] + in[m][d] quadratic[d][k]): scores. A row of the matrix is
+ * linear[d] and then quadratic[d]. */
+struct Score {
+    template <int points, int vectors>
+    INLINE void panel(const float *in, long stride, long depth, const float *matrix, long row, const float *start,
+                      float *out, long out_row) {
+        vec total[points][vectors], linear[vectors], quadratic[vectors];
+        UNROLL for (int m = 0; m < points; m++)
+            UNROLL for (int v = 0; v < vectors; v++) total[m][v] = load(start + v * LANES);
+        for (long d = 0; d < depth; d++, matrix += row) {
+            UNROLL for (int v = 0; v < vectors; v++) {
+                linear[v] = load(matrix + v * LANES);
+                quadratic[v] = load(matrix + row / 2 + v * LANES);
+            }
+            UNROLL for (int m = 0; m < points; m++) {
+                vec value = fill(in[m * stride + d]);
+                UNROLL for (int v = 0; v < vectors; v++) total[m][v] += value * (linear[v] + value * quadratic[v]);
+            }
+        }
+        UNROLL for (int m = 0; m < points; m++)
+            UNROLL for (int v = 0; v < vectors; v++) store(out + m * out_row + v * LANES, total[m][v]);
+    }
+};
+
+/* out[m][k] = start[k] + sum_j in[m][j] matrix[j][k]. */
+struct Plain {
+    template <int points, int vectors>
+    INLINE void panel(const float *in, long stride, long depth, const float *matrix, long row, const float *start,
+                      float *out, long out_row) {
+        vec total[points][vectors], column[vectors];
+        UNROLL for (int m = 0; m < points; m++)
+            UNROLL for (int v = 0; v < vectors; v++) total[m][v] = load(start + v * LANES);
+        for (long j = 0; j < depth; j++, matrix += row) {
+            UNROLL for (int v = 0; v < vectors; v++) column[v] = load(matrix + v * LANES);
+            UNROLL for (int m = 0; m < points; m++) {
+                vec value = fill(in[m * stride + j]);
+                UNROLL for (int v = 0; v < vectors; v++) total[m][v] += value * column[v];
+            }
+        }
+        UNROLL for (int m = 0; m < points; m++)
+            UNROLL for (int v = 0; v < vectors; v++) store(out + m * out_row + v * LANES, total[m][v]);
+    }
+};
+
+/* A panel's product for any number of points: blocks of as many as the registers hold, then smaller ones. */
+template <class Product, int vectors>
+void in_blocks(const float *in, long stride, long depth, const float *matrix, long row, const float *start, float *out,
+               long out_row, long count) {
+    constexpr int most = points_of(vectors), half = most / 2;
+    for (; count >= most; count -= most, in += most * stride, out += most * out_row)
+        Product::template panel<most, vectors>(in, stride, depth, matrix, row, start, out, out_row);
+    for (; count >= half; count -= half, in += half * stride, out += half * out_row)
+        Product::template panel<half, vectors>(in, stride, depth, matrix, row, start, out, out_row);
+    for (; count > 0; count--, in += stride, out += out_row)
+        Product::template panel<1, vectors>(in, stride, depth, matrix, row, start, out, out_row);
+}
+
+/* The product for `columns` components, whole vectors of them: panels of PANEL vectors, and one of what is left. */
+template <class Product>
+void multiply(const float *in, long stride, long depth, const float *matrix, long row, const float *start, long columns,
+              float *out, long out_row, long count) {
+    for (long first = 0; first < columns; first += PANEL * LANES) {
+        const long vectors = std::min<long>(PANEL, (columns - first) / LANES);
+        const auto run = vectors == 1   ? in_blocks<Product, 1>
+                         : vectors == 2 ? in_blocks<Product, 2>
+                         : vectors == 3 ? in_blocks<Product, std::min(3, PANEL)>
+                                        : in_blocks<Product, PANEL>;
+        run(in, stride, depth, matrix + first, row, start + first, out + first, out_row, count);
+    }
+}
+
+/* Largest of a row of `width` values. */
+INLINE vec largest_of(const float *row, long width) {
+    vec best = load(row);
+    for (long k = LANES; k < width; k += LANES) best = larger(best, load(row + k));
+    return everywhere_largest(best);
+}
+
+/* First place of a value in a row; 0 where a NaN keeps it from being found: the parameters will show that. */
+INLINE long place_of(vec value, const float *row, long width) {
+    for (long first = 0; first < width; first += 64) {
+        uint64_t found = 0; /* of 64 components at once: where the best one lies cannot be foreseen */
+        for (long k = first; k < std::min(width, first + 64); k += LANES)
+            found |= uint64_t(equal_lanes(load(row + k), value)) << (k - first);
+        if (found) return first + __builtin_ctzll(found);
+    }
+    return 0;
+}
+
+struct Shapes {
+    long samples, height, width, channels;       /* N H W C */
+    long kernel_height, kernel_width;            /* kh kw */
+    long stride_height, stride_width;            /* sh sw */
+    long rows, columns;                          /* H' W' */
+    long components;                             /* K */
+    long points() const { return samples * rows * columns; }
+    long features() const { return kernel_height * kernel_width * channels; }
+};
+
+/* Copies in vectors of `lanes` floats, the last of which may overlap the one before: count >= lanes. */
+template <int lanes>
+INLINE void copy_vectors(const float *from, float *to, long count) {
+    typedef float part __attribute__((vector_size(4 * lanes), aligned(4)));
+    for (long i = 0; i < count - lanes; i += lanes) *(part *)(to + i) = *(const part *)(from + i);
+    *(part *)(to + count - lanes) = *(const part *)(from + count - lanes);
+}
+
+INLINE void copy_run(const float *from, float *to, long count) {
+    if (count >= LANES) copy_vectors<LANES>(from, to, count);
+    else if (count >= 4) copy_vectors<4>(from, to, count);
+    else
+        for (long i = 0; i < count; i++) to[i] = from[i];
+}
+
+/* The patches of consecutive points, each in `stride` floats. */
+void copy_patches(const Shapes &s, const float *maps, long point, long count, float *patch, long stride) {
+    long column = point % s.columns, row = point / s.columns % s.rows, sample = point / s.columns / s.rows;
+    const long run = s.kernel_width * s.channels, line = s.width * s.channels;
+    for (; count > 0; count--, patch += stride) {
+        const float *from = maps + (sample * s.height + row * s.stride_height) * line +
+                            column * s.stride_width * s.channels;
+        for (long r = 0; r < s.kernel_height; r++) copy_run(from + r * line, patch + r * run, run);
+        if (++column < s.columns) continue;
+        column = 0;
+        if (++row < s.rows) continue;
+        row = 0, sample++;
+    }
+}
+
+/* Floats that begin on a cache line, not set to anything. */
+class Floats {
+  public:
+    explicit Floats(long size) : data_(static_cast<float *>(operator new(4 * size, std::align_val_t{64}))) {}
+    ~Floats() { operator delete(data_, std::align_val_t{64}); }
+    Floats(const Floats &) = delete;
+    Floats &operator=(const Floats &) = delete;
+    operator float *() const { return data_; }
+
+  private:
+    float *data_;
+};
+
+/* Results too small to be normal numbers become 0 while it lives: work on such numbers is slow. */
+class FlushDenormals {
+#ifdef __SSE__
+  public:
+    FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }
+    ~FlushDenormals() { _mm_setcsr(saved_); }
+
+  private:
+    unsigned saved_;
+#endif
+};
+
+/* A thread of a parallel region, and its part of a range. */
+struct Thread {
+#ifdef _OPENMP
+    long number = omp_get_thread_num(), all = omp_get_num_threads();
+#else
+    long number = 0, all = 1;
+#endif
+    FlushDenormals flush_denormals = {};
+    long from(long size) const { return size * number / all; }
+    long to(long size) const { return size * (number + 1) / all; }
+};
+
+constexpr long padded(long size) { return (size + LANES - 1) / LANES * LANES; }
+
+/* The scores' coefficients for features `from` to `to`, as Score takes them; 0 from component K on. */
+template <class Linear, class Precision>
+void fill_matrix(long components, long width, long from, long to, float *matrix, Linear linear, Precision precision) {
+    for (long d = from; d < to; d++) {
+        float *first = matrix + 2 * d * width, *second = first + width;
+        for (long k = 0; k < components; k++) {
+            first[k] = linear(k, d);
+            second[k] = -0.5f * precision(k, d);
+        }
+        for (long k = components; k < width; k++) first[k] = second[k] = 0;
+    }
+}
+
+/* The part of a component's score that no feature enters: log pi + sum log d - sum (d mu)^2 / 2 - D/2 log(2 pi). */
+float constant_of(long features, float log_weight, const float *loc, const float *precision_sqrt) {
+    constexpr long most = 4 * LANES; /* factors of a product: few enough for its range */
+    double log_det = 0, square = 0;
+    for (long first = 0; first < features; first += most) {
+        float roots[most], scaled[most];
+        long count = std::min(most, features - first);
+        for (long i = 0; i < most; i++) roots[i] = 1, scaled[i] = 0;
+        for (long i = 0; i < count; i++) {
+            roots[i] = precision_sqrt[first + i];
+            scaled[i] = roots[i] * loc[first + i];
+        }
+        vec product = fill(1), squares = fill(0);
+        UNROLL for (int i = 0; i < most; i += LANES) {
+            product *= load(roots + i);
+            squares += load(scaled + i) * load(scaled + i);
+        }
+        double together = 1;
+        UNROLL for (int i = 0; i < LANES; i++) together *= product[i];
+        log_det += std::log(together);
+        square += everywhere_sum(squares)[0];
+    }
+    return float(log_weight + log_det - 0.5 * square - 0.5 * features * std::log(2 * M_PI));
+}
+
+/* Responsibilities of some points, exp(s_k - max s) / sum; `end` is where the array that `out` is in ends. */
+INLINE void softmax(const float *scores, long components, long width, float *weights, float *out, const float *end,
+                    long count) {
+    for (; count > 0; count--, scores += width, out += components) {
+        vec shift = largest_of(scores, width), total = fill(0);
+        for (long k = 0; k < width; k += LANES) {
+            vec weight = exp_negative(load(scores + k) - shift);
+            store(weights + k, weight);
+            total += weight;
+        }
+        vec scale = 1.0f / everywhere_sum(total);
+        long k = 0;
+        for (; k + LANES <= components; k += LANES) store(out + k, load(weights + k) * scale);
+        /* What is written too far is overwritten by the next point, where there is one. */
+        if (out + k + LANES <= end) store(out + k, load(weights + k) * scale);
+        else
+            for (; k < components; k++) out[k] = weights[k] * scale[0];
+    }
+}
+
+/* Adds a patch and its squares to its winner's sums. */
+INLINE void add_patch(const float *patch, long stride, float *sums) {
+    for (long d = 0; d < stride; d += LANES) {
+        vec value = load(patch + d);
+        store(sums + d, load(sums + d) + value);
+        store(sums + stride + d, load(sums + stride + d) + value * value);
+    }
+}
+
+/* Scores of points `from` to `to`, a block at a time: use(first point, points, their patches, their scores). */
+template <class Use>
+void in_scored_blocks(const Shapes &s, const float *maps, const float *matrix, const float *start, long from, long to,
+                      Use use) {
+    const long D = s.features(), stride = padded(D), width = padded(s.components), block = 24;
+    const bool whole = s.kernel_height == s.height && s.kernel_width == s.width && D == stride;
+    Floats copies(whole ? 1 : block * stride), scores(block * width);
+    if (!whole) memset(copies, 0, 4 * block * stride);
+    for (long first = from; first < to; first += block) {
+        const long count = std::min(block, to - first);
+        if (!whole) copy_patches(s, maps, first, count, copies, stride);
+        const float *patches = whole ? maps + first * D : copies;
+        multiply<Score>(patches, stride, D, matrix, 2 * width, start, width, scores, width, count);
+        use(first, count, patches, scores);
+    }
+}
+
+/* log softmax of the logits. */
+void log_weights_of(const float *logits, long components, float *log_weights) {
+    double shift = *std::max_element(logits, logits + components), total = 0;
+    for (long k = 0; k < components; k++) total += std::exp(logits[k] - shift);
+    for (long k = 0; k < components; k++) log_weights[k] = float(logits[k] - shift - std::log(total));
+}
+
+/* d + step within its limits; a NaN stays one. */
+INLINE float projected(float value, float least, float most) {
+    return value < least ? least : value > most ? most : value;
+}
+
+}  // namespace
+
+extern "C" {
+
+/* Scores (P, K) of all points: constant_k + <linear_k, x> - <precision_k, x^2> / 2. */
+void dcgmm_scores(const Shapes *shapes, int threads, const float *maps, const float *linear, const float *precision,
+                  const float *constant, float *scores_out) {
+    const Shapes &s = *shapes;
+    const long K = s.components, D = s.features(), width = padded(K);
+    Floats matrix(2 * D * width), start(width);
+    std::fill(std::copy(constant, constant + K, start + 0), start + width, 0.0f);
+#pragma omp parallel num_threads(threads)
+    {
+        const Thread thread;
+        fill_matrix(
+            K, width, thread.from(D), thread.to(D), matrix, [&](long k, long d) { return linear[k * D + d]; },
+            [&](long k, long d) { return precision[k * D + d]; });
+#pragma omp barrier
+        in_scored_blocks(s, maps, matrix, start, thread.from(s.points()), thread.to(s.points()),
+                         [&](long first, long count, const float *, const float *scores) {
+                             for (long m = 0; m < count; m++)
+                                 memcpy(scores_out + (first + m) * K, scores + m * width, 4 * K);
+                         });
+    }
+}
+
+/* One step of SGD ascent, in place: GMM.step of one model. `kernel` may be null (the identity), `responsibilities` too
+ * (not wanted). */
+void dcgmm_step(const Shapes *shapes, int threads, const float *maps, float *logits, float *loc, float *precision_sqrt,
+                const float *kernel, const float *logits_rate, const float *loc_rate, const float *root_rate,
+                float least, float most, float *responsibilities, float *value) {
+    const Shapes &s = *shapes;
+    const long K = s.components, D = s.features(), points = s.points(), width = padded(K), stride = padded(D);
+    const long columns = 2 * stride; /* of a component's sums: those of x, then those of x^2 */
+    Floats matrix(2 * D * width), start(width), log_weights(K);
+    Floats spread(K * width), nothing(std::max(width, columns));  /* G transposed */
+    Floats all_sums(threads * K * columns), all_counts(threads * K), smoothed_sums(kernel ? K * columns : 1);
+    std::vector<double> values(threads);
+    log_weights_of(logits, K, log_weights);
+    std::fill(start + K, start + width, -INFINITY);
+    std::fill(nothing + 0, nothing + std::max(width, columns), 0.0f);
+    if (kernel)
+        for (long j = 0; j < K; j++)
+            for (long k = 0; k < width; k++) spread[j * width + k] = k < K ? kernel[k * K + j] : 0;
+#pragma omp parallel num_threads(threads)
+    {
+        const Thread thread;
+        fill_matrix(
+            K, width, thread.from(D), thread.to(D), matrix,
+            [&](long k, long d) {
+                const float root = precision_sqrt[k * D + d];
+                return root * root * loc[k * D + d];
+            },
+            [&](long k, long d) { return precision_sqrt[k * D + d] * precision_sqrt[k * D + d]; });
+        for (long k = thread.from(K); k < thread.to(K); k++)
+            start[k] = constant_of(D, log_weights[k], loc + k * D, precision_sqrt + k * D);
+        float *sums = all_sums + thread.number * K * columns, *counts = all_counts + thread.number * K;
+        memset(sums, 0, 4 * K * columns);
+        memset(counts, 0, 4 * K);
+        Floats weights(width), smoothed(24 * width), outside(width);
+        for (long k = 0; k < width; k++) outside[k] = k < K ? 0 : -INFINITY;
+        const long from = thread.from(points), to = thread.to(points);
+        double total = 0;
+#pragma omp barrier
+        in_scored_blocks(s, maps, matrix, start, from, to,
+                         [&](long first, long count, const float *patches, const float *scores) {
+                             if (responsibilities)
+                                 softmax(scores, K, width, weights, responsibilities + first * K,
+                                         responsibilities + to * K, count);
+                             const float *judged = scores;
+                             if (kernel) {
+                                 multiply<Plain>(scores, width, K, spread, width, outside, width, smoothed, width, count);
+                                 judged = smoothed;
+                             }
+                             for (long m = 0; m < count; m++, judged += width, patches += stride) {
+                                 const vec best = largest_of(judged, width);
+                                 const long winner = place_of(best, judged, width);
+                                 total += best[0];
+                                 counts[winner] += 1;
+                                 add_patch(patches, stride, sums + winner * columns);
+                             }
+                         });
+        values[thread.number] = total;
+#pragma omp barrier
+        /* Sums of all threads, smoothed: each thread some columns, in whole panels. */
+        const long panels = (columns + PANEL * LANES - 1) / (PANEL * LANES);
+        const long first = thread.from(panels) * PANEL * LANES;
+        const long last = std::min(columns, thread.to(panels) * PANEL * LANES);
+        for (long t = 1; t < thread.all; t++)
+            for (long k = 0; k < K; k++)
+                for (long c = first; c < last; c++) all_sums[k * columns + c] += all_sums[(t * K + k) * columns + c];
+        if (kernel)
+            multiply<Plain>(spread, width, K, all_sums + first, columns, nothing, last - first, smoothed_sums + first,
+                            columns, K);
+        const float *final_sums = kernel ? smoothed_sums : all_sums;
+#pragma omp barrier
+        for (long k = thread.from(K); k < thread.to(K); k++) {
+            double count = 0;
+            for (long j = 0; j < K; j++) {
+                const double part = kernel ? spread[k * width + j] : j == k;
+                for (long t = 0; t < thread.all; t++) count += part * all_counts[t * K + j];
+            }
+            const float scale = 1.0f / points, s0 = float(count / points);
+            const float *s1 = final_sums + k * columns, *s2 = s1 + stride;
+            float *mu = loc + k * D, *root = precision_sqrt + k * D;
+            for (long d = 0; d < D; d++) { /* objective_gradient, and the step */
+                const float centred = scale * s1[d] - mu[d] * s0;
+                const float deviation = scale * s2[d] - mu[d] * (scale * s1[d] + centred);
+                const float up = s0 / root[d] - root[d] * deviation;
+                mu[d] += *loc_rate * root[d] * root[d] * centred;
+                root[d] = projected(root[d] + *root_rate * up, least, most);
+            }
+            logits[k] += *logits_rate * (s0 - std::exp(log_weights[k]));
+        }
+    }
+    double total = 0;
+    for (double each : values) total += each;
+    *value = float(total / points);
+}
+}
