@@ -1,6 +1,7 @@
 """The table over runs, on run directories written by hand."""
 
 import csv
+import fcntl
 import io
 import json
 import statistics
@@ -189,17 +190,20 @@ def test_what_no_run_has_is_named_with_what_is_near(root: Path) -> None:
 def test_unfinished_and_damaged_runs_are_shown_as_what_they_are(root: Path) -> None:
     meta = {"config": {"arch": {"name": "1L", "layers": LAYERS}, "dataset": {"name": "mnist"}, "seed": 9}}
     write(root / "x" / "a", meta, None)
+    (write(root / "x" / "a1", meta, None) / ".lock").touch()
     write(root / "x" / "b", meta, {"command": "train", "status": "failed", "error": "no data"})
     write(root / "x" / "c", meta, '{"command": "tr')
     write(root / "x" / "d", '{"con', None)
     write(root / "x" / "e", "[]", '{"command": "train", "status": "interrupted"}')
     (write(root / "x" / "f", None, '{"command": "train", "status": "failed", "error": "early"}') / ".hydra").mkdir()
     (root / "x" / "f" / ".hydra" / "config.yaml").write_text("arch: {name: 2L-b}\nseed: 4\n")
-    table = tabulate(find_runs([str(root / "x")]), None)
-    expected = ["running or killed", "failed", "damaged", "damaged", "interrupted", "failed"]
+    with (write(root / "x" / "a2", meta, None) / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        table = tabulate(find_runs([str(root / "x")]), None)
+    expected = ["running or killed", "killed", "running", "failed", "damaged", "damaged", "interrupted", "failed"]
     assert column(table, "status") == expected
-    assert column(table, "error") == [None, "no data", None, None, None, "early"]
-    assert column(table, "arch") == ["1L", "1L", "1L", None, None, "2L-b"]
+    assert column(table, "error") == [None, None, None, "no data", None, None, None, "early"]
+    assert column(table, "arch") == ["1L", "1L", "1L", "1L", "1L", None, None, "2L-b"]
 
 
 @pytest.mark.parametrize(

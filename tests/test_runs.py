@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 import os
@@ -12,6 +13,7 @@ from dcgmm_cli.interruption import Interrupted
 from dcgmm_cli.runs import (
     append_metrics,
     find_run,
+    is_at_work,
     keep_metrics,
     point_latest,
     read_json,
@@ -297,3 +299,25 @@ def test_a_mistake_does_not_replace_a_result_but_a_fault_does(tmp_path: Path) ->
     with pytest.raises(KeyError), recorded(tmp_path, "train"):
         raise KeyError("x")
     assert result_of(tmp_path)["status"] == "failed"
+
+
+def test_one_process_at_a_time_is_at_work_in_a_run_directory(tmp_path: Path) -> None:
+    assert is_at_work(tmp_path) is None
+    with recorded(tmp_path, "train"):
+        assert is_at_work(tmp_path)
+        with pytest.raises(UserError) as error, recorded(tmp_path, "train"):
+            raise AssertionError("both would write")
+        assert message(error) == f"another process is at work in {tmp_path}; wait for it, or stop it"
+        assert not (tmp_path / "result.json").exists()
+    assert is_at_work(tmp_path) is False
+    assert result_of(tmp_path)["status"] == "finished"
+
+
+def test_a_file_system_without_locks_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(file: Any, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with recorded(tmp_path, "train"):
+        assert is_at_work(tmp_path) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import yaml
 
 from dcgmm_cli.errors import UserError
-from dcgmm_cli.runs import META, REPLICAS, RESULT, read_json
+from dcgmm_cli.runs import INCIDENTAL, META, REPLICAS, RESULT, flat, is_at_work, read_json
 
 Item = TypeVar("Item")
 Cell = Any  # a number, a text, a truth value, a list of such, or None where a run has no such thing
@@ -29,13 +29,11 @@ Cell = Any  # a number, a text, a truth value, a list of such, or None where a r
 TRAIN = "train"
 # What is no run directory, and holds none.
 _SKIPPED = {"checkpoints", "figures", ".hydra", ".submitit"}
+# A run that has no result yet, by whether a process is at work in it.
+_OPEN = {True: "running", False: "killed", None: "running or killed"}
 # First columns of every table.
 _NAMES = ("command", "arch", "dataset", "seed")
-# Settings that say where or on what a run was made, not what it is.
-_INCIDENTAL = (
-    *("run", "runs_dir", "dataset.root", "device", "threads"),
-    *("trainer.device", "trainer.threads", "trainer.checkpoint_epochs"),
-)
+_INCIDENTAL = ("run", *INCIDENTAL)  # settings that do not tell runs apart
 # By command, the results that are shown where none are asked for: columns, or what they begin with.
 HEADLINES = {
     TRAIN: ("layers.*.test_log_likelihood", "train_seconds"),
@@ -113,7 +111,7 @@ def _read(directory: Path, shown: Path, known: dict[Path, Run]) -> Run:
     results = _flat(result or {})
     if not isinstance(results.get("status"), str):
         is_open = result is not None and meta is not None and not (directory / RESULT).exists()
-        results["status"] = "running or killed" if is_open else "damaged"
+        results["status"] = _OPEN[is_at_work(directory)] if is_open else "damaged"
     config = (meta or {}).get("config")
     settings = _settings(config if isinstance(config, dict) else _composed(directory))
     command = results.get("command")
@@ -188,15 +186,8 @@ def _notation(layers: Cell) -> str:
     return " ".join(words)
 
 
-def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Cell]:
-    """Nested dictionaries as one with dotted keys."""
-    flat: dict[str, Cell] = {}
-    for key, value in content.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + str(key)] = _finite(value)
-    return flat
+def _flat(content: dict[str, Any]) -> dict[str, Cell]:
+    return {key: _finite(value) for key, value in flat(content).items()}
 
 
 def _finite(value: Cell) -> Cell:

@@ -23,9 +23,18 @@ from typing import IO, Any
 from dcgmm_cli import __version__
 from dcgmm_cli.errors import UserError
 
+if sys.platform != "win32":  # its locks are others: there nobody is kept out
+    import fcntl
+
 RESULT, META, METRICS = "result.json", "meta.json", "metrics.jsonl"
+LOCK = ".lock"  # held by the process that is at work in a run directory
 CHECKPOINT = Path("checkpoints") / "last.pt"
 REPLICAS = "replicas"  # in the directory of models trained side by side: a run directory for each
+# Settings that say where or on what a run is made, not what it is.
+INCIDENTAL = {
+    *("runs_dir", "dataset.root", "device", "threads"),
+    *("trainer.device", "trainer.threads", "trainer.checkpoint_epochs"),
+}
 
 
 def unique_name() -> str:
@@ -87,6 +96,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one with dotted keys."""
+    leaves: dict[str, Any] = {}
+    for key, value in content.items():
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return leaves
+
+
 def find_run(run: str, runs_dir: str = "runs") -> Path:
     """Directory of a training run, given as a path, as a name under `runs_dir` (or the end of one), or as `latest`.
 
@@ -100,7 +117,7 @@ def find_run(run: str, runs_dir: str = "runs") -> Path:
             raise UserError(f"run=latest: no training run in {root}/ yet; start one with `dcgmm train`")
         return latest.resolve()
     for candidate in (Path(run), root / run):
-        if (candidate / META).is_file():
+        if os.path.isfile(candidate / META):  # Path.is_file raises where a name is too long
             return candidate.resolve()
     found = sorted(path.parent for path in root.glob(f"*/*{glob.escape(run)}/{META}")) if run else []
     if len(found) == 1:
@@ -121,7 +138,7 @@ def find_models(run: str, runs_dir: str) -> list[Path]:
         directory = find_run(run, runs_dir)
     except UserError:
         below = Path(run)
-        if not below.is_dir():
+        if not os.path.isdir(below):
             raise
         # The directory of a sweep: training runs lie in it, and what was done with them lies in them.
         found = {path.resolve().parents[1] for path in below.glob(f"**/{CHECKPOINT}")}
@@ -216,11 +233,54 @@ def write_result(directory: Path, result: dict[str, Any], seconds: float) -> Non
 
 
 @contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Keep other processes out of a run directory; the lock goes with the process, however that ends.
+
+    A sweep's jobs may outlive the process that started it: given again, it would write where they still do.
+
+    Raises:
+        UserError: another process is at work there.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    try:
+        lock = (directory / LOCK).open("a")
+    except OSError as error:
+        raise UserError(f"cannot write {directory}: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is at work in {directory}; wait for it, or stop it") from None
+        except OSError:  # a file system without locks
+            (directory / LOCK).unlink()
+        yield
+
+
+def is_at_work(directory: Path) -> bool | None:
+    """Whether a process is at work in a run directory; None where that cannot be told."""
+    if sys.platform == "win32":
+        return None
+    try:
+        with (directory / LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no lock was ever there
+        return None
+    return False
+
+
+@contextlib.contextmanager
 def recorded(directory: Path, command: str) -> Iterator[dict[str, Any]]:
     """Run a command's body and write `result.json` when it ends, however it ends.
 
     The body fills the dictionary that it is given. `status` becomes finished, failed (with `error`) or
     interrupted; `seconds` is the wall time. A mistake does not replace a result that is there already.
+
+    Raises:
+        UserError: another process is at work in the directory.
     """
     started = time.monotonic()
     result: dict[str, Any] = {"command": command}
@@ -228,13 +288,15 @@ def recorded(directory: Path, command: str) -> Iterator[dict[str, Any]]:
     def close(status: str, **more: str) -> None:
         write_result(directory, {**result, "status": status, **more}, time.monotonic() - started)
 
-    try:
-        yield result
-    except KeyboardInterrupt:
-        close("interrupted")
-        raise
-    except BaseException as error:
-        if not (isinstance(error, UserError) and (directory / RESULT).exists()):
-            close("failed", error=str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
-        raise
-    close("finished")
+    with _alone(directory):
+        try:
+            yield result
+        except KeyboardInterrupt:
+            close("interrupted")
+            raise
+        except BaseException as error:
+            mistake = isinstance(error, UserError)
+            if not (mistake and (directory / RESULT).exists()):
+                close("failed", error=str(error) if mistake else f"{type(error).__name__}: {error}")
+            raise
+        close("finished")

@@ -5,33 +5,23 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dcgmm_cli.errors import UserError
-from dcgmm_cli.runs import CHECKPOINT, META, RESULT, read_json, unique_name
+from dcgmm_cli.runs import CHECKPOINT, INCIDENTAL, META, RESULT, flat, read_json, unique_name
 
 RECORD = "DCGMM_SWEEP"  # environment variable of a sweep's jobs: the file that they write their outcomes to
-# What may differ when a sweep is given again: it does not change what a job computes.
-_INCIDENTAL = {
-    "runs_dir",
-    "dataset.root",
-    "device",
-    "threads",
-    "trainer.device",
-    "trainer.threads",
-    "trainer.checkpoint_epochs",
-}
 
 
 @dataclass(frozen=True)
 class JobOutcome:
     """How far a job of a sweep came."""
 
-    number: int | None  # of the job in its sweep, from 0
+    number: int  # of the job in its sweep, from 0
     overrides: list[str]
     status: str  # begun, finished, skipped, failed, interrupted or unfinished
     directory: str | None  # where it wrote
@@ -58,7 +48,7 @@ class Sweep:
             JobOutcome(number, each.overrides, "unfinished", each.directory, 1, "killed, or still at work")
             if each.status == "begun"
             else each
-            for number, each in sorted(last.items(), key=lambda item: item[0] or 0)
+            for number, each in sorted(last.items())
         ]
 
 
@@ -129,7 +119,7 @@ def _last_part(value: str) -> str:
     return value.rstrip("/'\"").rpartition("/")[2]
 
 
-def is_done(directory: Path, config: Mapping[str, Any]) -> bool:
+def is_done(directory: Path, config: dict[str, Any]) -> bool:
     """Whether a job's directory, in which it has begun before, holds its finished run.
 
     Raises:
@@ -150,12 +140,6 @@ def is_done(directory: Path, config: Mapping[str, Any]) -> bool:
     return model is None or not model.is_file() or model.stat().st_mtime <= result.stat().st_mtime
 
 
-def _settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A configuration's leaves by their dotted keys, as JSON would give them back."""
-    leaves: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            leaves |= _settings(value, f"{prefix}{key}.")
-        elif prefix + key not in _INCIDENTAL:
-            leaves[prefix + key] = json.loads(json.dumps(value))
-    return leaves
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration by its dotted keys, as JSON would give it back."""
+    return {key: json.loads(json.dumps(value)) for key, value in flat(config).items() if key not in INCIDENTAL}

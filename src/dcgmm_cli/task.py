@@ -31,7 +31,7 @@ def run_task(config: DictConfig) -> None:
     module = importlib.import_module(f"dcgmm_cli.commands.{hydra.job.name}")
     # A command without a run directory says where it wrote.
     written = None if hasattr(module, "run_in_place") else Path(hydra.runtime.output_dir)
-    begun = JobOutcome(hydra.job.num if sweeps else None, overrides, "begun", str(written) if written else None)
+    begun = JobOutcome(hydra.job.num if sweeps else 0, overrides, "begun", str(written) if written else None)
     tell(begun)
     outcome = replace(begun, status="finished")
     try:
