@@ -1,15 +1,16 @@
 """What Hydra needs of us: schemas and resolvers registered, its error messages in one line."""
 
 import difflib
+import math
 import os
 import re
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, OverrideParseException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -59,10 +60,10 @@ class SweepStart(Callback):
             launcher.n_jobs = max(1, available_cores() // threads)
         # submitit_local runs all jobs at once; Slurm need not bind a job to the cores that it gives it.
         cores = launcher.get("cpus_per_task") or (1 if choice == "submitit_local" else None)
-        if cores and "OMP_NUM_THREADS" not in os.environ:
+        if cores and not {"OMP_NUM_THREADS"} & {*os.environ, *config.hydra.job.env_set}:
             environment["OMP_NUM_THREADS"] = str(cores)
         config.hydra.overrides.hydra += [
-            f"+hydra.job.env_set.{name}={_quoted(value)}" for name, value in environment.items()
+            f"++hydra.job.env_set.{name}={_quoted(value)}" for name, value in environment.items()
         ]
 
     @classmethod
@@ -77,10 +78,13 @@ def _count_jobs(config: DictConfig) -> int:
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     given = [f"{key}={values}" for key, values in (config.hydra.sweeper.get("params") or {}).items()]
     try:
-        overrides = parser.parse_overrides([*given, *config.hydra.overrides.task])
-        return sum(map(len, BasicSweeper.split_arguments(overrides, None)))
+        values = {  # of a key that is given twice the last
+            override.get_key_element(): [*override.sweep_string_iterator()] if override.is_sweep_override() else [None]
+            for override in parser.parse_overrides([*given, *config.hydra.overrides.task])
+        }
     except HydraException:
         return 0
+    return math.prod(map(len, values.values()))
 
 
 def register() -> None:
@@ -127,24 +131,47 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
         (flags if word.startswith("-") or before in FLAGS_WITH_VALUE else overrides).append(word)
     given = dict(word.split("=", 1) for word in overrides if "=" in word)
     sweeps = bool({"-m", "--multirun"} & set(flags))
-    run = _unquoted(given.get("run", "null"))
     runs_dir = _unquoted(given.get("runs_dir", config.TrainConfig.runs_dir))
-    others = [word for word in overrides if not word.startswith("run=")]
     if command == "train":
+        run = _unquoted(given.get("run", "null"))
         if run != "null":
             if sweeps:
                 raise UserError("train run=... goes on with one run: leave out -m")
             directory = _quoted(str(find_run(run, runs_dir)))
+            others = [word for word in overrides if not word.startswith("run=")]
             overrides = [*others, f"run={directory}", f"hydra.run.dir={directory}", "hydra.output_subdir=null"]
         elif "arch.layers" in given and "arch.name" not in given:
             overrides.append(f"arch.name={config.ArchConfig.name}")
-    elif issubclass(SCHEMAS[command], config.FollowUpConfig) and not sweeps:
-        models = find_models(run if "run" in given else config.FollowUpConfig.run, runs_dir)
-        if "run" in given or len(models) > 1:
-            overrides = [*others, f"run={','.join(_quoted(str(model)) for model in models)}"]
-        if len(models) > 1:
+    elif issubclass(SCHEMAS[command], config.FollowUpConfig):
+        models = _models(given.get("run", config.FollowUpConfig.run), runs_dir, sweeps)
+        if "run" in given:
+            overrides = [f"run={','.join(models)}" if word.startswith("run=") else word for word in overrides]
+        elif len(models) > 1:
+            overrides.append(f"run={','.join(models)}")
+        if len(models) > 1 and not sweeps:
             flags.append("-m")
     return [*flags, *overrides]
+
+
+def _models(given: str, runs_dir: str, sweeps: bool) -> list[str]:
+    """Values of `run`, a model each, that a given one stands for; a sweep's keeps what is missing: its job fails alone.
+
+    Raises:
+        UserError: there is no such run, and no sweep.
+    """
+    if not sweeps:
+        try:
+            return [_quoted(str(model)) for model in find_models(_unquoted(given), runs_dir)]
+        except UserError as error:
+            raise UserError(f"{error}; several runs need -m" if "," in given else str(error)) from None
+    values = list[str]()
+    (override,) = OverridesParser.create().parse_overrides([f"run={given}"])
+    for value in override.sweep_string_iterator() if override.is_sweep_override() else [given]:
+        try:
+            values += [_quoted(str(model)) for model in find_models(_unquoted(value), runs_dir)]
+        except UserError:
+            values.append(value)
+    return values
 
 
 def _as_keys(arguments: list[str]) -> list[str]:
@@ -171,8 +198,7 @@ def _as_keys(arguments: list[str]) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def _unquoted(text: str) -> str:

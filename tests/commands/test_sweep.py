@@ -51,6 +51,13 @@ def test_a_failed_job_is_named_and_the_others_run_on(launcher: str, installed: R
         assert read_json(finished / "meta.json")["starts"][0]["device"] == "cpu, 1 threads"
 
 
+def test_threads_that_are_given_are_kept(installed: Runner) -> None:
+    given = ["+hydra.job.env_set.OMP_NUM_THREADS=2", "+hydra.job.env_set.TERM=xterm", "hydra/launcher=submitit_local"]
+    outcome = installed("train", "-m", *QUICK, *given, OMP_NUM_THREADS=None)
+    assert outcome.code == 0, outcome.err
+    assert read_json(outcome.directory / "meta.json")["starts"][0]["device"] == "cpu, 2 threads"
+
+
 def test_each_job_has_a_directory_of_its_own(dcgmm: Runner, tmp_path: Path) -> None:
     outcome = dcgmm("train", "-m", *QUICK, "dataset.classes=[0,1],[2,3]", "dataset.limit=600")
     assert outcome.code == 0, outcome.err
@@ -134,6 +141,14 @@ def test_follow_ups_sweep_over_options_and_over_all_models_of_a_directory(dcgmm:
     outcome = dcgmm("sample", "-m", f"run='{models[0]}'", "sampling.top_s=1,2", *options)
     assert len(set(directories(outcome))) == 2
     assert {path.parents[1] for path in directories(outcome)} == {models[0]}
+    outcome = dcgmm("sample", "-m", "run='my sweep',nowhere", "sampling.top_s=1,2", *options)
+    assert outcome.code == 2
+    head, *jobs = outcome.err.splitlines()[-3:]
+    assert head == "sweep of 6 jobs: 4 finished, 2 failed"
+    assert [job[:28] for job in jobs] == ["  #4 failed: run=nowhere sam", "  #5 failed: run=nowhere sam"]
+    outcome = dcgmm("sample", f"run={models[0].name},{models[1].name}", *options)
+    assert outcome.code == 2
+    assert outcome.err.endswith("; several runs need -m\n")
     replicas = dcgmm("train", *QUICK, "trainer.replicas=2").directory
     outcome = dcgmm("visualize", "images=0")  # run=latest
     assert outcome.code == 0, outcome.err
