@@ -1,6 +1,14 @@
+import contextlib
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
+from dcgmm_cli.commands.results import _fold_name, _widths
 from tests.commands.conftest import QUICK, Runner
 
 
@@ -47,6 +55,43 @@ def test_texts_are_shown_as_they_are(installed: Runner, tmp_path: Path) -> None:
     assert shown.code == 0, shown.err
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.out.splitlines() if "│" in line]
     assert rows == [["runs/1L-mnist/0", "close [/x], write [arch] :smile:"], ["runs/1L-mnist/1", "two lines"]]
+
+
+@pytest.mark.parametrize("width", [200, 110, 60])
+def test_a_terminal_has_a_width(width: int, tmp_path: Path) -> None:
+    error = "more than there is room for"
+    outcomes: list[dict[str, object]] = [{"layers": {"gmm1": {"test_log_likelihood": 12345.6}}}, {"error": error}]
+    for number, result in enumerate(outcomes):
+        directory = tmp_path / "runs" / f"some-architecture-{'x' * 30}" / f"name-{number}"
+        directory.mkdir(parents=True)
+        (directory / "result.json").write_text(json.dumps({"command": "train", "status": "failed", **result}))
+    terminal, end = pty.openpty()
+    command = [str(Path(sys.executable).parent / "dcgmm"), "results"]
+    environment = {**os.environ, "COLUMNS": str(width), "TERM": "dumb"}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=end, stderr=subprocess.PIPE) as process:
+        os.close(end)
+        with open(terminal, encoding="utf-8", newline="") as reader:
+            text = ""
+            with contextlib.suppress(OSError):  # the other end is closed
+                while more := reader.readline():
+                    text += more
+        assert process.stderr is not None
+        told = process.stderr.read().decode()
+    lines = text.splitlines()
+    assert len({len(line) for line in lines}) == 1
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+    assert cells[0][-1] == "12,346"
+    assert cells[0][0].endswith("x/name-0")
+    assert " ".join(row[-2] for row in cells).strip() == error
+    assert (len(lines[0]) <= width) == (width > 60)
+    assert told == (
+        "" if width > 60 else f"the table is {len(lines[0])} wide, the terminal 60: columns=[...] chooses\n"
+    )
+
+
+def test_long_names_of_short_columns_are_folded() -> None:
+    assert _widths(["layers.gmm1.sigma", "seed"], [["1", "2"]], [True, True], 10) == [7, 4]
+    assert _fold_name("layers.gmm1.sigma mean", 12) == "layers.gmm1.\nsigma mean"
 
 
 def test_flags_of_hydra_are_no_directories(dcgmm: Runner) -> None:

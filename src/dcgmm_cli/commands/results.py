@@ -1,5 +1,8 @@
 """`dcgmm results`: one table over runs."""
 
+import math
+import re
+import shutil
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -8,6 +11,7 @@ from typing import Any
 import rich.table
 from rich.cells import cell_len
 from rich.console import Console
+from rich.text import Text
 
 from dcgmm_cli.config import ResultsConfig
 from dcgmm_cli.errors import UserError
@@ -26,6 +30,9 @@ from dcgmm_cli.results import (
     tabulate,
 )
 from dcgmm_cli.runs import write_text
+
+_NARROWEST = 12  # a column of texts in a terminal
+_PARTS = re.compile(r"[^._ ]*[._ ]|[^._ ]+$")  # of a column's name
 
 
 def run_in_place(config: ResultsConfig) -> Path | None:
@@ -70,19 +77,61 @@ def _names(given: Any) -> list[str]:
 
 
 def _show(table: Table) -> None:
-    shown = rich.table.Table()
     numeric = numeric_columns(table)
-    for column, number in zip(table.columns, numeric, strict=True):
-        shown.add_column(column, justify="right" if number else "left", overflow="fold")
-    # In a pipe there is no width to keep to. An error's brackets are no markup.
-    width = None if sys.stdout.isatty() else 10_000
-    console = Console(width=width, markup=False, emoji=False, highlight=False)
     cells = [[rounded(cell).replace("\n", " ") for cell in row] for row in table.rows]
-    widths = [3 + max(map(cell_len, column)) for column in zip(table.columns, *cells, strict=True)]
-    if cells and sum(widths) < console.width:
-        # Where no cell is folded, rich lays a thousand rows out much sooner as the lines of one.
-        shown.add_row(*("\n".join(column) for column in zip(*cells, strict=True)))
-    else:
-        for row in cells:
-            shown.add_row(*row)
+    # In a pipe there is no width to keep to.
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
+    widths = _widths(table.columns, cells, numeric, room)
+    total = sum(widths) + 3 * len(widths) + 1
+    # An error's brackets are no markup. Without a height a dumb terminal is taken to be 80 wide.
+    console = Console(width=total, height=25, markup=False, emoji=False, highlight=False)
+    lines: list[list[str]] = [[] for _ in widths]
+    for row in cells:
+        parts = [_fold(*cell, console) for cell in zip(table.columns, row, widths, strict=True)]
+        for column, part in zip(lines, parts, strict=True):
+            column += part + [""] * (max(map(len, parts)) - len(part))
+    shown = rich.table.Table()
+    for name, number, width in zip(table.columns, numeric, widths, strict=True):
+        shown.add_column(_fold_name(name, width), justify="right" if number else "left", width=width)
+    # rich lays a thousand rows out much sooner as the lines of one.
+    shown.add_row(*map("\n".join, lines))
     console.print(shown)
+    if total > room:
+        print(f"the table is {total} wide, the terminal {room}: columns=[...] chooses", file=sys.stderr)
+
+
+def _widths(names: list[str], cells: list[list[str]], numeric: list[bool], room: float) -> list[int]:
+    """Widths of columns that fit the room, if they can: long texts are narrowed, names folded, numbers left whole."""
+    needed = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    whole = [max(cell_len(name), width) for name, width in zip(names, needed, strict=True)]
+    room -= 3 * len(names) + 1
+    if sum(whole) <= room:
+        return whole
+    parts = [max(len(part.rstrip()) for part in _PARTS.findall(name)) for name in names]
+    for limit in range(max(_NARROWEST, *needed), _NARROWEST - 1, -1):
+        narrowed = [
+            max(part, width if number else min(width, limit))
+            for part, width, number in zip(parts, needed, numeric, strict=True)
+        ]
+        if sum(narrowed) <= room:
+            break
+    return narrowed
+
+
+def _fold(name: str, text: str, width: int, console: Console) -> list[str]:
+    """A cell's lines: of a directory the end, by which `run=` finds it too."""
+    if cell_len(text) <= width:
+        return [text]
+    if name == "run":
+        return [f"…{text[1 - width :]}"]
+    return [line.plain.rstrip() for line in Text(text).wrap(console, width)]
+
+
+def _fold_name(name: str, width: int) -> str:
+    """A column's name in lines, folded at its dots, underscores and blanks."""
+    lines = [""]
+    for part in _PARTS.findall(name):
+        if cell_len(lines[-1] + part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
