@@ -21,7 +21,7 @@ score. In a model of one GMM layer it is the standardised score.
 Shapes: N images, H W positions of a GMM layer, L GMM layers.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -75,10 +75,8 @@ class Detector:
     def fit(cls, model: DCGMM, images: Tensor, batch_size: int = 200) -> Self:
         """Measure the scores of training images (N, H, W, C), uint8 or float in [0, 1], on the model's device."""
         positions = log_likelihood_moments(model, images, batch_size)
-        batches = [
-            layer_scores(model.score(batch), positions) for batch in image_batches(images, batch_size, model.dtype)
-        ]
-        scores = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+        batches = image_batches(images, batch_size, model.dtype)
+        scores = _gathered((layer_scores(model.score(batch), positions) for batch in batches), len(images))
         moments = {name: Moments.of(values) for name, values in scores.items()}
         *under, top = scaled_layers(scores, moments)
         # On the CPU, where the solver copes with a layer whose score never varies.
@@ -126,8 +124,10 @@ class Detector:
 
     def scores(self, images: Tensor, batch_size: int = 200) -> dict[str, Tensor]:  # (N, H, W, C) -> (N,) each
         """All scores of images, uint8 or float in [0, 1], by name, on the CPU."""
-        parts = [{name: values.cpu() for name, values in r.scores.items()} for r in self.reports(images, batch_size)]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        reports = self.reports(images, batch_size)
+        return _gathered(
+            ({name: values.cpu() for name, values in report.scores.items()} for report in reports), len(images)
+        )
 
     def standardised(self, name: str, scores: Tensor) -> Tensor:  # (N,) -> (N,)
         """A score in training standard deviations from its training mean: an outlier at c lies below -c."""
@@ -147,6 +147,25 @@ class Detector:
     def layers(self) -> list[str]:
         """GMM layers from below."""
         return list(self.positions)
+
+
+def _gathered(batches: Iterable[Mapping[str, Tensor]], count: int) -> dict[str, Tensor]:  # (n,) each -> (count,) each
+    """Values of all batches, by name.
+
+    They are copied into tensors that are there from the start: small ones that outlive their batch would keep the
+    allocator from using the memory of the batch's large ones again.
+    """
+    gathered: dict[str, Tensor] = {}
+    first = 0
+    for batch in batches:
+        size = 0
+        for name, values in batch.items():
+            if name not in gathered:
+                gathered[name] = values.new_empty(count)
+            size = len(values)
+            gathered[name][first : first + size] = values
+        first += size
+    return gathered
 
 
 def layer_scores(scored: Mapping[str, Scored], positions: Mapping[str, Moments]) -> dict[str, Tensor]:  # (N,) each
