@@ -20,6 +20,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from dcgmm_cli.cli import SPIN_COUNT, conf_dir
+
+os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # as the commands do, before torch is imported
+
 import numpy as np
 import torch
 import yaml
@@ -28,7 +32,6 @@ from rich.table import Table
 from sklearn.mixture import GaussianMixture
 
 from dcgmm_cli.checkpoints import build_model, load_checkpoint
-from dcgmm_cli.cli import conf_dir
 from dcgmm_cli.config import DatasetConfig
 from dcgmm_cli.datasets import ImageData, load
 from dcgmm_cli.model import DCGMM, AnnealingRule

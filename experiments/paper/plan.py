@@ -26,7 +26,7 @@ TOP_S = (1, 2, 5, 10)
 LOW_NOISE = 0.3  # factor on the standard deviations: pictures of the authors' later code are drawn with less noise too
 
 # One core's seconds for 1,000 steps, roughly: the longest jobs start first, and measured times replace these.
-SECONDS = {"1L": 0.8, "2L-a": 2, "2L-b": 1.5, "2L-c": 6.5, "2L-d": 1, "2L-e": 6.5, "3L-a": 40, "3L-b": 1.2}
+SECONDS = {"1L": 0.3, "2L-a": 0.5, "2L-b": 0.5, "2L-c": 1.7, "2L-d": 0.5, "2L-e": 1.7, "3L-a": 12, "3L-b": 0.5}
 STEPS = {FIRST_FIVE: 7.6, ALL_CLASSES: 15.0}  # thousands
 
 
