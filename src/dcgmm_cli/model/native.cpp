@@ -7,7 +7,7 @@
  * rounded up to whole vectors.
  *
  * The same input and number of threads give the same bits: each thread has a fixed range of points, and the sums of the
- * threads are added in their order.
+ * threads are added in their order. Written for GCC: vectors, shuffles and unrolling are its extensions of C++.
  */
 #include <algorithm>
 #include <cmath>
@@ -36,14 +36,15 @@ constexpr int points_of(int vectors) { return vectors <= 2 ? 12 : vectors == 3 ?
 constexpr int LANES = 8, PANEL = 2;
 constexpr int points_of(int vectors) { return vectors == 1 ? 6 : 4; }
 #endif
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 INLINE vec load(const float *p) { return *(const vec *)p; }
 INLINE void store(float *p, vec v) { *(vec *)p = v; }
 INLINE vec fill(float x) { return x - vec{}; }
 INLINE vec larger(vec a, vec b) { return a > b ? a : b; }
 
+/* Each lane takes the value of lane number ^ d. */
 template <int d>
 INLINE vec swapped(vec v) {
 #ifdef __AVX512F__
@@ -203,7 +204,7 @@ struct Shapes {
 /* Copies in vectors of `lanes` floats, the last of which may overlap the one before: count >= lanes. */
 template <int lanes>
 INLINE void copy_vectors(const float *from, float *to, long count) {
-    typedef float part __attribute__((vector_size(4 * lanes), aligned(4)));
+    typedef float part __attribute__((vector_size(4 * lanes), aligned(4), may_alias));
     for (long i = 0; i < count - lanes; i += lanes) *(part *)(to + i) = *(const part *)(from + i);
     *(part *)(to + count - lanes) = *(const part *)(from + count - lanes);
 }
