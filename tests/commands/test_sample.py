@@ -121,12 +121,16 @@ def test_runs_without_a_usable_checkpoint(tiny_run: Path, dcgmm: Runner, tmp_pat
 
 @pytest.mark.slow
 def test_only_without_convolution_do_top_1_samples_repeat_centroids(dcgmm: Runner) -> None:
-    """Figure 4, by the share of near-duplicates; the noise of the pixels is left out."""
-    duplicates = {}
+    """Figure 4, by diversity and the share of near-duplicates; the noise of the pixels is left out."""
+    figures = {}
     for arch in ("2L-b", "2L-c", "2L-d"):
         quick = ["dataset=mnist_sample", "trainer.epochs=60", "trainer.annealing.alpha=0.1"]
         assert dcgmm("train", f"arch={arch}", *quick).code == 0
         options = ["sampling.top_s=1", "sampling.std_scale=[0,1]", "quality.count=500", "quality.bins=20"]
-        duplicates[arch] = read_json(dcgmm("sample", *options).directory / "result.json")["near_duplicates"]
-    assert duplicates["2L-d"] > 0.95
-    assert max(duplicates["2L-b"], duplicates["2L-c"]) < 0.5
+        figures[arch] = read_json(dcgmm("sample", *options).directory / "result.json")
+    flat = figures.pop("2L-d")
+    assert flat["diversity"] < 0.1
+    assert flat["near_duplicates"] > 0.95
+    for convolutional in figures.values():
+        assert convolutional["diversity"] > 2
+        assert convolutional["near_duplicates"] < 0.5
