@@ -11,6 +11,7 @@ import pytest
 
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.interruption import Interrupted
+from dcgmm_cli.runs import recorded
 from dcgmm_cli.sweeps import RECORD, JobOutcome, Sweep, is_done, job_name, new_record, summary, tell
 
 OUTCOMES = [
@@ -45,6 +46,20 @@ def test_a_job_that_told_no_end_is_unfinished(tmp_path: Path, monkeypatch: pytes
         "sweep of 4 jobs: 0 finished, 1 unfinished, 3 not begun",
         "  #1 unfinished: seed=1: killed, or still at work",
     ]
+
+
+def test_a_job_that_has_outlived_its_sweep_is_told_from_a_killed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = Sweep(2, new_record(str(tmp_path)), prints_elsewhere=False)
+    monkeypatch.setenv(RECORD, str(sweep.record))
+    for number, name in enumerate(("a", "b")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / ".lock").touch()
+        tell(JobOutcome(number, [f"seed={number}"], "begun", str(tmp_path / name)))
+    with recorded(tmp_path / "b", "train"):
+        outcomes = sweep.outcomes()
+    assert [outcome.error for outcome in outcomes] == ["killed", "still at work"]
 
 
 def test_lines_of_jobs_that_end_together_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,10 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from dcgmm_cli import config
 from dcgmm_cli.errors import UserError
@@ -214,30 +215,27 @@ def explain(error: Exception, command: str) -> str:
             f"cannot read {error.override} ({first}); put a value with special characters in quotes of its own, inside "
             f"those for the shell: \"key='value'\", or \"key='one','other'\" in a sweep"
         )
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    text = f"{error}\n{cause}"
-    if found := re.search(r"Could not find '(.+?)/([^/']*)'\s+Available options in [^\n]*\n((?:\t[^\n]*\n?)+)", text):
-        group, choice, options = found.groups()
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
         if group == "hydra/launcher" and choice in LAUNCHERS:
             return f"{group}={choice} is not installed: pip install 'dcgmm[sweep]', or leave it out"
-        return f"{group}={choice} is unknown; choose {', '.join(options.split())}"
-    if found := re.search(r"Key '(.+?)' (?:is )?not in .*?full_key: (\S+)", text, re.S):
-        return _unknown_key(found.group(2), command)
-    if found := re.search(r"Ambiguous value for argument '([^=']+)=(.*)'", text):
+        return f"{group}={choice} is unknown; choose {', '.join(error.options)}"
+    if found := re.search(r"Ambiguous value for argument '([^=']+)=(.*)'", str(error)):
         key, values = found.groups()
         sweep = "" if command == "results" else "add -m for a sweep, or "
         return f"{key}={values} gives several values: {sweep}write {key}=[{values}] for a list"
-    if found := re.search(r"Could not override '(.+?)'", str(error)):
-        full = re.search(r"full_key: (\S+)", text)
-        first = str(cause).splitlines()[0]
-        return f"{full.group(1) if full else found.group(1)}: {first}"
-    first = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-    full = re.search(r"full_key: (\S+)", text)
-    if "Missing mandatory value" in first and full:
-        return f"{full.group(1)} is needed: give {full.group(1)}=..."
-    return f"{full.group(1)}: {first}" if full else first
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    first = next(iter(str(cause).splitlines()), type(cause).__name__)
+    key = cause.full_key if isinstance(cause, OmegaConfBaseException) else None
+    if key is None:
+        return first
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        return _unknown_key(key, command)
+    if isinstance(cause, MissingMandatoryValue):
+        return f"{key} is needed: give {key}=..."
+    return f"{key}: {first}"
 
 
 def _unknown_key(key: str, command: str) -> str:

@@ -7,12 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dcgmm_cli.errors import UserError
-from dcgmm_cli.runs import CHECKPOINT, INCIDENTAL, META, RESULT, flat, read_json, unique_name
+from dcgmm_cli.runs import CHECKPOINT, INCIDENTAL, META, RESULT, flat, is_at_work, read_json, unique_name
 
 RECORD = "DCGMM_SWEEP"  # environment variable of a sweep's jobs: the file that they write their outcomes to
 
@@ -45,11 +45,14 @@ class Sweep:
             self.record.parent.rmdir()
         last = {outcome.number: outcome for outcome in (JobOutcome(**json.loads(line)) for line in lines)}
         return [
-            JobOutcome(number, each.overrides, "unfinished", each.directory, 1, "killed, or still at work")
-            if each.status == "begun"
-            else each
-            for number, each in sorted(last.items())
+            replace(each, status="unfinished", code=1, error=_open(each.directory)) if each.status == "begun" else each
+            for _, each in sorted(last.items())
         ]
+
+
+def _open(directory: str | None) -> str:
+    at_work = is_at_work(Path(directory)) if directory else None
+    return {True: "still at work", False: "killed", None: "killed, or still at work"}[at_work]
 
 
 def available_cores() -> int:

@@ -51,7 +51,8 @@ def test_a_run_leaves_what_is_documented(installed: Runner, tmp_path: Path) -> N
             assert min(image.size) > 10
     assert (directory / ".hydra" / "config.yaml").exists()
     assert (directory / "train.log").exists()
-    assert not [path for path in directory.rglob("*") if path.name.startswith(".") and path.is_file()]
+    # Nor is a temporary file left.
+    assert [path.name for path in directory.rglob(".*") if path.is_file()] == [".lock"]
 
     # The scores in result.json are those of the checkpoint's model.
     checkpoint = load_checkpoint(directory)
