@@ -238,6 +238,18 @@ def explain(error: Exception, command: str) -> str:
     return f"{key}: {first}"
 
 
+def check_keys(given: DictConfig, command: str) -> None:
+    """Hydra lets `+key=value` add what no schema knows.
+
+    Raises:
+        UserError: a configuration has a key that its command does not read.
+    """
+    known = set(schema_keys(OmegaConf.structured(SCHEMAS[command])))
+    for key in schema_keys(given):
+        if key not in known:
+            raise UserError(_unknown_key(key, command))
+
+
 def _unknown_key(key: str, command: str) -> str:
     close = difflib.get_close_matches(key, schema_keys(OmegaConf.structured(SCHEMAS[command])), 1)
     hint = f"did you mean {close[0]}? " if close else ""

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dcgmm_cli.config import FollowUpConfig
 from dcgmm_cli.errors import UserError
-from dcgmm_cli.hydra_glue import register
+from dcgmm_cli.hydra_glue import check_keys, register
 from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.runs import META, find_run, recorded
 from dcgmm_cli.sweeps import JobOutcome, is_done, tell
@@ -35,6 +35,7 @@ def run_task(config: DictConfig) -> None:
     tell(begun)
     outcome = replace(begun, status="finished")
     try:
+        check_keys(config, hydra.job.name)
         typed: Any = OmegaConf.to_object(config)
         with Interruption().installed() as interruption:
             if written is None:

@@ -204,6 +204,7 @@ THREE_A_AS_PRINTED = (
         (["arch=9L"], "arch=9L is unknown; choose 1L, 2L-a"),
         (["dataset=imagenet"], "dataset=imagenet is unknown; choose"),
         (["trainer.epoch=3"], "unknown key trainer.epoch: did you mean trainer.epochs?"),
+        (["+trainer.epoch=3"], "unknown key trainer.epoch: did you mean trainer.epochs?"),
         (["trainer.epochs=many"], "trainer.epochs: Value 'many'"),
         (["trainer.epochs=0"], "trainer.epochs must be at least 1, not 0"),
         (["trainer.batch_size=0"], "trainer.batch_size must be at least 1, not 0"),
