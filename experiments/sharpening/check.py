@@ -1,12 +1,16 @@
-"""Judges the default sharpening of trained runs: python check.py OUT.json COUNT SEEDS RUN_DIRECTORY...
+"""Judges the default sharpening of trained runs: python check.py OUT.json COUNT DRAWS RUN_DIRECTORY...
 
-Each seed draws COUNT images twice with the same noise, unsharpened and sharpened by the architecture's default.
+Each of DRAWS seeds, from 100 on, draws COUNT images twice with the same noise, unsharpened and sharpened by the
+architecture's default. Runs that the file has already are not judged again. Prints a table of all that it has: the
+change from before to after, mean and standard deviation over models and draws.
 """
 
 import json
+import statistics
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -15,41 +19,79 @@ from dcgmm_cli.checkpoints import build_model, load_checkpoint
 from dcgmm_cli.commands.sample import draw, sharpening_options
 from dcgmm_cli.config import DatasetConfig, SharpeningConfig
 from dcgmm_cli.datasets import load
-from dcgmm_cli.quality import judge, reference_of
+from dcgmm_cli.quality import Quality, judge, reference_of
 from dcgmm_cli.runtime import set_up_cpu
 from dcgmm_cli.sampling import SamplingOptions
 from dcgmm_cli.sharpening import Sharpened
 
+FIRST_SEED = 100  # the sweep drew with seed 0
+KEYS = ("ndb", "js", "train_distance", "diversity")
 
-def main(out: Path, count: int, seeds: int, runs: list[Path]) -> None:
-    set_up_cpu()
-    figures = json.loads(out.read_text()) if out.exists() else {}
+
+def check(run: Path, count: int, draws: int) -> dict[str, Any]:
+    """Figures of one trained run, before and after, for each draw."""
+    state = load_checkpoint(run)
+    dataset = {**state["config"]["dataset"], "root": OmegaConf.structured(DatasetConfig).root}
+    arch = state["config"]["arch"]["name"]
+    model, train = build_model(state).eval(), load(DatasetConfig(**dataset)).train.images
+    reference = reference_of(train, 100, count, torch.Generator().manual_seed(0))
+    options, lines = sharpening_options(SharpeningConfig(), arch), []
+    for seed in range(FIRST_SEED, FIRST_SEED + draws):
+        outcomes: dict[str, list[Sharpened]] = {}
+        before = draw(model, count, SamplingOptions(), seed).images
+        after = draw(model, count, SamplingOptions(), seed, options, outcomes).images
+        ascents = {name: [each[0].log_likelihood[0], each[0].log_likelihood[-1]] for name, each in outcomes.items()}
+        figures = {"before": _chosen(judge(before, reference)), "after": _chosen(judge(after, reference))}
+        lines.append({"seed": seed, **figures, "log_likelihood": ascents})
+    return {
+        "arch": arch,
+        "dataset": dataset["name"],
+        "classes": dataset["classes"],
+        "seed": state["config"]["seed"],
+        "options": asdict(options),
+        "count": count,
+        "draws": lines,
+    }
+
+
+def _chosen(quality: Quality) -> dict[str, float]:
+    return {key: round(asdict(quality)[key], 5) for key in KEYS}
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """A line for each architecture and data set: before, and the change."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in runs:
-        state = load_checkpoint(run)
-        dataset = {**state["config"]["dataset"], "root": OmegaConf.structured(DatasetConfig).root}
-        arch = state["config"]["arch"]["name"]
-        model, train = build_model(state).eval(), load(DatasetConfig(**dataset)).train.images
-        reference = reference_of(train, 100, count, torch.Generator().manual_seed(0))
-        options, lines = sharpening_options(SharpeningConfig(), arch), []
-        for seed in range(seeds):
-            outcomes: dict[str, list[Sharpened]] = {}
-            before = draw(model, count, SamplingOptions(), seed).images
-            after = draw(model, count, SamplingOptions(), seed, options, outcomes).images
-            ascents = {name: [each[0].log_likelihood[0], each[0].log_likelihood[-1]] for name, each in outcomes.items()}
-            lines.append(
-                {
-                    "before": asdict(judge(before, reference)),
-                    "after": asdict(judge(after, reference)),
-                    "ascents": ascents,
-                }
-            )
-        name = f"{arch}-{dataset['name']}"
-        figures[name] = {"options": asdict(options), "seeds": lines}
-        for key in ("ndb", "js", "train_distance"):
-            mean = {when: sum(line[when][key] for line in lines) / seeds for when in ("before", "after")}
-            print(f"{name:20} {key:15} {mean['before']:8.4f} -> {mean['after']:8.4f}", flush=True)
-        print(name, lines[0]["ascents"], flush=True)
-        out.write_text(json.dumps(figures, indent=1) + "\n")
+        groups.setdefault((run["arch"], run["dataset"]), []).extend(run["draws"])
+    lines = [
+        "| | draws | NDB | change | JS | change | nearest training image | change | log-likelihood rose in |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (arch, dataset), draws in sorted(groups.items()):
+        cells = [f"{arch}, {dataset}", str(len(draws))]
+        for key, digits in (("ndb", 1), ("js", 4), ("train_distance", 3)):
+            start = statistics.mean(each["before"][key] for each in draws)
+            change = [each["after"][key] - each["before"][key] for each in draws]
+            cells += [
+                f"{start:.{digits}f}",
+                f"{statistics.mean(change):+.{digits}f} ± {statistics.stdev(change):.{digits}f}",
+            ]
+        rose = [all(after > before for before, after in each["log_likelihood"].values()) for each in draws]
+        lines.append(f"| {' | '.join([*cells, f'{sum(rose)} of {len(rose)}'])} |")
+    return "\n".join(lines)
+
+
+def main(out: Path, count: int, draws: int, directories: list[Path]) -> None:
+    """Judge the runs that `out` has not, and print the table of all."""
+    set_up_cpu(1)
+    runs = json.loads(out.read_text()) if out.exists() else []
+    known = {(run["arch"], run["dataset"], run["seed"]) for run in runs}
+    for directory in directories:
+        config = load_checkpoint(directory)["config"]
+        if (config["arch"]["name"], config["dataset"]["name"], config["seed"]) not in known:
+            runs.append(check(directory, count, draws))
+            out.write_text(json.dumps(runs, indent=1) + "\n")
+    print(table(runs))
 
 
 if __name__ == "__main__":
