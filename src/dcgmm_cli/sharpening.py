@@ -13,9 +13,8 @@ from torch import Tensor
 
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.model import DCGMM, GMM, Folding, Pooling
-from dcgmm_cli.model.folding import fold_sum
 from dcgmm_cli.model.gaussian import natural_parameters
-from dcgmm_cli.model.patches import unfold
+from dcgmm_cli.model.patches import SINGLE, Patches, fold_sum, unfold
 from dcgmm_cli.sampling import Refine, layer_names
 
 # A stage's output, and the function that takes a gradient of the output back to one of the input.
@@ -72,75 +71,18 @@ class Sharpened:
 
 
 class Mixture:
-    """A GMM layer as a function of what lies under the Folding layer before it, if there is one.
-
-    With patches x_p of T, the scores are s_k(p) = const_k + <d_k^2 mu_k, x_p> - <d_k^2 / 2, x_p^2>. Both products
-    are convolutions of T and T^2, and since x_p is a part of T,
-
-        sum_pk w_pk ds_k(p)/dT = A(w; d^2 mu) - T A(w; d^2),
-
-    where A adds each window's weighted kernels at its place (a transposed convolution). No patch is unfolded.
-    """
+    """A GMM layer as a function of what lies under the Folding layer before it, if there is one."""
 
     def __init__(self, gmm: GMM, folding: Folding | None) -> None:
-        loc, precision_sqrt = gmm.loc.detach(), gmm.precision_sqrt.detach()
-        precision = precision_sqrt.square()
-        self._map = gmm.input_shape[:2]
-        self._linear, self._precision = precision * loc, precision
-        self._constant = natural_parameters(gmm.log_weights.detach(), loc, precision_sqrt).constant
-        # A window as large as the map only reshapes it.
-        self._window = folding.window if folding and folding.window.kernel != folding.input_shape[:2] else None
-        if folding is None or self._window is None:
-            return
-        self._shape = folding.input_shape
-        parts = [part.view(-1, *self._window.kernel, self._shape.channels) for part in (self._linear, -0.5 * precision)]
-        filters = torch.cat(parts, -1).movedim(-1, 1)  # (K, 2C, kh, kw)
-        self._filters = filters.contiguous(memory_format=torch.channels_last)
-        self._spread = _transposed(filters, self._window.stride)
+        self._natural = natural_parameters(gmm.log_weights.detach(), gmm.loc.detach(), gmm.precision_sqrt.detach())
+        self._window = folding.window if folding else SINGLE
 
-    def scores(self, x: Tensor) -> Tensor:  # (N, H, W, C) -> (N, H', W', K)
-        """log pi_k + log N_k at each position."""
-        if self._window is None:
-            flat = x.reshape(-1, self._linear.shape[-1])
-            scores = torch.addmm(self._constant, flat, self._linear.mT)
-            scores.addmm_(flat.square(), self._precision.mT, alpha=-0.5)
-            return scores.view(len(x), *self._map, -1)
-        both = torch.cat([x, x.square()], -1).movedim(-1, 1)
-        return F.conv2d(both, self._filters, self._constant, self._window.stride).movedim(1, -1)
-
-    def pull(self, x: Tensor, weights: Tensor) -> Tensor:  # (N, H, W, C), (N, H', W', K) -> (N, H, W, C)
-        """Gradient with respect to x of sum w s_k over positions and components."""
-        if self._window is None:
-            flat, weights = x.reshape(-1, self._linear.shape[-1]), weights.reshape(-1, self._linear.shape[0])
-            return (weights @ self._linear).addcmul_(flat, weights @ self._precision, value=-1.0).view(x.shape)
-        linear, half = self._add_kernels(weights).split(self._shape.channels, -1)
-        return torch.addcmul(linear, x, half, value=2.0)
-
-    def _add_kernels(self, weights: Tensor) -> Tensor:  # (N, H', W', K) -> (N, H, W, 2C)
-        """Transposed convolution: every window's filters, weighted, added at its place."""
-        assert self._window is not None
-        (sh, sw), (height, width, channels) = self._window.stride, self._shape
-        reach = (self._spread.shape[-2] - 1, self._spread.shape[-1] - 1)
-        blocks = F.conv2d(weights.movedim(-1, 1), self._spread, padding=reach).movedim(1, -1)
-        count, rows, columns = blocks.shape[:3]
-        added = blocks.reshape(count, rows, columns, sh, sw, 2 * channels).transpose(2, 3)
-        added = added.reshape(count, rows * sh, columns * sw, 2 * channels)
-        # Pixels beyond the last window are in no block.
-        rest = (height - added.shape[1], width - added.shape[2])
-        return F.pad(added, (0, 0, 0, rest[1], 0, rest[0]))
-
-
-def _transposed(filters: Tensor, stride: tuple[int, ...]) -> Tensor:  # (K, C, kh, kw) -> (sh sw C, K, a, b)
-    """Filters of a plain convolution that gives a strided transposed one, a block of sh x sw pixels a position.
-
-    With y = q s + u, out[y] = sum_p g[p] w[y - p s] = sum_j g[q - j] w[j s + u]: for each u a convolution of g.
-    """
-    (sh, sw), (kh, kw) = stride, filters.shape[-2:]
-    rows, columns = math.ceil(kh / sh), math.ceil(kw / sw)
-    padded = F.pad(filters, (0, columns * sw - kw, 0, rows * sh - kh))
-    parts = padded.view(*filters.shape[:2], rows, sh, columns, sw).flip(2, 4)
-    spread = parts.permute(3, 5, 1, 0, 2, 4).reshape(sh * sw * filters.shape[1], len(filters), rows, columns)
-    return spread.contiguous(memory_format=torch.channels_last)
+    def scores(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:  # (N, H, W, C) -> (N, H', W', K)
+        """log pi_k + log N_k at each position, and the function that gives for weights (N, H', W', K) the gradient
+        (N, H, W, C) of the weighted sum of these scores."""
+        linear, precision, constant = self._natural
+        patches = Patches(x, self._window)
+        return patches.contract(linear, precision, constant), lambda w: patches.pull(w, linear, precision)
 
 
 @dataclass(frozen=True)
@@ -156,7 +98,7 @@ class Ascent:
         """L* of each sample: mean over the target's positions (nats)."""
         for stage in self.below:
             x = stage(x)[0]
-        return self.mixture.scores(x).logsumexp(-1).mean((-2, -1))
+        return self.mixture.scores(x)[0].logsumexp(-1).mean((-2, -1))
 
     def gradient(self, x: Tensor) -> Tensor:  # (N, H, W, C) -> (N, H, W, C)
         """dL*/dT of each sample, in closed form."""
@@ -164,8 +106,8 @@ class Ascent:
         for stage in self.below:
             x, pull = stage(x)
             pulls.append(pull)
-        scores = self.mixture.scores(x)
-        gradient = self.mixture.pull(x, scores.softmax(-1).div_(scores.shape[1] * scores.shape[2]))
+        scores, pull = self.mixture.scores(x)
+        gradient = pull(scores.softmax(-1).div_(scores.shape[1] * scores.shape[2]))
         for pull in reversed(pulls):
             gradient = pull(gradient)
         return gradient
@@ -245,11 +187,12 @@ def largest_curvature(model: DCGMM, folding: str) -> float:
 
 def _responsibilities(mixture: Mixture) -> Stage:
     def stage(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        posterior = mixture.scores(x).softmax(-1)
+        scores, pull_scores = mixture.scores(x)
+        posterior = scores.softmax(-1)
 
         def pull(gradient: Tensor) -> Tensor:
             inner = (posterior * gradient).sum(-1, keepdim=True)
-            return mixture.pull(x, posterior * (gradient - inner))
+            return pull_scores(posterior * (gradient - inner))
 
         return posterior, pull
 

@@ -7,8 +7,7 @@ import torch
 
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.model import Folding, Pooling, Shape
-from dcgmm_cli.model.folding import fold_sum
-from dcgmm_cli.model.patches import unfold
+from dcgmm_cli.model.patches import fold_sum, unfold
 
 # input (H, W, C), kernel, stride: non-square, unequal strides, uncovered rims, C > 1, a window as large as its input
 WINDOWS = [

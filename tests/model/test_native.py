@@ -127,6 +127,18 @@ def test_scores_are_those_of_tensors(case: Case, threads: int) -> None:
 
 
 @NEEDS_COMPILER
+@cases
+def test_gradients_of_scores_are_those_of_tensors(case: Case, threads: int) -> None:
+    folding, gmm, x = layers(case)
+    weights = normal(case[0], *gmm.output_shape, seed=9)
+    linear, precision = gmm.loc.detach(), gmm.precision_sqrt.detach()
+    expected = folding.patches(x.double()).pull(weights, linear.double(), precision.double())
+    with torch.no_grad():
+        gradient = folding.patches(x).pull(weights.float(), linear, precision)
+    torch.testing.assert_close(gradient.double(), expected, **LIKE_FLOAT64)
+
+
+@NEEDS_COMPILER
 @pytest.mark.parametrize("sigma", [None, 1.0])
 def test_models_side_by_side_step_as_each_alone(sigma: float | None) -> None:
     case: Case = (4, (6, 5, 3), (3, 2), (1, 1), 9)

@@ -84,6 +84,8 @@ def test_gradients_reach_what_lies_under_the_patches(
 
     expected = torch.func.grad(by_hand)(x)
     torch.testing.assert_close(torch.func.grad(through_patches)(x), expected)
+    patches = Patches(x, window)
+    torch.testing.assert_close(patches.pull(2 * patches.contract(*weights), *weights[:2]), expected)
 
 
 def test_window_that_does_not_fit() -> None:

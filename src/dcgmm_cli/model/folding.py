@@ -2,23 +2,10 @@
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcgmm_cli.model.patches import Patches, unfold
+from dcgmm_cli.model.patches import Patches, fold_sum, unfold
 from dcgmm_cli.model.shapes import Shape, Window
-
-
-def fold_sum(patches: Tensor, window: Window, shape: Shape) -> Tensor:  # (..., H', W', D) -> (..., H, W, C)
-    """Adjoint of `unfold`: every patch added at its place; pixels that no window covers get 0."""
-    height, width, channels = shape
-    batch, (rows, columns, features) = patches.shape[:-3], patches.shape[-3:]
-    if window.kernel == (height, width):
-        return patches.reshape(*batch, *shape)
-    flat = patches.reshape(-1, rows * columns, features // channels, channels)
-    blocks = flat.permute(0, 3, 2, 1).reshape(len(flat), features, rows * columns)
-    image = F.fold(blocks, (height, width), window.kernel, stride=window.stride)
-    return image.movedim(1, -1).reshape(*batch, *shape)
 
 
 class Folding(nn.Module):

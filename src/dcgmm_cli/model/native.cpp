@@ -216,19 +216,37 @@ INLINE void copy_run(const float *from, float *to, long count) {
         for (long i = 0; i < count; i++) to[i] = from[i];
 }
 
-/* The patches of consecutive points, each in `stride` floats. */
-void copy_patches(const Shapes &s, const float *maps, long point, long count, float *patch, long stride) {
+/* Calls use(patch number, where the patch begins in its map) for `count` consecutive points from one on. */
+template <class Use>
+void for_patches(const Shapes &s, long point, long count, Use use) {
     long column = point % s.columns, row = point / s.columns % s.rows, sample = point / s.columns / s.rows;
-    const long run = s.kernel_width * s.channels, line = s.width * s.channels;
-    for (; count > 0; count--, patch += stride) {
-        const float *from = maps + (sample * s.height + row * s.stride_height) * line +
-                            column * s.stride_width * s.channels;
-        for (long r = 0; r < s.kernel_height; r++) copy_run(from + r * line, patch + r * run, run);
+    for (long m = 0; m < count; m++) {
+        use(m, ((sample * s.height + row * s.stride_height) * s.width + column * s.stride_width) * s.channels);
         if (++column < s.columns) continue;
         column = 0;
         if (++row < s.rows) continue;
         row = 0, sample++;
     }
+}
+
+/* The patches of consecutive points, each in `stride` floats. */
+void copy_patches(const Shapes &s, const float *maps, long point, long count, float *patches, long stride) {
+    const long run = s.kernel_width * s.channels, line = s.width * s.channels;
+    for_patches(s, point, count, [&](long m, long place) {
+        for (long r = 0; r < s.kernel_height; r++) copy_run(maps + place + r * line, patches + m * stride + r * run, run);
+    });
+}
+
+/* The reverse: patches added at their places. */
+void add_patches(const Shapes &s, float *maps, long point, long count, const float *patches, long stride) {
+    const long run = s.kernel_width * s.channels, line = s.width * s.channels;
+    for_patches(s, point, count, [&](long m, long place) {
+        for (long r = 0; r < s.kernel_height; r++) {
+            float *to = maps + place + r * line;
+            const float *from = patches + m * stride + r * run;
+            for (long i = 0; i < run; i++) to[i] += from[i];
+        }
+    });
 }
 
 /* Floats that begin on a cache line, not set to anything. */
@@ -389,6 +407,42 @@ void dcgmm_scores(const Shapes *shapes, int threads, const float *maps, const fl
                              for (long m = 0; m < count; m++)
                                  memcpy(scores_out + (first + m) * K, scores + m * width, 4 * K);
                          });
+    }
+}
+
+/* Gradient (N, H, W, C) of sum_pk w_pk s_k(x_p) with respect to the maps, for weights w (P, K):
+ * sum_k w_pk (linear_k - x precision_k) of every patch, added at its place. */
+void dcgmm_pull(const Shapes *shapes, int threads, const float *maps, const float *weights, const float *linear,
+                const float *precision, float *gradient) {
+    const Shapes &s = *shapes;
+    const long K = s.components, D = s.features(), stride = padded(D), columns = 2 * stride, block = 24;
+    const long size = s.height * s.width * s.channels, each = s.rows * s.columns; /* of a sample */
+    Floats matrix(K * columns), nothing(columns);
+    std::fill(nothing + 0, nothing + columns, 0.0f);
+    for (long k = 0; k < K; k++)
+        for (long d = 0; d < stride; d++) {
+            matrix[k * columns + d] = d < D ? linear[k * D + d] : 0;
+            matrix[k * columns + stride + d] = d < D ? precision[k * D + d] : 0;
+        }
+#pragma omp parallel num_threads(threads)
+    {
+        const Thread thread;
+        const long from = thread.from(s.samples), to = thread.to(s.samples);
+        Floats patches(block * stride), products(block * columns);
+        memset(patches, 0, 4 * block * stride);
+        memset(gradient + from * size, 0, 4 * (to - from) * size);
+        for (long first = from * each; first < to * each; first += block) {
+            const long count = std::min(block, to * each - first);
+            copy_patches(s, maps, first, count, patches, stride);
+            multiply<Plain>(weights + first * K, K, K, matrix, columns, nothing, columns, products, columns, count);
+            for (long m = 0; m < count; m++)
+                for (long d = 0; d < stride; d += LANES) {
+                    float *patch = patches + m * stride + d;
+                    const float *product = products + m * columns + d;
+                    store(patch, load(product) - load(patch) * load(product + stride));
+                }
+            add_patches(s, gradient, first, count, patches, stride);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 """The hot passes of a GMM layer on a CPU, in `native.cpp`.
 
-They do what `GMM.step` and `Patches.contract` say in tensors, for float32. Without a C++ compiler there is none of it,
+They do what `GMM.step` and `Patches` say in tensors, for float32. Without a C++ compiler there is none of it,
 and the tensors do all the work, two to eight times slower.
 """
 
@@ -48,6 +48,21 @@ def scores(
     given = [each.contiguous() for each in (x, linear, precision, constant)] + [result]
     _loaded().dcgmm_scores(ctypes.byref(shapes), torch.get_num_threads(), *map(_address, given))
     return result
+
+
+def pull(
+    x: Tensor,  # (N, H, W, C)
+    window: Window,
+    weights: Tensor,  # (N, H', W', K)
+    linear: Tensor,  # (K, D)
+    precision: Tensor,  # (K, D)
+) -> Tensor:  # (N, H, W, C)
+    """Gradient with respect to x of the weighted sum of `scores`."""
+    shapes = _shapes(x.shape, window, len(linear))
+    gradient = torch.empty(x.shape)
+    given = [each.contiguous() for each in (x, weights, linear, precision)] + [gradient]
+    _loaded().dcgmm_pull(ctypes.byref(shapes), torch.get_num_threads(), *map(_address, given))
+    return gradient
 
 
 def step(

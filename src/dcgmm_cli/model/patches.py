@@ -8,10 +8,11 @@ Shapes as in `shapes`; H' W' are window positions, D = kh kw C features of a pat
 
 from functools import cached_property
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from dcgmm_cli.model import native
-from dcgmm_cli.model.shapes import Window
+from dcgmm_cli.model.shapes import Shape, Window
 
 SINGLE = Window((1, 1), (1, 1))  # every position is a patch of its own
 
@@ -25,6 +26,18 @@ def unfold(x: Tensor, window: Window) -> Tensor:  # (..., H, W, C) -> (..., H', 
         return x.reshape(*x.shape[:-3], 1, 1, kh * kw * channels)
     patches = x.unfold(-3, kh, sh).unfold(-3, kw, sw)  # (..., H', W', C, kh, kw)
     return patches.movedim(-3, -1).reshape(*x.shape[:-3], rows, columns, kh * kw * channels)
+
+
+def fold_sum(patches: Tensor, window: Window, shape: Shape) -> Tensor:  # (..., H', W', D) -> (..., H, W, C)
+    """Adjoint of `unfold`: every patch added at its place; pixels that no window covers get 0."""
+    height, width, channels = shape
+    batch, (rows, columns, features) = patches.shape[:-3], patches.shape[-3:]
+    if window.kernel == (height, width):
+        return patches.reshape(*batch, *shape)
+    flat = patches.reshape(-1, rows * columns, features // channels, channels)
+    blocks = flat.permute(0, 3, 2, 1).reshape(len(flat), features, rows * columns)
+    image = F.fold(blocks, (height, width), window.kernel, stride=window.stride)
+    return image.movedim(1, -1).reshape(*batch, *shape)
 
 
 class Patches:
@@ -71,3 +84,19 @@ class Patches:
         flat = winner.flatten(-3).unsqueeze(-1)
         share = self._values.new_zeros(*flat.shape[:-1], components).scatter_(-1, flat, 1.0 / flat.shape[-2])
         return share.sum(-2), share.mT @ self._values, share.mT @ self._squares
+
+    def pull(
+        self,
+        weights: Tensor,  # (..., N, H', W', K)
+        linear: Tensor,  # (..., K, D)
+        precision: Tensor,  # (..., K, D)
+    ) -> Tensor:  # (..., N, H, W, C)
+        """Gradient with respect to x of sum_pk w_pk s_k(p), s being what `contract` gives.
+
+        Each patch has the gradient sum_k w_k (linear_k - precision_k x), and is added at its place.
+        """
+        if linear.dim() == 2 and self.x.dim() == 4 and native.takes(self.x, weights, linear, precision):
+            return native.pull(self.x, self.window, weights, linear, precision)
+        flat = weights.flatten(-4, -2)
+        patches = flat @ linear - self._values * (flat @ precision)
+        return fold_sum(patches.view(*patches.shape[:-2], *self._map, -1), self.window, Shape(*self.x.shape[-3:]))
