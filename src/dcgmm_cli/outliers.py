@@ -7,18 +7,22 @@ layer, three scores, each the mean of a map over the layer's positions:
     max_component  max-component approximation of it (nats): the quantity that training ascends
     standardised   log_prob in training standard deviations from its training mean, position by position
 
-and two for the whole model, with t the top layer's standardised score and z_l those of the layers under it, all scaled
+and four for the whole model, with t the top layer's standardised score and z_l those of the layers under it, all scaled
 by their mean and deviation on the training images:
 
     residual       t - (b_0 + sum_l b_l z_l + b'_l z_l^2), with b the least-squares fit on the training images
     combined       the smaller of t and the residual, the latter scaled in the same way
+    ratio          log-likelihood ratio of what the top layer sees, with and without it (`log_ratio`)
+    joint          the smaller of t and the ratio, the latter scaled in the same way
 
 How likely an image looks to the lower layers says mostly how plain it is: a single stroke is likely whatever it means.
 The residual takes that part out of the top layer's score: it says by how much an image is less likely as a whole than
 training images made of equally likely parts. An image that is unlikely in either sense is outlying by the combined
-score. In a model of one GMM layer it is the standardised score.
+score. The ratio asks the same of the arrangement alone: how much better does the top layer tell which component of the
+layer under it is where than that layer's overall frequencies do? An image of likely parts in an order of no kind that
+training images have loses there, however plain it is. In a model of one GMM layer all four are the standardised score.
 
-Shapes: N images, H W positions of a GMM layer, L GMM layers.
+Shapes: N images, H W positions of a GMM layer, L GMM layers, K components of the top layer and J of the layer under it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,17 +32,21 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from dcgmm_cli.model import DCGMM, Scored
+from dcgmm_cli.model import DCGMM, GMM, Scored
+from dcgmm_cli.model.patches import Patches, unfold
 from dcgmm_cli.statistics import Moments, image_batches, log_likelihood_moments
 
 LAYER_SCORES = ("log_prob", "max_component", "standardised")
-RESIDUAL, COMBINED = "residual", "combined"
-MODEL_SCORES = (RESIDUAL, COMBINED)
+RESIDUAL, COMBINED, RATIO, JOINT = "residual", "combined", "ratio", "joint"
+MODEL_SCORES = (RESIDUAL, COMBINED, RATIO, JOINT)
 SCORES = (*LAYER_SCORES, *MODEL_SCORES)
 
 # Positions that (nearly) never vary in training, such as an image's corners, count as varying by this fraction of the
 # layer's mean deviation: else rounding there would outweigh all else.
 DEVIATION_FLOOR = 0.02
+
+# The share of its overall frequency that a lower component has where no training image of the top component had it.
+SMOOTHING = 0.01
 
 
 def standardise(values: Tensor, moments: Moments) -> Tensor:  # (N, ...) -> (N, ...), float64
@@ -57,7 +65,7 @@ def standardise(values: Tensor, moments: Moments) -> Tensor:  # (N, ...) -> (N, 
 class ImageReport:
     """What a detector says of some images."""
 
-    scores: dict[str, Tensor]  # (N,) float64: <layer>_<score> of each GMM layer, residual, combined
+    scores: dict[str, Tensor]  # (N,) float64: <layer>_<score> of each GMM layer, and MODEL_SCORES
     maps: dict[str, Tensor]  # (N, H, W) float64, standardised log-likelihood by GMM layer
 
 
@@ -76,14 +84,16 @@ class Detector:
         """Measure the scores of training images (N, H, W, C), uint8 or float in [0, 1], on the model's device."""
         positions = log_likelihood_moments(model, images, batch_size)
         batches = image_batches(images, batch_size, model.dtype)
-        scores = _gathered((layer_scores(model.score(batch), positions) for batch in batches), len(images))
+        parts = (own_scores(model, model.score(batch), positions) for batch in batches)
+        scores = _gathered(parts, len(images))
         moments = {name: Moments.of(values) for name, values in scores.items()}
         *under, top = scaled_layers(scores, moments)
         # On the CPU, where the solver copes with a layer whose score never varies.
         fit = torch.linalg.lstsq(regressors(under, top).cpu(), top.unsqueeze(-1).cpu(), driver="gelsd")
         regression = fit.solution.squeeze(-1).to(top.device)
         moments[RESIDUAL] = Moments.of(residual(scores, moments, regression))
-        moments[COMBINED] = Moments.of(model_scores(scores, moments, regression)[COMBINED])
+        for name, values in model_scores(scores, moments, regression).items():
+            moments[name] = Moments.of(values)
         return cls(model, positions, moments, regression)
 
     @classmethod
@@ -112,7 +122,7 @@ class Detector:
             UserError: the images have another shape than the model's.
         """
         scored = self.model.score(x)
-        scores = layer_scores(scored, self.positions)
+        scores = own_scores(self.model, scored, self.positions)
         scores |= model_scores(scores, self.images, self.regression)
         maps = {name: standardise(layer.log_prob, self.positions[name]) for name, layer in scored.items()}
         return ImageReport(scores, maps)
@@ -172,10 +182,62 @@ def layer_scores(scored: Mapping[str, Scored], positions: Mapping[str, Moments])
     """The three scores of each GMM layer, named <layer>_<score>: means over the layer's positions, float64."""
     scores = {}
     for name, layer in scored.items():
-        maps = (layer.log_prob, layer.max_component_score, standardise(layer.log_prob, positions[name]))
+        log_prob = layer.log_prob
+        maps = (log_prob, layer.max_component_score, standardise(log_prob, positions[name]))
         for kind, values in zip(LAYER_SCORES, maps, strict=True):
             scores[f"{name}_{kind}"] = values.double().mean((-2, -1))
     return scores
+
+
+def own_scores(model: DCGMM, scored: Mapping[str, Scored], positions: Mapping[str, Moments]) -> dict[str, Tensor]:
+    """The scores (N,) that need no other image's: those of each layer, and the ratio."""
+    scores = layer_scores(scored, positions)
+    if len(scored) == 1:
+        return scores | {RATIO: scores[f"{next(iter(scored))}_standardised"]}
+    *_, under, top = model.gmms.values()
+    return scores | {RATIO: log_ratio(top, under.components, list(scored.values())[-1].patches).double().mean((-2, -1))}
+
+
+def arrangement(top: GMM, lower: int) -> tuple[Tensor, Tensor]:  # (P, K, J), (J,)
+    """Which components of the layer under it the top layer expects where.
+
+    Args:
+        top: the top layer, which sees responsibilities of the layer under it (maybe pooled) in P cells of a window.
+        lower: J.
+
+    Returns:
+        theta_pkj, for each top component the frequency of component j in cell p: its centroid, normalised over j, and
+        with the share SMOOTHING of b_j; and b_j, the mean of theta over top components (by weight) and cells.
+    """
+    expected = normalised(top.loc.view(top.components, -1, lower).movedim(0, 1))
+    overall = (top.log_weights.exp() @ expected).mean(0).clamp(min=torch.finfo(expected.dtype).eps)
+    return (1 - SMOOTHING) * expected + SMOOTHING * overall, overall
+
+
+def log_ratio(top: GMM, lower: int, patches: Patches) -> Tensor:  # (N, H, W)
+    """Log-likelihood ratio of what the top layer sees at each of its positions (nats):
+
+        log sum_k pi_k prod_p [ sum_j theta_pkj N_j(x_p) / sum_j b_j N_j(x_p) ]
+            = log sum_k pi_k prod_p sum_j r_pj theta_pkj / b_j,
+
+    with theta and b of `arrangement`, N_j the lower layer's Gaussians and r_p its responsibilities in cell p under the
+    weights b. The layer's own responsibilities stand in for them, normalised again where pooling took their largest.
+
+    Args:
+        top, lower: as in `arrangement`.
+        patches: what the top layer sees.
+    """
+    expected, overall = arrangement(top, lower)
+    seen = unfold(patches.x, patches.window)  # (N, H, W, P J)
+    cells = normalised(seen.reshape(-1, len(expected), lower).movedim(1, 0)) / overall  # (P, N H W, J)
+    likelihood = (cells @ expected.mT).clamp(min=torch.finfo(seen.dtype).tiny)  # (P, N H W, K)
+    return (likelihood.log().sum(0) + top.log_weights).logsumexp(-1).view(seen.shape[:-1])
+
+
+def normalised(frequencies: Tensor) -> Tensor:  # (..., J) -> (..., J)
+    """Frequencies that sum to 1, without negative ones."""
+    positive = frequencies.clamp(min=0)
+    return positive / positive.sum(-1, keepdim=True).clamp(min=torch.finfo(positive.dtype).tiny)
 
 
 def scaled_layers(scores: Mapping[str, Tensor], moments: Mapping[str, Moments]) -> list[Tensor]:  # (N,) each
@@ -200,6 +262,10 @@ def residual(scores: Mapping[str, Tensor], moments: Mapping[str, Moments], regre
 def model_scores(
     scores: Mapping[str, Tensor], moments: Mapping[str, Moments], regression: Tensor
 ) -> dict[str, Tensor]:  # (N,) each
-    """The scores of the whole model, from those of its layers."""
+    """The scores of the whole model that are made of others."""
     top, rest = scaled_layers(scores, moments)[-1], residual(scores, moments, regression)
-    return {RESIDUAL: rest, COMBINED: torch.minimum(top, standardise(rest, moments[RESIDUAL]))}
+    return {
+        RESIDUAL: rest,
+        COMBINED: torch.minimum(top, standardise(rest, moments[RESIDUAL])),
+        JOINT: torch.minimum(top, standardise(scores[RATIO], moments[RATIO])),
+    }

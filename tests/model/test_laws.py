@@ -91,10 +91,16 @@ MAPS = {
     "2L-c": [8, 1],
     "2L-d": [1, 1],
     "2L-e": [8, 1],
+    "2L-outliers": [12, 1],
     "3L-a": [26, 10, 1],
     "3L-b": [1, 1, 1],
 }
-COMPONENTS = {"1L": [25], "3L-a": [25, 25, 49], "3L-b": [25, 25, 25]}  # all others 25 and 36
+COMPONENTS = {  # all others 25 and 36
+    "1L": [25],
+    "2L-outliers": [49, 36],
+    "3L-a": [25, 25, 49],
+    "3L-b": [25, 25, 25],
+}
 each_architecture = pytest.mark.parametrize("name", MAPS)
 
 
@@ -117,7 +123,7 @@ def test_every_architecture_file_is_listed() -> None:
 
 
 @each_architecture
-def test_maps_and_components_are_those_of_table_1(name: str) -> None:
+def test_maps_and_components_are_those_announced(name: str) -> None:
     gmms = architecture(name).gmms
     assert [layer.output_shape.height for layer in gmms.values()] == MAPS[name]
     assert [layer.output_shape.width for layer in gmms.values()] == MAPS[name]

@@ -123,7 +123,12 @@ def test_scores_are_those_of_tensors(case: Case, threads: int) -> None:
         scores = gmm.score(folding.patches(x)).component_scores
         view = x.movedim(-1, 1).contiguous().movedim(1, -1)  # other strides
         assert torch.equal(gmm.score(folding.patches(view)).component_scores, scores)
+        scored = gmm.score(folding.patches(x))
+        summaries = (scored.log_prob, scored.max_component_score, scored.responsibilities)
     torch.testing.assert_close(scores.double(), expected.detach(), **LIKE_FLOAT64)
+    exact = (expected.logsumexp(-1), expected.amax(-1), expected.softmax(-1))
+    for summary, right in zip(summaries, exact, strict=True):
+        torch.testing.assert_close(summary.double(), right.detach(), **LIKE_FLOAT64)
 
 
 @NEEDS_COMPILER

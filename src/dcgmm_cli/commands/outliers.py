@@ -25,7 +25,7 @@ from dcgmm_cli.errors import UserError
 from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.localisation import at_pixels, centre_pixel, pixel_maps
 from dcgmm_cli.model import Shape
-from dcgmm_cli.outliers import COMBINED, SCORES, Detector, ImageReport
+from dcgmm_cli.outliers import COMBINED, JOINT, SCORES, Detector, ImageReport
 from dcgmm_cli.plots import detection_figure, outlier_maps, save_figure, score_histograms
 from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.runs import write_whole
@@ -95,7 +95,8 @@ def _check(config: OutliersConfig) -> None:
 
 def _detector(trained: TrainedRun, batch_size: int) -> Detector:
     """The detector that training left in the checkpoint, or else one fitted to the run's training images."""
-    if "image_statistics" in trained.checkpoint:
+    # A run that has not ended has no statistics, one of an earlier version none of the newest score.
+    if JOINT in trained.checkpoint.get("image_statistics", {}):
         return Detector.from_state(trained.model, trained.checkpoint)
     images = trained.data().train.images
     log.info("measuring the scores of %d training images", len(images))

@@ -28,7 +28,7 @@ from dcgmm_cli.trained import TrainedRun, open_run
 # Samples move part of the way only: experiments/sharpening/ shows that further costs diversity, and what each bears.
 DEFAULT = SharpeningOptions(10, rate=0.02)
 DEFAULTS = {
-    "2L-a": SharpeningOptions(10, rate=0.1, target="gmm2", layers=("folding1",)),
+    "2L-a": SharpeningOptions(10, rate=0.003, layers=("folding2",)),
     "2L-b": SharpeningOptions(10, rate=0.05),
     "3L-a": SharpeningOptions(10, rate=0.02, layers=("folding2",)),
 }

@@ -77,17 +77,20 @@ class Scored:
     @property
     def log_prob(self) -> Tensor:  # (..., N, H, W)
         """Log-likelihood, log sum_k pi_k N_k(x) (equation 3)."""
-        return self.component_scores.logsumexp(-1)
+        scores = self.component_scores
+        return native.log_prob(scores) if native.takes(scores) else scores.logsumexp(-1)
 
     @property
     def max_component_score(self) -> Tensor:  # (..., N, H, W)
         """Max-component approximation, max_k [log pi_k + log N_k(x)]."""
-        return self.component_scores.amax(-1)
+        scores = self.component_scores
+        return native.largest(scores) if native.takes(scores) else scores.amax(-1)
 
     @property
     def responsibilities(self) -> Tensor:  # (..., N, H, W, K)
         """Posterior of the components, pi_k N_k / sum_j pi_j N_j (equation 2)."""
-        return self.component_scores.softmax(-1)
+        scores = self.component_scores
+        return native.responsibilities(scores) if native.takes(scores) else scores.softmax(-1)
 
 
 class GMM(nn.Module):

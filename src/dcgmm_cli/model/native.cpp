@@ -326,17 +326,26 @@ float constant_of(long features, float log_weight, const float *loc, const float
     return float(log_weight + log_det - 0.5 * square - 0.5 * features * std::log(2 * M_PI));
 }
 
-/* Responsibilities of some points, exp(s_k - max s) / sum; `end` is where the array that `out` is in ends. */
-INLINE void softmax(const float *scores, long components, long width, float *weights, float *out, const float *end,
-                    long count) {
-    for (; count > 0; count--, scores += width, out += components) {
-        vec shift = largest_of(scores, width), total = fill(0);
+/* What some rows of scores, `row` apart and whole vectors long, come to: their largest, log sum exp s, and the
+ * responsibilities exp s_k / sum exp s, each where it is wanted. `end` is where the array of responsibilities ends. */
+INLINE void summarise(const float *scores, long row, long components, long count, float *weights, float *largest,
+                      float *log_prob, float *responsibilities, const float *end) {
+    const long width = padded(components);
+    for (long m = 0; m < count; m++, scores += row) {
+        const vec shift = largest_of(scores, width);
+        if (largest) largest[m] = shift[0];
+        if (!log_prob && !responsibilities) continue;
+        vec total = fill(0);
         for (long k = 0; k < width; k += LANES) {
             vec weight = exp_negative(load(scores + k) - shift);
             store(weights + k, weight);
             total += weight;
         }
-        vec scale = 1.0f / everywhere_sum(total);
+        total = everywhere_sum(total);
+        if (log_prob) log_prob[m] = shift[0] + std::log(total[0]);
+        if (!responsibilities) continue;
+        const vec scale = 1.0f / total;
+        float *out = responsibilities + m * components;
         long k = 0;
         for (; k + LANES <= components; k += LANES) store(out + k, load(weights + k) * scale);
         /* What is written too far is overwritten by the next point, where there is one. */
@@ -407,6 +416,26 @@ void dcgmm_scores(const Shapes *shapes, int threads, const float *maps, const fl
                              for (long m = 0; m < count; m++)
                                  memcpy(scores_out + (first + m) * K, scores + m * width, 4 * K);
                          });
+    }
+}
+
+/* Largest and log sum exp (P) and responsibilities (P, K) of scores (P, K); each may be null. */
+void dcgmm_summarise(long points, long components, int threads, const float *scores, float *largest, float *log_prob,
+                     float *responsibilities) {
+    const long K = components, width = padded(K), block = 24;
+#pragma omp parallel num_threads(threads)
+    {
+        const Thread thread;
+        Floats rows(block * width), weights(width);
+        std::fill(rows + 0, rows + block * width, -INFINITY);
+        const long from = thread.from(points), to = thread.to(points);
+        for (long first = from; first < to; first += block) {
+            const long count = std::min(block, to - first);
+            for (long m = 0; m < count; m++) memcpy(rows + m * width, scores + (first + m) * K, 4 * K);
+            summarise(rows, width, K, count, weights, largest ? largest + first : nullptr,
+                      log_prob ? log_prob + first : nullptr,
+                      responsibilities ? responsibilities + first * K : nullptr, responsibilities + to * K);
+        }
     }
 }
 
@@ -487,8 +516,8 @@ void dcgmm_step(const Shapes *shapes, int threads, const float *maps, float *log
         in_scored_blocks(s, maps, matrix, start, from, to,
                          [&](long first, long count, const float *patches, const float *scores) {
                              if (responsibilities)
-                                 softmax(scores, K, width, weights, responsibilities + first * K,
-                                         responsibilities + to * K, count);
+                                 summarise(scores, width, K, count, weights, nullptr, nullptr,
+                                           responsibilities + first * K, responsibilities + to * K);
                              const float *judged = scores;
                              if (kernel) {
                                  multiply<Plain>(scores, width, K, spread, width, outside, width, smoothed, width, count);

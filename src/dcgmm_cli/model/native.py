@@ -1,6 +1,6 @@
 """The hot passes of a GMM layer on a CPU, in `native.cpp`.
 
-They do what `GMM.step` and `Patches` say in tensors, for float32. Without a C++ compiler there is none of it,
+They do what `GMM.step`, `Scored` and `Patches` say in tensors, for float32. Without a C++ compiler there is none of it,
 and the tensors do all the work, two to eight times slower.
 """
 
@@ -47,6 +47,31 @@ def scores(
     result = x.new_empty(shapes.samples, shapes.rows, shapes.columns, shapes.components)
     given = [each.contiguous() for each in (x, linear, precision, constant)] + [result]
     _loaded().dcgmm_scores(ctypes.byref(shapes), torch.get_num_threads(), *map(_address, given))
+    return result
+
+
+def largest(scores: Tensor) -> Tensor:  # (..., K) -> (...)
+    """The largest score of each row."""
+    return _summarise(scores, 0)
+
+
+def log_prob(scores: Tensor) -> Tensor:  # (..., K) -> (...)
+    """log sum exp of each row."""
+    return _summarise(scores, 1)
+
+
+def responsibilities(scores: Tensor) -> Tensor:  # (..., K) -> (..., K)
+    """softmax of each row."""
+    return _summarise(scores, 2)
+
+
+def _summarise(scores: Tensor, which: int) -> Tensor:
+    given = scores.contiguous()
+    result = torch.empty(scores.shape if which == 2 else scores.shape[:-1])
+    outputs = [_address(result) if which == place else None for place in range(3)]
+    components = scores.shape[-1]
+    points = ctypes.c_long(given.numel() // components)
+    _loaded().dcgmm_summarise(points, ctypes.c_long(components), torch.get_num_threads(), _address(given), *outputs)
     return result
 
 
