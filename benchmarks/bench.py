@@ -10,6 +10,7 @@ import io
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -117,19 +118,19 @@ def step_times(archs: list[str], data: ImageData, device: torch.device, rate: fl
     return results
 
 
-def child(arguments: list[str], environment: dict[str, str]) -> tuple[float, float]:
-    """Wall time (s) and largest memory (MB) of a command, which must end well."""
+def child(code: str, arguments: list[str]) -> tuple[float, float]:
+    """Wall time (s) and largest memory (MB) of a Python program, which must end well."""
     started = time.perf_counter()
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
-    assert process.stderr is not None
-    errors = process.stderr.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(arguments)} ended with {process.returncode}:\n{errors}")
-    return time.perf_counter() - started, usage.ru_maxrss / 1e3
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    wall = time.perf_counter() - started
+    if done.returncode:
+        raise SystemExit(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}")
+    peak = re.search(r"VmHWM:\s+(\d+) kB", done.stderr)
+    return wall, int(peak.group(1)) / 1e3 if peak else float("nan")
 
 
+# Tells its largest memory at the end: what the system says of an ended child counts its parent's too.
+MEMORY = "import atexit, sys; atexit.register(lambda: sys.stderr.write(open('/proc/self/status').read()))\n"
 ENTRY = "import sys; from dcgmm_cli.cli import main; sys.argv[0] = 'dcgmm'; main()"
 # A training command that ends once its first step is done.
 FIRST_STEP = (
@@ -152,7 +153,7 @@ def whole_runs(archs: list[str], dataset: str, epochs: int, runs: Path) -> Resul
     for arch in archs:
         directory = runs / arch
         overrides = [f"arch={arch}", f"dataset={dataset}", f"trainer.epochs={epochs}", f"hydra.run.dir={directory}"]
-        wall, memory = child([sys.executable, "-c", ENTRY, "train", *overrides], {**os.environ})
+        wall, memory = child(MEMORY + ENTRY, ["train", *overrides])
         trained = json.loads((directory / "result.json").read_text())["train_seconds"]
         results[f"train {arch}"] = {
             f"{epochs} epochs, whole command (s)": wall,
@@ -165,8 +166,8 @@ def whole_runs(archs: list[str], dataset: str, epochs: int, runs: Path) -> Resul
 def start_up(dataset: str, runs_each: int) -> Results:
     """Start-up of commands, the best of some runs (the first fills the file cache)."""
 
-    def best(*arguments: str) -> float:
-        return min(child([sys.executable, "-c", *arguments], {**os.environ})[0] for _ in range(runs_each))
+    def best(code: str, *arguments: str) -> float:
+        return min(child(code, [*arguments])[0] for _ in range(runs_each))
 
     with tempfile.TemporaryDirectory() as runs:
         first_step = best(FIRST_STEP, "train", "arch=2L-c", f"dataset={dataset}", f"runs_dir={runs}")
