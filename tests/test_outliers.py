@@ -5,10 +5,21 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from dcgmm_cli.localisation import at_pixels, pixel_maps
 from dcgmm_cli.model import DCGMM, GMM
-from dcgmm_cli.outliers import COMBINED, RESIDUAL, Detector, standardise
+from dcgmm_cli.outliers import (
+    COMBINED,
+    JOINT,
+    MODEL_SCORES,
+    RATIO,
+    RESIDUAL,
+    SMOOTHING,
+    Detector,
+    log_ratio,
+    standardise,
+)
 from dcgmm_cli.statistics import Moments
 
 LAYERS: list[dict[str, Any]] = [
@@ -91,12 +102,61 @@ def test_residual_is_that_of_a_quadratic_fit_and_combined_the_worse_of_it_and_th
     assert 0 < (top[1] < expected / left.std()).mean() < 1
 
 
-def test_combined_of_a_single_layer_is_its_standardised_score() -> None:
+def test_joint_is_the_worse_of_the_top_and_the_ratio(detector: Detector) -> None:
+    new = detector.scores(images(30, 1))
+    top, ratio = (detector.standardised(name, new[name]) for name in ("gmm2_standardised", RATIO))
+    assert torch.allclose(new[JOINT], torch.minimum(top, ratio), atol=1e-9)
+    assert 0 < (top < ratio).double().mean() < 1
+
+
+def test_ratio_is_that_of_two_densities() -> None:
+    """The image under mixture weights that the top layer sets patch by patch, against one mixture for all patches."""
+    model = DCGMM.build(
+        (4, 4, 1),
+        [
+            {"type": "folding", "kernel": (2, 2), "stride": (2, 2)},
+            {"type": "gmm", "components": 4},
+            {"type": "folding", "kernel": (2, 2)},
+            {"type": "gmm", "components": 9},
+        ],
+    ).double()
+    lower, top = model.gmms.values()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        top.logits.copy_(torch.randn(9, generator=generator))
+        top.loc.copy_(torch.rand(9, 16, generator=generator) * 1.2 - 0.2)
+        lower.loc.copy_(torch.rand(4, 4, generator=generator))
+        lower.precision_sqrt.fill_(2.0)
+        expected = top.loc.view(9, 4, 4).clamp(min=0)
+        expected = expected / expected.sum(2, keepdim=True)
+        overall = torch.einsum("k,kpj->j", top.logits.softmax(0), expected) / 4
+        lower.logits.copy_(overall.log())
+    expected = (1 - SMOOTHING) * expected + SMOOTHING * overall
+
+    x = torch.rand(6, 4, 4, 1, generator=generator, dtype=torch.float64)
+    corners = x.view(6, 2, 2, 2, 2).transpose(2, 3).reshape(6, 1, 4, 4)  # patch by patch
+    gaussians = Independent(Normal(lower.loc, 1 / lower.precision_sqrt), 1)
+    told = MixtureSameFamily(Categorical(expected), gaussians.expand((9, 4, 4))).log_prob(corners).sum(2)
+    untold = MixtureSameFamily(Categorical(overall), gaussians).log_prob(corners).sum((1, 2))
+    with torch.no_grad():
+        ratio = log_ratio(top, 4, model.score(x)["gmm2"].patches)
+        assert ratio.shape == (6, 1, 1)
+        assert torch.allclose(ratio.flatten(), (told + top.log_weights).logsumexp(1) - untold)
+
+
+def test_usual_parts_in_an_unusual_order_have_a_low_ratio(detector: Detector) -> None:
+    usual = images(20, 1)
+    mixed = torch.cat([usual[0::2, :, :8], usual[1::2, :, 8:]], 2)  # bright above on the left, below on the right
+    assert detector.scores(mixed)[RATIO].max() < detector.scores(usual)[RATIO].min()
+
+
+def test_scores_of_a_single_layer_are_its_standardised_score() -> None:
     model = DCGMM.build((16, 16, 1), LAYERS[:2]).double()
     detector = Detector.fit(model, images(60, 0))
     scores = detector.scores(images(9, 1))
     expected = detector.standardised("gmm1_standardised", scores["gmm1_standardised"])
-    assert torch.allclose(scores[COMBINED], expected, atol=1e-9)
+    for name in MODEL_SCORES:
+        assert torch.allclose(detector.standardised(name, scores[name]), expected, atol=1e-9)
 
 
 def test_training_scores_have_mean_0_and_deviation_1(detector: Detector) -> None:

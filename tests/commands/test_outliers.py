@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dcgmm_cli.checkpoints import load_checkpoint, save_checkpoint
 from dcgmm_cli.runs import read_json
 from tests.commands.conftest import QUICK, Runner
 
@@ -57,6 +58,20 @@ def test_judging_leaves_what_is_documented(installed: Runner, dcgmm: Runner, tmp
     assert result["inliers"]["kept"] == (combined[~outlier] >= result["threshold"]).mean()
     assert result["outliers"]["removed"] == (combined[outlier] < result["threshold"]).mean()
     assert "gmm2_log_prob" in outcome.out
+
+
+def test_a_run_from_before_a_score_was_there_is_measured_again(dcgmm: Runner) -> None:
+    trained = dcgmm("train", *TRAIN).directory
+    arguments = ("outliers", "outliers.classes=[7]", "outliers.count=0", "outliers.score=joint")
+    expected = read_json(dcgmm(*arguments).directory / "result.json")
+    checkpoint = load_checkpoint(trained)
+    del checkpoint["image_statistics"]["joint"]
+    save_checkpoint(trained, checkpoint)
+    outcome = dcgmm(*arguments)
+    assert "measuring the scores of" in outcome.err
+    result = read_json(outcome.directory / "result.json")
+    assert result["detection"]["joint"] == pytest.approx(expected["detection"]["joint"])
+    assert result["threshold"] == pytest.approx(expected["threshold"])
 
 
 def test_other_data_and_folders_are_outliers_too(dcgmm: Runner, tmp_path: Path) -> None:
