@@ -65,6 +65,6 @@ def set_up_cpu(threads: int | None = None) -> None:
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, AttributeError):  # another C library
             mallopt = ctypes.CDLL("libc.so.6").mallopt
-            trim_threshold, mmap_threshold = -1, -3
-            mallopt(mmap_threshold, 2**25)  # the largest that glibc takes
+            trim_threshold, mmap_max = -1, -4
+            mallopt(mmap_max, 0)  # memory of its own for no temporary, however large
             mallopt(trim_threshold, 2**30)
