@@ -39,24 +39,24 @@ def test_judging_leaves_what_is_documented(installed: Runner, dcgmm: Runner, tmp
             assert min(image.size) > 100
 
     result = read_json(directory / "result.json")
-    assert (result["command"], result["status"], result["score"]) == ("outliers", "finished", "combined")
+    assert (result["command"], result["status"], result["score"]) == ("outliers", "finished", "joint")
     assert (result["inliers"]["images"], result["outliers"]["images"]) == (150, 100)
-    assert set(result["auroc"]) == {"gmm1", "gmm2", "top", "combined"}
+    assert set(result["auroc"]) == {"gmm1", "gmm2", "top", "combined", "joint"}
     assert result["auroc"]["top"] == result["auroc"]["gmm2"] == result["detection"]["gmm2_log_prob"]["auroc"]
     assert result["curve"]["c"][0] == -2
     assert result["curve"]["c"][-1] == 2
 
     # Every figure can be had again from the scores.
     with np.load(directory / "scores.npz") as scores:
-        outlier, combined = scores["outlier"], scores["combined"]
+        outlier, joint = scores["outlier"], scores["joint"]
         assert set(scores["label"][outlier]) == {7, 9}
         assert set(scores["label"][~outlier]) == {0, 1, 2}
         assert scores["name"].tolist() == [str(row) for row in range(250)]
         top = scores["gmm2_log_prob"]
     pairs = (top[~outlier][:, None] > top[outlier]).mean() + (top[~outlier][:, None] == top[outlier]).mean() / 2
     assert result["auroc"]["top"] == pytest.approx(pairs)
-    assert result["inliers"]["kept"] == (combined[~outlier] >= result["threshold"]).mean()
-    assert result["outliers"]["removed"] == (combined[outlier] < result["threshold"]).mean()
+    assert result["inliers"]["kept"] == (joint[~outlier] >= result["threshold"]).mean()
+    assert result["outliers"]["removed"] == (joint[outlier] < result["threshold"]).mean()
     assert "gmm2_log_prob" in outcome.out
 
 

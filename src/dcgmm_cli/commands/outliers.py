@@ -229,7 +229,8 @@ def _judge(
             "outliers_removed": curves[decisive].outliers_removed.tolist(),
         },
     )
-    result["auroc"].update(top=figures[detector.name_of("log_prob")].auroc, combined=figures[COMBINED].auroc)
+    result["auroc"].update(top=figures[detector.name_of("log_prob")].auroc)
+    result["auroc"].update({name: figures[name].auroc for name in (COMBINED, JOINT)})
 
     arrays: dict[str, Any] = {name: np.concatenate([inside[name], outside[name]]) for name in inside}
     arrays |= {
@@ -276,9 +277,9 @@ def _scores(detector: Detector, images: Tensor, batch_size: int) -> dict[str, Fl
 
 
 def _drawn(detector: Detector, decisive: str) -> list[str]:
-    """Scores that figures show: the paper's in every layer, all layers together, and the one that decides."""
+    """Scores that figures show: the paper's in every layer, the default one, and the one that decides."""
     names = [detector.name_of("log_prob", layer) for layer in detector.layers]
-    return list(dict.fromkeys([*names, COMBINED, decisive]))
+    return list(dict.fromkeys([*names, JOINT, decisive]))
 
 
 def _curve(
