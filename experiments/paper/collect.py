@@ -268,7 +268,7 @@ def fig3(study: Study, out: Path) -> Item:
     """AUROC of every run, and curves in the mean of the runs."""
     found = _found(study, FIRST_FIVE, "outliers/figure3")
     rows = [
-        each.key | {"auroc": each.result["auroc"]["top"], "combined": each.result["auroc"]["combined"]}
+        each.key | {"auroc": each.result["auroc"]["top"], "joint": each.result["auroc"]["joint"]}
         for each in found
     ]
     curves: dict[str, dict[str, Any]] = {}
