@@ -64,8 +64,8 @@ class LearningRateConfig:
     """Plain SGD ascent: parameter += rate * factor * gradient, the rate annealed from start to end."""
 
     start: float = 0.05  # eps_0
-    end: float = 0.01  # eps_inf, floor of the rate
-    logits: float = 0.1  # factor for the mixture weights' logits
+    end: float = 0.03  # eps_inf, floor of the rate
+    logits: float = 0.05  # factor for the mixture weights' logits
     loc: float = 1.0  # factor for the centroids
     precision_sqrt: float = 1.0  # factor for d = 1 / std
 
@@ -74,7 +74,7 @@ class LearningRateConfig:
 class AnnealingConfig:
     """When the component smoothing and the learning rate shrink."""
 
-    alpha: float = 0.02  # the objective is averaged over windows of round(1 / alpha) steps
+    alpha: float = 0.03  # the objective is averaged over windows of round(1 / alpha) steps
     delta: float = 0.05  # it counts as stationary while its relative gain lies in (-2 delta, delta)
     gamma: float = 0.9  # factor that sigma and the rate then shrink by
     sigma_end: float = 0.01  # floor of the smoothing width sigma, in grid steps

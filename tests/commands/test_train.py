@@ -254,8 +254,8 @@ def test_unwritable_output(dcgmm: Runner, tmp_path: Path) -> None:
 def test_short_budget_is_announced_with_its_numbers(dcgmm: Runner) -> None:
     outcome = dcgmm("train", TINY, "dataset=mnist_sample", "trainer.epochs=1")
     assert outcome.code == 0
-    # K=4: ceil(ln(0.25 sqrt(8) / 0.01) / ln(1 / 0.9)) = 41 shrinkings, and two windows of 50 that only record.
-    assert "annealing needs at least 2150 steps to reach its end, 1 epochs give 20" in outcome.err
+    # K=4: ceil(ln(0.25 sqrt(8) / 0.01) / ln(1 / 0.9)) = 41 shrinkings, and two windows of 33 that only record.
+    assert "annealing needs at least 1419 steps to reach its end, 1 epochs give 20" in outcome.err
 
 
 def test_replicas_leave_a_run_directory_each(installed: Runner, dcgmm: Runner) -> None:
