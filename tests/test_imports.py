@@ -43,7 +43,7 @@ ALLOWED = {
     "detection": METRICS,
     "localisation": METRICS | {"outliers"},
     "quality": METRICS,
-    "clustering": METRICS,
+    "clustering": METRICS | {"clustering"},
     # Files, machine, terminal, pictures, data.
     "runs": BASE,
     "runtime": BASE,
