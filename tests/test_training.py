@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from dcgmm_cli.errors import UserError
-from dcgmm_cli.model import DCGMM, AnnealingRule, GMMOptions
+from dcgmm_cli.model import DCGMM, AnnealingRule, GMMOptions, Scored
 from dcgmm_cli.training import Trainer, TrainerOptions
 
 LAYERS: list[dict[str, Any]] = [
@@ -321,6 +321,24 @@ def test_a_state_with_bad_values_is_never_given_out(value: float) -> None:
         subject.state_dicts()
 
 
+def test_a_log_likelihood_that_overflows_after_the_last_step_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = trainer()
+    train(subject, 3)
+    log_prob = torch.full((5, 1, 1), torch.inf)
+    monkeypatch.setattr(Scored, "log_prob", property(lambda self: log_prob))
+    with pytest.raises(UserError, match=r"^gmm1: NaN or infinite log-likelihood .* step 4;"):
+        subject.step()
+
+
+def test_of_models_side_by_side_the_bad_one_is_named() -> None:
+    subject = side_by_side(0, 1, 2)
+    train(subject, 3)
+    with torch.no_grad():
+        subject.model.gmms["gmm1"].loc[1, 0, 0] = torch.nan
+    with pytest.raises(UserError, match=r"^gmm1 of model 2 of 3: NaN or infinite .* step 4;"):
+        subject.step()
+
+
 def test_a_bad_parameter_is_found_at_the_window_s_end_and_its_layer_named() -> None:
     subject = trainer()
     train(subject, 3)
@@ -382,6 +400,11 @@ def test_a_replica_s_state_is_that_of_the_run_alone_and_goes_on_alone() -> None:
     assert resumed.steps == 9
     for name, value in train(alone).items():
         torch.testing.assert_close(train(resumed)[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_training_on_another_than_the_current_gpu_is_that_on_the_current_one() -> None:
+    assert_same(*(train(trainer(device=f"cuda:{number}", epochs=6, annealing=QUICK_RULE)) for number in (0, 1)))
 
 
 @pytest.mark.parametrize("at", [0, 1, 7, 9])

@@ -29,7 +29,7 @@ def library(source: str) -> ctypes.CDLL | None:
         if not path.exists():
             _compile(code, path)
         return ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: no home directory
         said = (getattr(error, "stderr", None) or str(error)).strip()
         log.warning("computing without %s, which is slower: %s", code.name, said.splitlines()[0] if said else error)
         return None

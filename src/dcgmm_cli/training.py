@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dcgmm_cli.errors import UserError
-from dcgmm_cli.model import DCGMM, GMM, AnnealingRule, AnnealingState, Rates, Scored
+from dcgmm_cli.model import DCGMM, GMM, AnnealingRule, AnnealingState, Rates
 from dcgmm_cli.model.annealing import grid_distances, smoothing_kernel
 from dcgmm_cli.model.patches import Patches
 from dcgmm_cli.statistics import to_float
@@ -98,7 +98,7 @@ class Trainer:
         self._order: Tensor | None = None  # (..., N), of the epoch under way
         self._batch = torch.zeros(*model.batch_shape, options.batch_size, dtype=torch.long, device=images.device)
         self._layers = {name: _LayerTraining(gmm, options) for name, gmm in model.gmms.items()}
-        self._graphs = _Graphs() if images.is_cuda else None
+        self._graphs = _Graphs(images.device) if images.is_cuda else None
 
     @property
     def epoch(self) -> float:
@@ -129,13 +129,18 @@ class Trainer:
             return None
         self._check_finite()
         scored = self.model.score(self._images_of_batch())
-        return _by_model({name: self._layers[name].end_window(layer) for name, layer in scored.items()})
+        log_likelihoods = {name: layer.log_prob.mean((-3, -2, -1)) for name, layer in scored.items()}
+        self._check_finite(log_likelihoods)
+        return _by_model({name: self._layers[name].end_window(value) for name, value in log_likelihoods.items()})
 
-    def _check_finite(self) -> None:
+    def _check_finite(self, log_likelihoods: Mapping[str, Tensor] | None = None) -> None:
+        """Raise a UserError where a layer's objective, parameters or log-likelihood are not."""
         for name, layer in self._layers.items():
-            if not layer.is_finite():
+            also = [] if log_likelihoods is None else [log_likelihoods[name]]
+            if bad := [number for number, finite in enumerate(layer.are_finite(also), start=1) if not finite]:
+                which = f" of model {bad[0]} of {len(self._generators)}" if len(self._generators) > 1 else ""
                 raise UserError(
-                    f"{name}: NaN or infinite log-likelihood or parameters within the "
+                    f"{name}{which}: NaN or infinite log-likelihood or parameters within the "
                     f"{self.options.annealing.window} steps up to step {self.steps}; check the data for such values "
                     "or lower trainer.learning_rate.start"
                 )
@@ -243,13 +248,15 @@ class _LayerTraining:
         self._total += value
         return responsibilities
 
-    def is_finite(self) -> bool:
-        return all(bool(value.isfinite().all()) for value in (self._total, *self._gmm.parameters()))
+    def are_finite(self, also: Sequence[Tensor] = ()) -> list[bool]:
+        """Whether the window's sum, the parameters and other tensors of batch_shape are, for each model."""
+        values = (self._total, *self._gmm.parameters(), *also)
+        models = self._total.numel()
+        return torch.stack([value.reshape(models, -1).isfinite().all(1) for value in values]).all(0).tolist()
 
-    def end_window(self, scored: Scored) -> list[LayerReport]:
+    def end_window(self, log_likelihood: Tensor) -> list[LayerReport]:
         average = self._total / self._options.annealing.window
         self._total.zero_()
-        log_likelihood = scored.log_prob.mean((-3, -2, -1))
         columns = (average, log_likelihood, self._state.sigma, self._state.rate)
         reports = [LayerReport(*row) for row in zip(*map(_values, columns), strict=True)]
         self._anneal(self._options.annealing.advance(self._state, average))
@@ -281,7 +288,8 @@ class _Graphs:
 
     _WARM_UP = 3  # steps that libraries need to set themselves up in, before a capture
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._key: Hashable = None
         self._steps = 0
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -300,8 +308,15 @@ class _Graphs:
 
     def _captured(self, step: Callable[[], None]) -> torch.cuda.CUDAGraph | None:
         graph = torch.cuda.CUDAGraph()
+        device = self._device
         try:
-            with torch.cuda.graph(graph):
+            # A capture is of one device's stream, by default the current device's, whatever the step works on. And one
+            # that fails does not give the stream back that it took: the stream around it does.
+            with (
+                torch.cuda.device(device),
+                torch.cuda.stream(torch.cuda.current_stream(device)),
+                torch.cuda.graph(graph, stream=torch.cuda.Stream(device)),
+            ):
                 step()
         except RuntimeError as error:
             self._capture = False

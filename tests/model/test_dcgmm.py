@@ -114,6 +114,11 @@ def test_models_side_by_side_equal_each_alone() -> None:
                 getattr(gmm, key).copy_(torch.stack([getattr(model.gmms[name], key) for model in alone]))
     x = images()
     scored = together.score(x.expand(2, *x.shape))
+    for model, apart in zip(alone, together.alone(), strict=True):
+        assert apart.batch_shape == ()
+        for name, value in apart.state_dict().items():
+            assert torch.equal(value, model.state_dict()[name])
+            assert value.untyped_storage().size() == value.nbytes  # a copy of its own part, and of no more
     for number, model in enumerate(alone):
         for name, expected in model.score(x).items():
             torch.testing.assert_close(scored[name].component_scores[number], expected.component_scores)

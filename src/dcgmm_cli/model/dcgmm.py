@@ -88,13 +88,13 @@ class DCGMM(nn.Module):
         """The models of batch_shape (R,), each by itself; one of batch_shape () is its only one."""
         if not self.batch_shape:
             return [self]
-        models = [copy.deepcopy(self) for _ in range(*self.batch_shape)]
-        for number, model in enumerate(models):
+        models = []
+        for number in range(*self.batch_shape):
+            # What deepcopy takes as copied already: its own part of each parameter, instead of all R models' once more.
+            own = {id(p): nn.Parameter(p.detach()[number].clone(), p.requires_grad) for p in self.parameters()}
+            model = copy.deepcopy(self, own)
             model.batch_shape = ()
-            for name, parameter in self.named_parameters():
-                layer, _, key = name.rpartition(".")
-                own = nn.Parameter(parameter.detach()[number].clone(), parameter.requires_grad)
-                setattr(model.get_submodule(layer), key, own)
+            models.append(model)
         return models
 
     @property

@@ -349,6 +349,7 @@ INLINE void summarise(const float *scores, long row, long components, long count
         long k = 0;
         for (; k + LANES <= components; k += LANES) store(out + k, load(weights + k) * scale);
         /* What is written too far is overwritten by the next point, where there is one. */
+        if (k == components) continue;
         if (out + k + LANES <= end) store(out + k, load(weights + k) * scale);
         else
             for (; k < components; k++) out[k] = weights[k] * scale[0];
