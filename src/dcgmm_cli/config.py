@@ -102,7 +102,6 @@ class FollowUpConfig:
 
     run: str = "latest"  # the training run: its path, its name, or latest
     runs_dir: str = "runs"  # where run directories are
-    seed: int = 0  # of whatever the command draws
     device: str = "auto"  # auto (cuda where there is one), cpu, cuda or cuda:N
     threads: int | None = None  # CPU threads; null: as many as the machine offers
 
@@ -200,6 +199,7 @@ class QualityConfig:
 class SampleConfig(FollowUpConfig):
     """`dcgmm sample`."""
 
+    seed: int = 0  # of what is drawn
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     sharpen: bool = False  # whether the Folding layers of sharpening.layers are sharpened
     sharpening: SharpeningConfig = field(default_factory=SharpeningConfig)
@@ -210,6 +210,7 @@ class SampleConfig(FollowUpConfig):
 class SharpenConfig(FollowUpConfig):
     """`dcgmm sharpen`."""
 
+    seed: int = 0  # of what is drawn
     input: str | None = None  # images to sharpen instead of draws: a folder, an image, or a .npy or .npz file
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     sharpening: SharpeningConfig = field(default_factory=SharpeningConfig)
@@ -220,6 +221,7 @@ class SharpenConfig(FollowUpConfig):
 class VisualizeConfig(FollowUpConfig):
     """`dcgmm visualize`."""
 
+    seed: int = 0  # of what is drawn
     component: int | None = None  # component of the last GMM layer that the walk follows; null: the heaviest
     images: int = 2000  # training images that the use of components is counted on; 0 leaves it out
 
@@ -243,4 +245,5 @@ class ClusterOptions:
 class ClusterConfig(FollowUpConfig):
     """`dcgmm cluster`."""
 
+    seed: int = 0  # of what is drawn
     cluster: ClusterOptions = field(default_factory=ClusterOptions)

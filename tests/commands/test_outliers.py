@@ -6,7 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from dcgmm_cli.checkpoints import load_checkpoint, save_checkpoint
+from dcgmm_cli.checkpoints import build_model, load_checkpoint, save_checkpoint
+from dcgmm_cli.commands import outliers
+from dcgmm_cli.outliers import Detector
 from dcgmm_cli.runs import read_json
 from tests.commands.conftest import QUICK, Runner
 
@@ -160,3 +162,14 @@ def test_bad_input_gets_one_line_and_code_2(dcgmm: Runner, tmp_path: Path) -> No
         assert len(errors) == 1, outcome.err
         assert message in errors[0]
         assert "Traceback" not in outcome.err
+
+
+def test_bytes_and_numbers_are_shown_on_one_scale(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.randint(0, 256, (6, 28, 28, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    detector = Detector.fit(build_model(load_checkpoint(tiny_run)), images)
+    shown: list[torch.Tensor] = []
+    monkeypatch.setattr(outliers, "outlier_maps", lambda pictures, *others: shown.append(pictures))
+    # An image of the run's data set, as its file has it, beside the same one read from a folder.
+    both = [outliers._Shown(0.0, name, image, "") for name, image in (("0", images[0]), ("a", images[0] / 255))]
+    outliers._map_figure(both, detector, 1.5)
+    torch.testing.assert_close(shown[0], (images[:1] / 255).expand(2, -1, -1, -1))

@@ -41,6 +41,14 @@ def test_without_images_no_data_are_needed(run: str, dcgmm: Runner) -> None:
         assert ("component=4 is not in gmm2" if "component" in arguments[0] else "images must be") in outcome.err
 
 
+def test_the_seed_draws_the_mean_images(run: str, dcgmm: Runner) -> None:
+    drawn = []
+    for seed in (0, 0, 1):
+        outcome = dcgmm("visualize", run, "images=0", f"seed={seed}")
+        drawn.append((outcome.directory / "figures" / "mean_images_gmm2.png").read_bytes())
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 def test_maps_and_use_are_read_off_the_model(tiny_run: Path) -> None:
     model = build_model(load_checkpoint(tiny_run))
     first, second = model.gmms["gmm1"], model.gmms["gmm2"]

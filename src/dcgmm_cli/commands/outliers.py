@@ -426,7 +426,7 @@ class _Gallery:
 
 def _map_figure(shown: Sequence[_Shown], detector: Detector, c: float) -> Figure:
     model = detector.model
-    images = to_float(torch.stack([item.image for item in shown]), model.dtype)
+    images = torch.stack([to_float(item.image, model.dtype) for item in shown])  # bytes and numbers in [0, 1], mixed
     maps = detector.report(images.to(model.device)).maps
     titles = [f"{item.name}, {item.note}: {item.standardised:.1f}" for item in shown]
     return outlier_maps(

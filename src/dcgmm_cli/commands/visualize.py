@@ -46,8 +46,8 @@ def run(
         use = component_use(model, images.to(model.device))
         result["images"] = len(images)
     for name, gmm in model.gmms.items():
-        _save_layer(model, name, gmm, use.get(name), figures)
-    _save_walk(model, top, component, figures)
+        _save_layer(model, name, gmm, use.get(name), config.seed, figures)
+    _save_walk(model, top, component, config.seed, figures)
     result["component"] = component
     result["layers"] = {
         name: {
@@ -73,7 +73,7 @@ def component_use(model: DCGMM, images: Tensor) -> dict[str, Tensor]:  # (N, H, 
 
 
 @torch.no_grad()
-def mean_images(model: DCGMM, name: str, draws: int = 16) -> Tensor:  # (K, H, W, C)
+def mean_images(model: DCGMM, name: str, seed: int, draws: int = 16) -> Tensor:  # (K, H, W, C)
     """Mean image that each component of a GMM layer generates: no noise in the Gaussians, lower components drawn.
 
     At a layer with several positions, every position is given the component.
@@ -83,7 +83,7 @@ def mean_images(model: DCGMM, name: str, draws: int = 16) -> Tensor:  # (K, H, W
     top_s, means = min([gmm.components, *lower]), []
     for component in range(gmm.components):
         options = SamplingOptions(top_s, 0.0, start=name, components=str(component))
-        generator = torch.Generator(model.device).manual_seed(0)
+        generator = torch.Generator(model.device).manual_seed(seed)
         means.append(sample(model, draws, options, generator).images.mean(0))
     return torch.stack(means)
 
@@ -116,22 +116,22 @@ def _enlarge(size: int) -> int:
     return max(3, 72 // size)
 
 
-def _save_layer(model: DCGMM, name: str, gmm: GMM, use: Tensor | None, figures: Path) -> None:
+def _save_layer(model: DCGMM, name: str, gmm: GMM, use: Tensor | None, seed: int, figures: Path) -> None:
     """Centroids, variances, mean images, weights and use of a GMM layer, each on its component grid."""
     loc = centroid_maps(model, gmm, gmm.loc.detach())
     variance = gmm.precision_sqrt.detach().pow(-2)
     spread = centroid_maps(model, gmm, variance / variance.max())
     save_image(tile(loc, gap=2), figures / f"centroids_{name}.png", _enlarge(loc.shape[1]))
     save_image(tile(spread, gap=2), figures / f"variances_{name}.png", _enlarge(spread.shape[1]))
-    means = picture(mean_images(model, name))
+    means = picture(mean_images(model, name, seed))
     save_image(tile(means, gap=2), figures / f"mean_images_{name}.png", _enlarge(means.shape[1]))
     save_figure(component_bars(name, gmm.log_weights.exp().detach().cpu(), use), figures / f"weights_{name}.png")
 
 
-def _save_walk(model: DCGMM, top: str, component: int, figures: Path) -> None:
+def _save_walk(model: DCGMM, top: str, component: int, seed: int, figures: Path) -> None:
     """Figure 2: one top component, its control signal in the layer below, the patches drawn by it, the image."""
     options = SamplingOptions(1, 0.0, start=top, components=str(component))
-    samples = sample(model, 1, options, torch.Generator(model.device).manual_seed(0))
+    samples = sample(model, 1, options, torch.Generator(model.device).manual_seed(seed))
     names, layers = list(model.gmms), model.gmms
     panels: list[tuple[str, Tensor]] = []
     grid = torch.zeros(layers[top].components)
