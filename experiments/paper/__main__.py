@@ -73,7 +73,8 @@ def reproduce(study: Study, targets: Sequence[str], out: Path, workers: int, qui
     """Run what is missing of the targets, collect it into `out`, and write the report there.
 
     Raises:
-        UserError: another start is at work in the same directory, or it cannot be written.
+        UserError: another start is at work in the same directory, it cannot be written, or it holds models that were
+            trained with other settings.
         KeyboardInterrupt: a signal came.
     """
     import torch
@@ -82,12 +83,14 @@ def reproduce(study: Study, targets: Sequence[str], out: Path, workers: int, qui
     from experiments.paper.collect import collect
     from experiments.paper.report import TIMING, write_report
     from experiments.paper.runner import Outcome, run_jobs
+    from experiments.paper.settings import require_same_settings
     from experiments.paper.worker import dcgmm
 
     failed: dict[str, str] = {}
     jobs = plan(study, targets, torch.cuda.is_available())
     # A report alone runs nothing: it may be written while another start is at work.
     with _locked(study.root) if jobs else contextlib.nullcontext(), Interruption().installed():
+        require_same_settings(study, jobs)
         outcome, started = Outcome(), time.monotonic()
         start = _start(targets, workers)
         try:

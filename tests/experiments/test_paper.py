@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dcgmm_cli.errors import UserError
 from dcgmm_cli.runs import read_json
 from experiments.paper.__main__ import main, reproduce
 from experiments.paper.collect import collect, read_item
@@ -68,6 +69,11 @@ def test_the_path_to_every_table_and_figure(tmp_path: Path, capfd: pytest.Captur
     assert reproduce(study, [EVERYTHING], report, workers=1, quick=True) == 0
     assert capfd.readouterr().err.splitlines()[0] == f"0 of {len(jobs)} jobs to do, {len(jobs)} were done before"
     assert {path.name: path.read_bytes() for path in report.iterdir()} == before
+    # Models of other settings are no part of it.
+    meta = study.run(FIRST_FIVE, "2L-c", "mnist", 0) / "meta.json"
+    meta.write_text(meta.read_text().replace('"sigma_end": 0.01', '"sigma_end": 0.02'))
+    with pytest.raises(UserError, match=r"seed-0 was trained with trainer.annealing.sigma_end=0.02, which is 0.01 now"):
+        reproduce(study, [EVERYTHING], report, workers=1, quick=True)
 
 
 def test_models_trained_side_by_side_serve_as_those_trained_alone(tmp_path: Path) -> None:
