@@ -12,6 +12,7 @@ from dcgmm_cli.errors import UserError
 from dcgmm_cli.interruption import Interrupted
 from dcgmm_cli.runs import (
     append_metrics,
+    find_models,
     find_run,
     is_at_work,
     keep_metrics,
@@ -148,12 +149,26 @@ def test_a_run_is_found_by_path_name_and_ending(root: Path) -> None:
 def test_a_run_that_is_not_there(root: Path) -> None:
     make_run(root, "1L-mnist", "x-abc123")
     (root / "1L-mnist" / "no-run").mkdir()
-    for form in ("def456", "1L-mnist", "1L-mnist/no-run", "no-run", "", "*", "a**", "[abc]", "../x", "/x"):
+    for form in ("def456", "1L-mnist", "1L-mnist/no-run", "no-run", "*", "a**", "[abc]", "../x", "/x"):
         with pytest.raises(UserError) as error:
             find_run(form)
         assert message(error) == (
             f"run={form}: no run directory there, nor under runs/; give its path, its name, or latest"
         )
+
+
+def test_an_empty_name_is_not_the_current_directory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(root, "1L-mnist", "x-abc123")
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "last.pt").touch()
+    for here in (root, run):
+        monkeypatch.chdir(here)
+        with pytest.raises(UserError) as error:
+            find_run("")
+        assert message(error) == "run= is empty: give the run's path, its name, or latest"
+        with pytest.raises(UserError) as error:
+            find_models("", "runs")
+        assert message(error) == "run= is empty: give the run's path, its name, or latest"
 
 
 def test_an_ending_that_fits_several_runs_names_them(root: Path) -> None:

@@ -108,8 +108,10 @@ def find_run(run: str, runs_dir: str = "runs") -> Path:
     """Directory of a training run, given as a path, as a name under `runs_dir` (or the end of one), or as `latest`.
 
     Raises:
-        UserError: there is no such run, or several.
+        UserError: `run` is empty, or there is no such run, or several.
     """
+    if not run:  # as a path it would be the current directory
+        raise UserError("run= is empty: give the run's path, its name, or latest")
     root = Path(runs_dir)
     if run == "latest":
         latest = root / "latest"
@@ -119,7 +121,7 @@ def find_run(run: str, runs_dir: str = "runs") -> Path:
     for candidate in (Path(run), root / run):
         if os.path.isfile(candidate / META):  # Path.is_file raises where a name is too long
             return candidate.resolve()
-    found = sorted(path.parent for path in root.glob(f"*/*{glob.escape(run)}/{META}")) if run else []
+    found = sorted(path.parent for path in root.glob(f"*/*{glob.escape(run)}/{META}"))
     if len(found) == 1:
         return found[0].resolve()
     if found:
@@ -138,7 +140,7 @@ def find_models(run: str, runs_dir: str) -> list[Path]:
         directory = find_run(run, runs_dir)
     except UserError:
         below = Path(run)
-        if not os.path.isdir(below):
+        if not run or not os.path.isdir(below):
             raise
         # The directory of a sweep: training runs lie in it, and what was done with them lies in them.
         found = {path.resolve().parents[1] for path in below.glob(f"**/{CHECKPOINT}")}
@@ -197,7 +199,7 @@ def write_meta(directory: Path, config: dict[str, Any], device: str) -> None:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in ("torch", "hydra-core", "numpy", "scikit-learn")},
-        "seed": config["seed"],
+        "seed": config.get("seed"),
         "starts": [*starts, start],
         "config": config,
     }
