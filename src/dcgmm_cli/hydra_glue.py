@@ -4,16 +4,18 @@ import difflib
 import math
 import os
 import re
+from argparse import Namespace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import AnyNode, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from dcgmm_cli import config
@@ -34,7 +36,13 @@ SCHEMAS = {
     "visualize": config.VisualizeConfig,
     "cluster": config.ClusterConfig,
 }
-
+GROUPS = {"train": ("arch", "dataset")}  # the commands' config groups, which take a choice as a key takes a value
+WITHOUT_SWEEPS = {
+    "data": "fetch=[mnist,svhn] fetches several data sets",
+    "results": "it makes one table; arch=1L,2L-c shows runs of either",
+}
+# Of key=value; the other commands have run=latest.
+EXAMPLES = {"train": "arch=2L-c", "data": "fetch=[mnist]", "results": "status=finished"}
 
 LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")  # those of the extra `sweep`
 
@@ -50,6 +58,7 @@ class SweepStart(Callback):
             record = new_record(str(config.hydra.sweep.dir))
         except OSError:
             return  # Hydra makes the same directory next, and says why it cannot
+        _take_plus_off_unknown_keys(config)
         launcher, choice = config.hydra.launcher, str(config.hydra.runtime.choices["hydra/launcher"])
         SweepStart._begun = Sweep(_count_jobs(config), record, prints_elsewhere=choice.startswith("submitit"))
         environment = {RECORD: str(record)}
@@ -72,6 +81,20 @@ class SweepStart(Callback):
         """The sweep that this process has begun since it was last asked, if any."""
         begun, cls._begun = cls._begun, None
         return begun
+
+
+def _take_plus_off_unknown_keys(config: DictConfig) -> None:
+    """Leave no `+key=value` with a key that the command does not know: without its plus Hydra refuses it at once."""
+    loader = GlobalHydra.instance().config_loader()
+    known = _given_names(config.hydra.job.name)
+    try:
+        overrides = OverridesParser.create(loader).parse_overrides(config.hydra.overrides.task)
+    except HydraException:
+        return  # Hydra parses them next, and says what is wrong
+    config.hydra.overrides.task = [
+        word.lstrip("+") if key not in known and not loader.get_group_options(key) else word
+        for word, key in ((str(override.input_line), override.key_or_group) for override in overrides)
+    ]
 
 
 def _count_jobs(config: DictConfig) -> int:
@@ -120,38 +143,68 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
 
     A run that is resumed (`train run=...`) writes on in its own directory and leaves its `.hydra/` alone. Layers
     given in the command line are no longer the architecture that they replace, and are not named after it. A command
-    that is given a directory with several models works on each, as a sweep.
+    that is given a directory with several models works on each, as a sweep. What only shows something, such as a
+    shell's completions, needs no run.
 
     Raises:
-        UserError: `run` names no run, or `train` several.
+        UserError: a word is no flag and no key=value, `run` names no run, or `train` several.
     """
-    if command == "results":
-        return _as_keys(arguments)
     flags, overrides = list[str](), list[str]()
     for before, word in zip(["", *arguments], arguments, strict=False):
         (flags if word.startswith("-") or before in FLAGS_WITH_VALUE else overrides).append(word)
+    asked = _parse_flags(command, flags)
+    if asked.multirun and command in WITHOUT_SWEEPS:
+        raise UserError(f"dcgmm {command} takes no -m: {WITHOUT_SWEEPS[command]}")
+    if command == "results":
+        return [*flags, *_as_keys(overrides)]
+    for word in overrides:
+        if "=" not in word and not word.startswith("~"):
+            example = EXAMPLES.get(command, f"run={config.FollowUpConfig.run}")
+            raise UserError(f"cannot read {word!r}: give key=value, as in {example}; {_help(command)}")
     given = dict(word.split("=", 1) for word in overrides if "=" in word)
-    sweeps = bool({"-m", "--multirun"} & set(flags))
     runs_dir = _unquoted(given.get("runs_dir", config.TrainConfig.runs_dir))
+    shows = asked.cfg or asked.hydra_help or asked.info or asked.shell_completion
     if command == "train":
         run = _unquoted(given.get("run", "null"))
-        if run != "null":
-            if sweeps:
+        if run != "null" and not shows:
+            if asked.multirun:
                 raise UserError("train run=... goes on with one run: leave out -m")
             directory = _quoted(str(find_run(run, runs_dir)))
             others = [word for word in overrides if not word.startswith("run=")]
             overrides = [*others, f"run={directory}", f"hydra.run.dir={directory}", "hydra.output_subdir=null"]
         elif "arch.layers" in given and "arch.name" not in given:
             overrides.append(f"arch.name={config.ArchConfig.name}")
-    elif issubclass(SCHEMAS[command], config.FollowUpConfig):
-        models = _models(given.get("run", config.FollowUpConfig.run), runs_dir, sweeps)
+    elif issubclass(SCHEMAS[command], config.FollowUpConfig) and not shows:
+        models = _models(given.get("run", config.FollowUpConfig.run), runs_dir, asked.multirun)
         if "run" in given:
             overrides = [f"run={','.join(models)}" if word.startswith("run=") else word for word in overrides]
         elif len(models) > 1:
             overrides.append(f"run={','.join(models)}")
-        if len(models) > 1 and not sweeps:
+        if len(models) > 1 and not asked.multirun:
             flags.append("-m")
     return [*flags, *overrides]
+
+
+def _parse_flags(command: str, flags: list[str]) -> Namespace:
+    """Hydra's reading of its flags.
+
+    Raises:
+        UserError: it knows no such flag, or not with that value.
+    """
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}; `dcgmm {command} --hydra-help` explains the flags")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]  # it would print its usage and exit
+    asked, unknown = parser.parse_known_args(flags)
+    for word in unknown:
+        if word.startswith("-"):
+            name, equals, value = word.lstrip("-").replace("-", "_").partition("=")
+            close = _closest(name, command)
+            example = f"{close[0]}={value if equals else '...'}" if close else EXAMPLES.get(command, "run=latest")
+            raise UserError(f"unknown option {word}: give key=value, as in {example}; {_help(command)}")
+    return asked
 
 
 def _models(given: str, runs_dir: str, sweeps: bool) -> list[str]:
@@ -175,21 +228,13 @@ def _models(given: str, runs_dir: str, sweeps: bool) -> list[str]:
     return values
 
 
-def _as_keys(arguments: list[str]) -> list[str]:
-    """Arguments of `results` with words as its `paths`, and what is no key of it as conditions in its `where`.
-
-    Raises:
-        UserError: it is to sweep.
-    """
-    if {"-m", "--multirun"} & set(arguments):
-        raise UserError("dcgmm results makes one table: leave out -m; arch=1L,2L-c shows runs of either")
+def _as_keys(overrides: list[str]) -> list[str]:
+    """Overrides of `results` with words as its `paths`, and what is no key of it as conditions in its `where`."""
     keys = {*schema_keys(OmegaConf.structured(config.ResultsConfig)), "hydra"}
     kept: list[str] = []
     lists: dict[str, list[str]] = {"paths": [], "where": []}
-    for before, word in zip(["", *arguments], arguments, strict=False):
-        if word.startswith("-") or before in FLAGS_WITH_VALUE:
-            kept.append(word)
-        elif "=" not in word:
+    for word in overrides:
+        if "=" not in word:
             lists["paths"].append(word)
         elif re.split(r"[./=]", word.lstrip("+~"))[0] in keys:
             kept.append(word)
@@ -222,8 +267,12 @@ def explain(error: Exception, command: str) -> str:
         return f"{group}={choice} is unknown; choose {', '.join(error.options)}"
     if found := re.search(r"Ambiguous value for argument '([^=']+)=(.*)'", str(error)):
         key, values = found.groups()
-        sweep = "" if command == "results" else "add -m for a sweep, or "
-        return f"{key}={values} gives several values: {sweep}write {key}=[{values}] for a list"
+        advice = [] if command in WITHOUT_SWEEPS else ["add -m for a sweep"]
+        if _takes_list(key, command):
+            advice.append(f"write {key}=[{values}] for a list")
+        return f"{key}={values} gives several values: {', or '.join(advice) or 'it takes one'}"
+    if found := re.search(r"Could not override '([^']+)'", str(error)):
+        return _unknown_key(found[1], command)
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
@@ -251,9 +300,32 @@ def check_keys(given: DictConfig, command: str) -> None:
 
 
 def _unknown_key(key: str, command: str) -> str:
-    close = difflib.get_close_matches(key, schema_keys(OmegaConf.structured(SCHEMAS[command])), 1)
+    close = _closest(key, command)
     hint = f"did you mean {close[0]}? " if close else ""
-    return f"unknown key {key}: {hint}`dcgmm {command} --help` lists the keys"
+    return f"unknown key {key}: {hint}{_help(command)}"
+
+
+def _help(command: str) -> str:
+    return f"`dcgmm {command} --help` lists the keys"
+
+
+def _given_names(command: str) -> list[str]:
+    """All that can stand before the `=` of a command's overrides."""
+    return [*schema_keys(OmegaConf.structured(SCHEMAS[command])), *GROUPS.get(command, ())]
+
+
+def _closest(given: str, command: str) -> list[str]:
+    """The key that a name is most like, whole or in its last part; empty if there is none."""
+    names = _given_names(command)
+    whole = {name.rpartition(".")[2]: name for name in reversed(names)} | {name: name for name in names}
+    return [whole[close] for close in difflib.get_close_matches(given, whole, 1)]
+
+
+def _takes_list(key: str, command: str) -> bool:
+    parent, _, name = key.rpartition(".")
+    schema = OmegaConf.structured(SCHEMAS[command])
+    node = OmegaConf.select(schema, parent) if parent else schema
+    return isinstance(node, DictConfig) and isinstance(node._get_node(name), AnyNode | ListConfig)
 
 
 def schema_keys(node: DictConfig, prefix: str = "") -> list[str]:

@@ -199,6 +199,16 @@ def test_train_goes_on_with_one_run_only(dcgmm: Runner, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("given", ["+foo=1", "+foo=1,2", "++trainer.foo=1", "foo=1"])
+def test_an_unknown_key_is_refused_before_any_job_starts(given: str, dcgmm: Runner, tmp_path: Path) -> None:
+    outcome = dcgmm("train", "-m", *QUICK, given, "seed=0,1")
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: unknown key {given.partition('=')[0].lstrip('+')}: ")
+    assert len(outcome.err.splitlines()) == 1
+    assert not outcome.out
+    assert not [path for path in tmp_path.glob("runs/*") if path.is_dir()]
+
+
 def test_ctrl_c_stops_the_sweep(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SELF_SIGNAL, str(int(signal.SIGINT)), "4", "train", "-m", *QUICK, "seed=0,1,2"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
