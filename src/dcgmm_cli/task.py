@@ -2,6 +2,9 @@
 
 import importlib
 import logging
+import os
+import shlex
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,10 @@ from dcgmm_cli.config import FollowUpConfig
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.hydra_glue import check_keys, register
 from dcgmm_cli.interruption import Interruption
-from dcgmm_cli.runs import META, find_run, recorded
+from dcgmm_cli.runs import CHECKPOINT, META, find_run, recorded
 from dcgmm_cli.sweeps import JobOutcome, is_done, tell
 
+SEEDS = 2**32  # NumPy takes no seed from here on
 FAILURES: list[int] = []  # exit codes of the jobs that failed in this process
 log = logging.getLogger(__name__)
 
@@ -37,6 +41,8 @@ def run_task(config: DictConfig) -> None:
     try:
         check_keys(config, hydra.job.name)
         typed: Any = OmegaConf.to_object(config)
+        if not 0 <= getattr(typed, "seed", 0) < SEEDS:
+            raise UserError(f"seed must lie in [0, {SEEDS - 1}], not {typed.seed}")
         with Interruption().installed() as interruption:
             if written is None:
                 written = module.run_in_place(typed)
@@ -54,8 +60,18 @@ def run_task(config: DictConfig) -> None:
     except KeyboardInterrupt as error:
         code = 128 + int(getattr(error, "signum", 2))
         tell(replace(begun, status="interrupted", code=code, error="stopped by a signal"))
+        if hydra.job.name == "train" and not sweeps and written is not None and (written / CHECKPOINT).is_file():
+            log.info("go on with: dcgmm train %s", shlex.quote(f"run={written}"))
+        try:
+            _print(written)
+        except BrokenPipeError:  # Ctrl-C has stopped the reader, such as `tee`, as well
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise
     tell(outcome)
+    _print(written)
+
+
+def _print(written: Path | None) -> None:
     if written is not None:
         print(written, flush=True)
 

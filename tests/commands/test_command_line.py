@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.conftest import Runner
+from tests.commands.conftest import QUICK, Runner
 
 FOLLOW_UPS = ["outliers", "sample", "sharpen", "visualize", "cluster"]
 
@@ -91,3 +91,12 @@ def test_the_configuration_for_several_models(dcgmm: Runner, tiny_run: Path) -> 
     shown = dcgmm("sample", f"run={tiny_run.parent}", "--cfg", "job")
     assert shown.code == 0, shown.err
     assert f"run: {tiny_run.parent}\n" in shown.out
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "99999999999999999999"])
+@pytest.mark.parametrize("command", ["train", "cluster"])
+def test_a_seed_that_cannot_be(command: str, seed: str, dcgmm: Runner, tiny_run: Path) -> None:
+    given = QUICK if command == "train" else [f"run={tiny_run}"]
+    outcome = dcgmm(command, *given, f"seed={seed}")
+    assert outcome.code == 2
+    assert outcome.err == f"error: seed must lie in [0, 4294967295], not {seed}\n"

@@ -219,6 +219,7 @@ def test_ctrl_c_stops_the_sweep(tmp_path: Path) -> None:
     assert job.startswith("  #0 interrupted: ")
     (result,) = tmp_path.glob("runs/custom-mnist_sample/*/result.json")
     assert read_json(result)["status"] == "interrupted"
+    assert done.stdout.splitlines()[-1] == str(result.parent)
 
 
 @pytest.mark.slow

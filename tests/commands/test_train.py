@@ -116,6 +116,10 @@ def test_a_stopped_run_goes_on_to_the_same_parameters(
     else:
         assert steps == at
         assert read_json(directory / "result.json")["status"] == "interrupted"
+        assert stopped.stdout.splitlines()[-1] == str(directory)
+        *_, advice, told = stopped.stderr.splitlines()
+        assert advice == f"go on with: dcgmm train run={directory}"
+        assert told == "dcgmm train: interrupted"
 
     resumed = dcgmm("train", f"run={directory}")
     assert resumed.code == 0, resumed.err
@@ -144,6 +148,19 @@ def test_a_finished_run_can_be_trained_further_only_when_asked(dcgmm: Runner) ->
 
     assert dcgmm("train", f"run={directory}", "trainer.epochs=3").code == 0
     assert same(directory, longer)
+
+
+def test_ctrl_c_that_stops_the_reader_too(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SELF_SIGNAL, str(int(signal.SIGINT)), "4", "train", *QUICK]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as stopped:  # as in `dcgmm train | tee`
+        assert stopped.stdout is not None
+        assert stopped.stderr is not None
+        stopped.stdout.close()
+        err = stopped.stderr.read()
+    assert stopped.returncode == 130, err
+    assert err.endswith("dcgmm train: interrupted\n")
 
 
 def test_a_run_stopped_after_its_last_step_goes_on_to_its_result(dcgmm: Runner) -> None:
@@ -209,11 +226,11 @@ THREE_A_AS_PRINTED = (
         (["trainer.epochs=0"], "trainer.epochs must be at least 1, not 0"),
         (["trainer.batch_size=0"], "trainer.batch_size must be at least 1, not 0"),
         (["trainer.batch_size=301"], "trainer.batch_size=301 is larger than the data: 300 training images"),
-        (["trainer.annealing.gamma=1"], "gamma must lie between 0 and 1"),
+        (["trainer.annealing.gamma=1"], "trainer.annealing.gamma must lie between 0 and 1"),
         (["trainer.annealing.alpha=0"], "alpha must lie in (0, 1]"),
-        (["trainer.dtype=float16"], "dtype=float16 is unknown; choose float32 or float64"),
+        (["trainer.dtype=float16"], "trainer.dtype=float16 is unknown; choose float32 or float64"),
         (["trainer.device=tpu"], "device=tpu is unknown; choose auto, cpu, cuda"),
-        (["trainer.threads=0"], "threads must be at least 1"),
+        (["trainer.threads=0"], "trainer.threads must be at least 1"),
         (["gmm.precision_sqrt_start=big"], "gmm.precision_sqrt_start must be limit or unit"),
         ([THREE_A_AS_PRINTED], "layer 7, Folding(6, 6): the window does not fit its 5x5 input"),
         (["arch.layers=[{type:gmm,components:24}]"], "layer 1, GMM(24): components must be a square number"),
