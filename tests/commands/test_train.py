@@ -142,6 +142,11 @@ def test_a_finished_run_can_be_trained_further_only_when_asked(dcgmm: Runner) ->
     assert "has finished its 2 epochs; give trainer.epochs=N" in again.err
     assert (directory / "result.json").read_text() == before
 
+    shorter = dcgmm("train", f"run={directory}", "trainer.epochs=1")
+    assert shorter.code == 2
+    assert "has finished its 2 epochs; give trainer.epochs=N" in shorter.err
+    assert (directory / "result.json").read_text() == before
+
     other = dcgmm("train", f"run={directory}", "seed=5")
     assert other.code == 2
     assert "a resumed run keeps its seed" in other.err
@@ -161,6 +166,16 @@ def test_ctrl_c_that_stops_the_reader_too(tmp_path: Path) -> None:
         err = stopped.stderr.read()
     assert stopped.returncode == 130, err
     assert err.endswith("dcgmm train: interrupted\n")
+
+
+def test_an_interrupted_run_does_not_go_back(tmp_path: Path, dcgmm: Runner) -> None:
+    assert interrupted_run(tmp_path, signal.SIGINT, 4, "train", *QUICK).returncode == 130
+    outcome = dcgmm("train", "run=latest", "trainer.epochs=1")
+    assert outcome.code == 2
+    directory = (tmp_path / "runs" / "latest").resolve()
+    assert outcome.err.endswith(f"error: {directory} has done 1.33 epochs; trainer.epochs=1 would be fewer\n")
+    assert read_json(directory / "result.json")["status"] == "interrupted"
+    assert load_checkpoint(directory)["steps"] == 4
 
 
 def test_a_run_stopped_after_its_last_step_goes_on_to_its_result(dcgmm: Runner) -> None:

@@ -70,8 +70,8 @@ def run(
         config = _resumed_config(state, overrides)
     elif (directory / CHECKPOINT).exists():  # a sweep that is given again has begun this job before
         state = load_checkpoint(directory)
-    set_up_cpu(config.trainer.threads)
-    device, dtype = choose_device(config.trainer.device), choose_dtype(config.trainer.dtype)
+    set_up_cpu(config.trainer.threads, "trainer.threads")
+    device, dtype = choose_device(config.trainer.device, "trainer.device"), choose_dtype(config.trainer.dtype)
     if config.trainer.checkpoint_epochs < 1:
         raise UserError(f"trainer.checkpoint_epochs must be at least 1, not {config.trainer.checkpoint_epochs}")
     if config.trainer.replicas < 1:
@@ -94,10 +94,11 @@ def run(
         _warn_of_short_budget(trainer, options)
     else:
         trainer.load_state_dicts(state["replicas"] if len(seeds) > 1 else [state])
+        done = f"{round(trainer.epoch, 2):g} epochs"
         if trainer.steps >= trainer.total_steps and _is_finished(directory):
-            raise UserError(
-                f"{directory} has finished its {options.epochs} epochs; give trainer.epochs=N to train it further"
-            )
+            raise UserError(f"{directory} has finished its {done}; give trainer.epochs=N to train it further")
+        if trainer.steps > trainer.total_steps:
+            raise UserError(f"{directory} has done {done}; trainer.epochs={options.epochs} would be fewer")
         for home in homes:
             keep_metrics(home, lambda line: line["step"] <= trainer.steps)
         log.info("going on at step %d of %d", trainer.steps, trainer.total_steps)
