@@ -1,14 +1,16 @@
 """A finished training run, opened by the commands that work on its model."""
 
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from dcgmm_cli.checkpoints import build_model, load_checkpoint
-from dcgmm_cli.config import FollowUpConfig, TrainConfig
+from dcgmm_cli.config import DataRootConfig, DatasetConfig, FollowUpConfig, TrainConfig
 from dcgmm_cli.datasets import ImageData, load
+from dcgmm_cli.datasets.catalogue import KNOWN
 from dcgmm_cli.model import DCGMM
 from dcgmm_cli.runs import find_run, write_meta
 from dcgmm_cli.runtime import choose_device, describe_device, set_up_cpu
@@ -28,6 +30,18 @@ class TrainedRun:
         return load(self.config.dataset)
 
 
+def at_hand(dataset: DatasetConfig) -> DatasetConfig:
+    """A run's data set where it is now: under the root it was trained with, or else under today's default.
+
+    The root says where data are, not what they are, and a run may be on another machine by now.
+    """
+    known = KNOWN.get(dataset.name)
+    folder = "" if known is None or known.kind == "sample" else known.folder  # other data need no root
+    if os.path.isdir(Path(dataset.root).expanduser() / folder):  # Path.is_dir raises where one may not look
+        return dataset
+    return replace(dataset, root=str(OmegaConf.structured(DataRootConfig).root))
+
+
 def open_run(config: FollowUpConfig, directory: Path) -> TrainedRun:
     """Set up the process, load the run's model, and write `meta.json` of the command that works in `directory`.
 
@@ -41,5 +55,6 @@ def open_run(config: FollowUpConfig, directory: Path) -> TrainedRun:
     merged = OmegaConf.merge(OmegaConf.structured(TrainConfig), checkpoint["config"])
     train_config = OmegaConf.to_object(merged)
     assert isinstance(train_config, TrainConfig)
+    train_config = replace(train_config, dataset=at_hand(train_config.dataset))
     write_meta(directory, asdict(config), describe_device(device))
     return TrainedRun(run, build_model(checkpoint).to(device).eval(), train_config, checkpoint)

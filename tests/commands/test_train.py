@@ -12,6 +12,7 @@ from PIL import Image
 from dcgmm_cli.checkpoints import build_model, load_checkpoint
 from dcgmm_cli.runs import read_json, read_metrics
 from tests.commands.conftest import QUICK, TINY, Runner
+from tests.datasets.conftest import tiny_set
 
 
 def parameters(directory: Path) -> dict[str, torch.Tensor]:
@@ -176,6 +177,37 @@ def test_an_interrupted_run_does_not_go_back(tmp_path: Path, dcgmm: Runner) -> N
     assert outcome.err.endswith(f"error: {directory} has done 1.33 epochs; trainer.epochs=1 would be fewer\n")
     assert read_json(directory / "result.json")["status"] == "interrupted"
     assert load_checkpoint(directory)["steps"] == 4
+
+
+def test_data_may_be_elsewhere_when_a_run_goes_on(
+    dcgmm: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = tiny_set("mnist", monkeypatch)
+    tiny.write(tmp_path / "first")
+    layers = "arch.layers=[{type:folding,kernel:[5,4]},{type:gmm,components:4}]"
+    options = [layers, "dataset=mnist", "trainer.batch_size=10", "trainer.epochs=1"]
+    run = dcgmm("train", *options, "dataset.root=first").directory
+    (tmp_path / "first").rename(tmp_path / "second")
+    resumed = dcgmm("train", f"run={run}", "trainer.epochs=2", "dataset.root=second")
+    assert resumed.code == 0, resumed.err
+    assert read_json(run / "meta.json")["config"]["dataset"]["root"] == "second"
+
+    (tmp_path / "second").rename(tmp_path / "third")
+    monkeypatch.setenv("DCGMM_DATA", str(tmp_path / "third"))
+    resumed = dcgmm("train", f"run={run}", "trainer.epochs=3")
+    assert resumed.code == 0, resumed.err
+    assert load_checkpoint(run)["config"]["dataset"]["root"] == str(tmp_path / "third")
+
+    # The other commands look there as well: first where the data were, then where they are kept by default.
+    (tmp_path / "third").rename(tmp_path / "fourth")
+    monkeypatch.setenv("DCGMM_DATA", str(tmp_path / "fourth"))
+    followed = dcgmm("visualize", f"run={run}")
+    assert followed.code == 0, followed.err
+    assert not (tmp_path / "third").exists()
+    (tmp_path / "fourth").rename(tmp_path / "third")
+    followed = dcgmm("visualize", f"run={run}")
+    assert followed.code == 0, followed.err
+    assert not (tmp_path / "fourth").exists()
 
 
 def test_a_run_stopped_after_its_last_step_goes_on_to_its_result(dcgmm: Runner) -> None:

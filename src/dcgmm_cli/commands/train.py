@@ -36,6 +36,7 @@ from dcgmm_cli.runs import (
 )
 from dcgmm_cli.runtime import choose_device, choose_dtype, describe_device, set_up_cpu
 from dcgmm_cli.statistics import Moments, log_likelihood_moments
+from dcgmm_cli.trained import at_hand
 from dcgmm_cli.training import LayerReport, Trainer, TrainerOptions
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 RESUMABLE = (
     "run",
     "runs_dir",
+    "dataset.root",
     "trainer.epochs",
     "trainer.device",
     "trainer.threads",
@@ -134,14 +136,14 @@ def _resumed_config(state: dict[str, Any], overrides: list[str]) -> TrainConfig:
     Raises:
         UserError: an override would make it another run.
     """
-    for override in overrides:
-        key = override.partition("=")[0].lstrip("+~")
+    keys = [override.partition("=")[0].lstrip("+~") for override in overrides]
+    for key in keys:
         if key not in RESUMABLE:
             raise UserError(f"a resumed run keeps its {key}; what may change is {', '.join(RESUMABLE[2:])}")
     merged = OmegaConf.merge(OmegaConf.structured(TrainConfig), state["config"], OmegaConf.from_dotlist(overrides))
     config = OmegaConf.to_object(merged)
     assert isinstance(config, TrainConfig)
-    return config
+    return config if "dataset.root" in keys else replace(config, dataset=at_hand(config.dataset))
 
 
 def _trainer_options(config: TrainConfig) -> TrainerOptions:
