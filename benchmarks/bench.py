@@ -152,7 +152,8 @@ def whole_runs(archs: list[str], dataset: str, epochs: int, runs: Path) -> Resul
     results: Results = {}
     for arch in archs:
         directory = runs / arch
-        overrides = [f"arch={arch}", f"dataset={dataset}", f"trainer.epochs={epochs}", f"hydra.run.dir={directory}"]
+        overrides = [f"arch={arch}", f"dataset={dataset}", f"trainer.epochs={epochs}"]
+        overrides += [f"runs_dir={runs}", f"hydra.run.dir={directory}"]
         wall, memory = child(MEMORY + ENTRY, ["train", *overrides])
         trained = json.loads((directory / "result.json").read_text())["train_seconds"]
         results[f"train {arch}"] = {

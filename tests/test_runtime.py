@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from dcgmm_cli import runtime
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.interruption import Interrupted, Interruption
 from dcgmm_cli.runtime import choose_device, choose_dtype, describe_device, set_up_cpu
@@ -65,7 +66,7 @@ def test_dtypes() -> None:
     for name in ("float16", "double", ""):
         with pytest.raises(UserError) as error:
             choose_dtype(name)
-        assert str(error.value) == f"dtype={name} is unknown; choose float32 or float64"
+        assert str(error.value) == f"trainer.dtype={name} is unknown; choose float32 or float64"
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_cpu_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
     set_up_cpu(2)
     assert torch.get_num_threads() == 2
     set_up_cpu()
-    assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == runtime._THREADS  # not the 2 of what ran before
     tiny = torch.tensor([1e-30], dtype=torch.float32)
     assert float(tiny * 1e-10) == 0  # a denormal, flushed
     monkeypatch.setattr(sys, "platform", "darwin")

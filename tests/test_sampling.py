@@ -159,7 +159,7 @@ def test_layer_names() -> None:
         ({"temperature": 0.0}, "temperature must be above 0"),
         ({"start": "gmm3"}, "start=gmm3 names no GMM layer of the model; it has gmm1, gmm2"),
         ({"components": "some"}, "components=some is unknown"),
-        ({"components": "9"}, "component 9 is not in gmm2, which has 0 to 8"),
+        ({"components": "9"}, "sampling.components=9 is not in gmm2, which has 0 to 8"),
     ],
 )
 def test_options_that_cannot_be(options: dict, message: str) -> None:
@@ -169,7 +169,7 @@ def test_options_that_cannot_be(options: dict, message: str) -> None:
 
 def test_models_that_cannot_be_sampled() -> None:
     pooled = DCGMM.build((4, 4, 1), [folding(2, 2, 2, 2), gmm(4), {"type": "pooling", "kernel": (2, 2)}])
-    with pytest.raises(UserError, match="the model's last layer is a Pooling layer: name a start, gmm1"):
+    with pytest.raises(UserError, match="the model's last layer is a Pooling layer: give sampling.start, gmm1"):
         draw(pooled)
     assert draw(pooled, start="gmm1").shape == (5, 4, 4, 1)
     side_by_side = DCGMM.build((3, 2, 1), [folding(3, 2, 1, 1), gmm(4)], batch_shape=(2,))

@@ -101,7 +101,7 @@ def fit_bins(
         UserError: there are fewer images than bins, or no bins.
     """
     if not 1 <= bins <= len(train):
-        raise UserError(f"bins must be 1 to {len(train)}, the number of training images, not {bins}")
+        raise UserError(f"quality.bins must be 1 to {len(train)}, the number of training images, not {bins}")
     chosen = torch.randperm(len(train), generator=generator)[:limit].to(train.device)
     points = train[chosen]
     centres = _first_centres(points, bins, generator)

@@ -9,10 +9,11 @@ import torch
 from dcgmm_cli.errors import UserError
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_THREADS = torch.get_num_threads()  # what a process starts with: as many as the machine, or its settings, offer
 
 
-def choose_device(name: str) -> torch.device:
-    """Device of a `device` key: auto, cpu, cuda or cuda:N.
+def choose_device(name: str, key: str = "device") -> torch.device:
+    """Device by its name: auto, cpu, cuda or cuda:N; `key` is the one that it was given by.
 
     Raises:
         UserError: the name is unknown, or there is no such CUDA device.
@@ -21,11 +22,11 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, index = name.partition(":")
     if name != "cpu" and (kind != "cuda" or (":" in name and not index.isdecimal())):
-        raise UserError(f"device={name} is unknown; choose auto, cpu, cuda or cuda:N")
+        raise UserError(f"{key}={name} is unknown; choose auto, cpu, cuda or cuda:N")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if kind == "cuda" and int(index or 0) >= count:
         found = f"this machine has {count} CUDA devices" if count else "this machine has no CUDA device"
-        raise UserError(f"device={name}: {found}; use device=cpu or device=auto")
+        raise UserError(f"{key}={name}: {found}; use {key}=cpu or {key}=auto")
     return torch.device(name)
 
 
@@ -37,18 +38,18 @@ def describe_device(device: torch.device) -> str:
 
 
 def choose_dtype(name: str) -> torch.dtype:
-    """Number type of a `dtype` key.
+    """Number type of the key `trainer.dtype`.
 
     Raises:
         UserError: the name is neither float32 nor float64.
     """
     if name not in DTYPES:
-        raise UserError(f"dtype={name} is unknown; choose {' or '.join(DTYPES)}")
+        raise UserError(f"trainer.dtype={name} is unknown; choose {' or '.join(DTYPES)}")
     return DTYPES[name]
 
 
-def set_up_cpu(threads: int | None = None) -> None:
-    """Set the number of threads and two things that CPU speed hangs on.
+def set_up_cpu(threads: int | None = None, key: str = "threads") -> None:
+    """Set the number of threads, by default that which the process started with, and two things that speed hangs on.
 
     Responsibilities far from their component underflow to denormal numbers, which slow matrix products down many
     times: they are flushed to zero. And glibc gives each large temporary back to the system, so that every step
@@ -57,10 +58,9 @@ def set_up_cpu(threads: int | None = None) -> None:
     Raises:
         UserError: `threads` is below 1.
     """
-    if threads is not None:
-        if threads < 1:
-            raise UserError(f"threads must be at least 1, not {threads}")
-        torch.set_num_threads(threads)
+    if threads is not None and threads < 1:
+        raise UserError(f"{key} must be at least 1, not {threads}")
+    torch.set_num_threads(threads or _THREADS)  # not as many as the job had that this process ran before
     torch.set_flush_denormal(True)
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, AttributeError):  # another C library

@@ -44,14 +44,14 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         if self.top_s < 1:
-            raise UserError(f"top_s must be at least 1, not {self.top_s}")
+            raise UserError(f"sampling.top_s must be at least 1, not {self.top_s}")
         for scale in self.std_scale if isinstance(self.std_scale, tuple) else (self.std_scale,):
             if not 0 <= scale < float("inf"):
-                raise UserError(f"std_scale must be a number of at least 0, not {scale}")
+                raise UserError(f"sampling.std_scale must be a number of at least 0, not {scale}")
         if not 0 < self.temperature < float("inf"):
-            raise UserError(f"temperature must be above 0, not {self.temperature}")
+            raise UserError(f"sampling.temperature must be above 0, not {self.temperature}")
         if self.components not in ("weights", "uniform", "cycle") and not self.components.isdecimal():
-            raise UserError(f"components={self.components} is unknown; choose {CHOICES}")
+            raise UserError(f"sampling.components={self.components} is unknown; choose {CHOICES}")
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def sample(
         UserError: `count`, `top_s`, the start layer or the component do not fit the model.
     """
     if count < 1:
-        raise UserError(f"count must be at least 1, not {count}")
+        raise UserError(f"sampling.count must be at least 1, not {count}")
     stack, scales = _stack_from(model, options), _std_scales(model, options)
     signal: Tensor | None = None
     components: dict[str, Tensor] = {}
@@ -168,21 +168,23 @@ def _stack_from(model: DCGMM, options: SamplingOptions) -> list[tuple[str, Layer
             kind = type(named[-1][1]).__name__
             raise UserError(
                 f"sampling starts in a GMM layer, and the model's last layer is a {kind} layer: "
-                f"name a start, {' or '.join(gmms)}"
+                f"give sampling.start, {' or '.join(gmms)}"
             )
-        raise UserError(f"start={start} names no GMM layer of the model; it has {', '.join(gmms)}")
+        raise UserError(f"sampling.start={start} names no GMM layer of the model; it has {', '.join(gmms)}")
     names = [name for name, _ in named]
     stack = named[names.index(start) :: -1]
     drawn = [(name, layer) for name, layer in stack if isinstance(layer, GMM)]
     for name, layer in drawn[1:] or drawn:
         if options.top_s > layer.components:
             raise UserError(
-                f"top_s={options.top_s} is more than the {layer.components} components of {name}; "
+                f"sampling.top_s={options.top_s} is more than the {layer.components} components of {name}; "
                 f"give 1 to {layer.components}"
             )
     top = drawn[0][1]
     if options.components.isdecimal() and int(options.components) >= top.components:
-        raise UserError(f"component {options.components} is not in {start}, which has 0 to {top.components - 1}")
+        raise UserError(
+            f"sampling.components={options.components} is not in {start}, which has 0 to {top.components - 1}"
+        )
     return stack
 
 
@@ -195,7 +197,9 @@ def _std_scales(model: DCGMM, options: SamplingOptions) -> dict[str, float]:
     names, given = list(model.gmms), options.std_scale
     scales = given if isinstance(given, tuple) else (given,) * len(names)
     if len(scales) != len(names):
-        raise UserError(f"std_scale={list(scales)} has {len(scales)} values for {len(names)} GMM layers; give 1 or all")
+        raise UserError(
+            f"sampling.std_scale={list(scales)} has {len(scales)} values for {len(names)} GMM layers; give 1 or all"
+        )
     return dict(zip(names, scales, strict=True))
 
 

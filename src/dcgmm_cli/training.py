@@ -46,10 +46,14 @@ class TrainerOptions:
             raise UserError(f"trainer.epochs must be at least 1, not {self.epochs}")
         if self.batch_size < 1:
             raise UserError(f"trainer.batch_size must be at least 1, not {self.batch_size}")
-        for name in ("centroid_epochs", "logits_factor", "loc_factor", "precision_sqrt_factor"):
-            value = getattr(self, name)
+        for key, value in {
+            "centroid_epochs": self.centroid_epochs,
+            "learning_rate.logits": self.logits_factor,
+            "learning_rate.loc": self.loc_factor,
+            "learning_rate.precision_sqrt": self.precision_sqrt_factor,
+        }.items():
             if not (value >= 0 and math.isfinite(value)):
-                raise UserError(f"trainer: {name} must be a number of at least 0, not {value}")
+                raise UserError(f"trainer.{key} must be a number of at least 0, not {value}")
 
 
 @dataclass(frozen=True)

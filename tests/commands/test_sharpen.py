@@ -65,6 +65,7 @@ def test_given_images_are_sharpened(run: str, dcgmm: Runner, tmp_path: Path) -> 
         (["sharpening.layers=[]"], "no Folding layer to sharpen: the model has folding1, folding2"),
         (["sharpening.target=gmm1"], "sharpening.target=gmm1 is not above folding2"),
         (["sharpening.step_size=1e6", "sharpening.iterations=200"], "sharpening diverged at"),
+        (["quality.count=-5"], "quality.count must be at least 0, not -5"),
         (["sampling.top_s=[1,2]"], "dcgmm sharpen takes one sampling.top_s"),
     ],
 )

@@ -13,7 +13,7 @@ from rich.table import Table
 from torch import Tensor
 
 from dcgmm_cli.checkpoints import build_model, load_checkpoint
-from dcgmm_cli.config import SampleConfig, SamplingConfig, SharpenConfig, SharpeningConfig
+from dcgmm_cli.config import QualityConfig, SampleConfig, SamplingConfig, SharpenConfig, SharpeningConfig
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.model import DCGMM
@@ -49,6 +49,9 @@ def run(
         UserError: a value of the configuration cannot be, the run or its data are missing.
     """
     options = sampling_options(config.sampling)
+    if not config.sharpen and config.sharpening != SharpeningConfig():
+        raise UserError("sharpening.* has no effect without sharpen=true")
+    check_quality(config.quality)
     trained = open_run(config, directory)
     sharpening = sharpening_options(config.sharpening, trained.config.arch.name) if config.sharpen else None
     drawn: list[Samples] = []
@@ -67,6 +70,18 @@ def run(
             for each in options
         }
         report_quality(config, trained, options[0], judged, result)
+
+
+def check_quality(config: QualityConfig) -> None:
+    """Check what can be told without a model.
+
+    Raises:
+        UserError: a value cannot be, or has no effect.
+    """
+    if config.count < 0:
+        raise UserError(f"quality.count must be at least 0, not {config.count}")
+    if config.flat is not None and not config.count:
+        raise UserError("quality.flat has no effect with quality.count=0")
 
 
 def sampling_options(config: SamplingConfig) -> list[SamplingOptions]:

@@ -10,6 +10,7 @@ from rich.table import Table
 from torch import Tensor
 
 from dcgmm_cli.commands.sample import (
+    check_quality,
     draw,
     picture,
     report_quality,
@@ -48,6 +49,7 @@ def run(
     each_sampling = sampling_options(config.sampling)
     if len(each_sampling) > 1:
         raise UserError(f"dcgmm sharpen takes one sampling.top_s, not {config.sampling.top_s}")
+    check_quality(config.quality)
     trained = open_run(config, directory)
     options = sharpening_options(config.sharpening, trained.config.arch.name)
     model = trained.model

@@ -72,8 +72,8 @@ def run(
         config = _resumed_config(state, overrides)
     elif (directory / CHECKPOINT).exists():  # a sweep that is given again has begun this job before
         state = load_checkpoint(directory)
-    set_up_cpu(config.trainer.threads)
-    device, dtype = choose_device(config.trainer.device), choose_dtype(config.trainer.dtype)
+    set_up_cpu(config.trainer.threads, "trainer.threads")
+    device, dtype = choose_device(config.trainer.device, "trainer.device"), choose_dtype(config.trainer.dtype)
     if config.trainer.checkpoint_epochs < 1:
         raise UserError(f"trainer.checkpoint_epochs must be at least 1, not {config.trainer.checkpoint_epochs}")
     if config.trainer.replicas < 1:

@@ -74,13 +74,15 @@ class AnnealingRule:
         if self.window < 1:
             raise UserError(f"the annealing window must be at least 1 step, not {self.window}")
         if not self.sigma_end > 0:
-            raise UserError(f"sigma_end must be above 0, not {self.sigma_end}")
+            raise UserError(f"trainer.annealing.sigma_end must be above 0, not {self.sigma_end}")
         if not 0 < self.rate_end <= self.rate_start:
-            raise UserError(f"learning rates need 0 < end <= start, not start {self.rate_start}, end {self.rate_end}")
+            raise UserError(
+                f"trainer.learning_rate needs 0 < end <= start, not start={self.rate_start} and end={self.rate_end}"
+            )
         if not self.delta > 0:
-            raise UserError(f"delta must be above 0, not {self.delta}")
+            raise UserError(f"trainer.annealing.delta must be above 0, not {self.delta}")
         if not 0 < self.gamma < 1:
-            raise UserError(f"gamma must lie between 0 and 1, not {self.gamma}")
+            raise UserError(f"trainer.annealing.gamma must lie between 0 and 1, not {self.gamma}")
 
     def start(self, components: int, batch_shape: tuple[int, ...], dtype: torch.dtype) -> "AnnealingState":
         """State before the first step: sigma_0 = 0.25 sqrt(2 K), never under its floor."""
