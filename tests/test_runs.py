@@ -305,15 +305,39 @@ def test_a_result_that_was_not_reached(raised: BaseException, ending: dict[str, 
     assert result_of(tmp_path) == {"command": "sample", "half": 1, **ending}
 
 
-def test_a_mistake_does_not_replace_a_result_but_a_fault_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("raised", [UserError("trained already"), KeyError("x"), KeyboardInterrupt()])
+def test_what_ends_before_it_has_begun_does_not_replace_a_result(raised: BaseException, tmp_path: Path) -> None:
     with recorded(tmp_path, "train"):
         pass
-    with pytest.raises(UserError), recorded(tmp_path, "train"):
-        raise UserError("trained already")
+    with pytest.raises(type(raised)), recorded(tmp_path, "train"):
+        raise raised
     assert result_of(tmp_path)["status"] == "finished"
-    with pytest.raises(KeyError), recorded(tmp_path, "train"):
-        raise KeyError("x")
-    assert result_of(tmp_path)["status"] == "failed"
+    (tmp_path / "result.json").unlink()  # as a training does when it begins
+    with pytest.raises(type(raised)), recorded(tmp_path, "train"):
+        raise raised
+    assert result_of(tmp_path)["status"] in ("failed", "interrupted")
+
+
+def test_a_result_that_is_no_number_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"), recorded(tmp_path, "train") as result:
+        result["dunn"] = float("nan")
+    ended = result_of(tmp_path)
+    assert ended.pop("error").startswith("ValueError: ")
+    assert ended == {"command": "train", "status": "failed"}
+
+
+def test_a_look_at_a_lock_does_not_keep_a_run_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [BlockingIOError(), None]
+
+    def flock(file: Any, operation: int) -> None:
+        if error := looks.pop(0):
+            raise error
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with recorded(tmp_path, "train"):
+        pass
+    assert looks == []
+    assert result_of(tmp_path)["status"] == "finished"
 
 
 def test_one_process_at_a_time_is_at_work_in_a_run_directory(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_options_that_cannot_be(options: dict, message: str) -> None:
 
 def test_models_that_cannot_be_sampled() -> None:
     pooled = DCGMM.build((4, 4, 1), [folding(2, 2, 2, 2), gmm(4), {"type": "pooling", "kernel": (2, 2)}])
-    with pytest.raises(UserError, match="the model's last layer is a Pooling layer: give sampling.start, gmm1"):
+    with pytest.raises(UserError, match=r"last layer is a Pooling layer: give sampling\.start, gmm1"):
         draw(pooled)
     assert draw(pooled, start="gmm1").shape == (5, 4, 4, 1)
     side_by_side = DCGMM.build((3, 2, 1), [folding(3, 2, 1, 1), gmm(4)], batch_shape=(2,))

@@ -35,6 +35,7 @@ INCIDENTAL = {
     *("runs_dir", "dataset.root", "device", "threads"),
     *("trainer.device", "trainer.threads", "trainer.checkpoint_epochs"),
 }
+_ATTEMPTS = 5  # at a run directory's lock, over a fifth of a second
 
 
 def unique_name() -> str:
@@ -251,12 +252,18 @@ def _alone(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"cannot write {directory}: {error.strerror}") from None
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is at work in {directory}; wait for it, or stop it") from None
-        except OSError:  # a file system without locks
-            (directory / LOCK).unlink()
+        for attempt in range(_ATTEMPTS):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                # `is_at_work` has the lock for a moment, to look.
+                if attempt == _ATTEMPTS - 1:
+                    raise UserError(f"another process is at work in {directory}; wait for it, or stop it") from None
+                time.sleep(0.05)
+            except OSError:  # a file system without locks
+                (directory / LOCK).unlink()
+                break
         yield
 
 
@@ -279,7 +286,8 @@ def recorded(directory: Path, command: str) -> Iterator[dict[str, Any]]:
     """Run a command's body and write `result.json` when it ends, however it ends.
 
     The body fills the dictionary that it is given. `status` becomes finished, failed (with `error`) or
-    interrupted; `seconds` is the wall time. A mistake does not replace a result that is there already.
+    interrupted; `seconds` is the wall time. Only a finished body replaces a result that is there already: one that
+    goes on with a run removes it when it begins to.
 
     Raises:
         UserError: another process is at work in the directory.
@@ -287,18 +295,26 @@ def recorded(directory: Path, command: str) -> Iterator[dict[str, Any]]:
     started = time.monotonic()
     result: dict[str, Any] = {"command": command}
 
-    def close(status: str, **more: str) -> None:
-        write_result(directory, {**result, "status": status, **more}, time.monotonic() - started)
+    def close(reached: dict[str, Any], **ending: str) -> None:
+        write_result(directory, {**reached, **ending}, time.monotonic() - started)
 
     with _alone(directory):
         try:
             yield result
-        except KeyboardInterrupt:
-            close("interrupted")
-            raise
         except BaseException as error:
-            mistake = isinstance(error, UserError)
-            if not (mistake and (directory / RESULT).exists()):
-                close("failed", error=str(error) if mistake else f"{type(error).__name__}: {error}")
+            if not (directory / RESULT).exists():
+                close(result, **_ending(error))
             raise
-        close("finished")
+        try:
+            close(result, status="finished")
+        except ValueError as error:  # a figure that is no number
+            close({"command": command}, **_ending(error))
+            raise
+
+
+def _ending(error: BaseException) -> dict[str, str]:
+    """Status, and what went wrong, of a body that raised this."""
+    if isinstance(error, KeyboardInterrupt):
+        return {"status": "interrupted"}
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return {"status": "failed", "error": text}
