@@ -1,0 +1,75 @@
+"""Judges outlier scores inside the training classes, so that a choice among them sees no outlier of the real split.
+
+    python experiments/outliers/proxies.py ARCH [ARCH ...] [--train KEY=VALUE ...] [--runs DIR] [--output FILE]
+
+Of the classes 0 to 4 of MNIST and of FashionMNIST one is left out of training, in turn, and is the outlier then: ten
+tasks an architecture. Each is a training and a judging by the ordinary commands, in directories that are found again
+by the next start; another --runs is for other settings of training. Prints areas under the ROC curve.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+
+from dcgmm_cli import cli
+from dcgmm_cli.runs import RESULT, read_json
+
+DATASETS = ("mnist", "fashion_mnist")
+CLASSES = range(5)
+SCORES = ("log_prob", "residual", "combined", "ratio", "joint")  # log_prob: the top layer's
+
+
+def judged(root: Path, arch: str, dataset: str, outlier: int, overrides: list[str]) -> dict[str, float]:
+    """AUROC of each score in one task."""
+    run = root / f"{arch}-{dataset}-{outlier}"
+    judging = run / "outliers" / "proxy"
+    if not (judging / RESULT).exists():
+        classes = [label for label in CLASSES if label != outlier]
+        training = [f"arch={arch}", f"dataset={dataset}", f"dataset.classes={classes}", "trainer.epochs=16", *overrides]
+        if not (run / RESULT).exists():
+            command(["train", *training, f"hydra.run.dir={run}"])
+        command(["outliers", f"run={run}", f"outliers.classes=[{outlier}]", f"hydra.run.dir={judging}"])
+    result = read_json(judging / RESULT)
+    figures = {name: result["detection"][name]["auroc"] for name in SCORES if name in result["detection"]}
+    return {"log_prob": result["auroc"]["top"], **figures}
+
+
+def command(arguments: list[str]) -> None:
+    """Run one command of dcgmm, or leave with its exit code."""
+    if code := cli.run(arguments):
+        sys.exit(code)
+
+
+def table(arch: str, tasks: dict[str, dict[str, float]]) -> str:
+    """A line a score: its AUROC in each task, and the means."""
+    lines = [f"| {arch} | " + " | ".join(tasks) + " | mean |", "|---" * (len(tasks) + 2) + "|"]
+    for score in SCORES:
+        values = [figures[score] for figures in tasks.values() if score in figures]
+        if values:
+            lines.append(f"| `{score}` | " + " | ".join(f"{v:.3f}" for v in [*values, statistics.mean(values)]) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("archs", nargs="+", metavar="ARCH")
+    parser.add_argument("--runs", type=Path, default=Path("runs/proxies"), help="where the runs are")
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    parser.add_argument("--train", nargs="+", default=[], metavar="KEY=VALUE", help="settings, as in trainer.epochs=10")
+    arguments = parser.parse_args()
+    results = {}
+    for arch in arguments.archs:
+        results[arch] = {
+            f"{dataset} {label}": judged(arguments.runs, arch, dataset, label, arguments.train)
+            for dataset in DATASETS
+            for label in CLASSES
+        }
+        print(table(arch, results[arch]), flush=True)
+    if arguments.output:
+        arguments.output.write_text(json.dumps({"train": arguments.train, "auroc": results}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
