@@ -238,6 +238,15 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(dcgmm: Runner, tmp_
     assert all(value.isfinite().all() for value in parameters(good).values())
 
 
+def test_what_was_measured_before_a_divergence_is_kept(dcgmm: Runner) -> None:
+    # 3 steps an epoch, windows of 2: the first one is good, weights move, and far, from step 4 on.
+    rates = ["trainer.learning_rate.start=1e10", "trainer.learning_rate.logits=1e38", "trainer.learning_rate.loc=0"]
+    outcome = dcgmm("train", *QUICK, *rates, "trainer.centroid_epochs=1", "trainer.checkpoint_epochs=2")
+    assert outcome.code == 2, outcome.err
+    assert "NaN or infinite" in outcome.err
+    assert [line["step"] for line in read_metrics(outcome.directory)] == [2]
+
+
 def test_own_architecture_from_a_directory(dcgmm: Runner, tmp_path: Path) -> None:
     (tmp_path / "mine" / "arch").mkdir(parents=True)
     layers = "layers:\n  - {type: folding, kernel: [14, 14], stride: [14, 14]}\n  - {type: gmm, components: 4}\n"

@@ -208,17 +208,27 @@ class _Group:
         """Take all steps, with measurements at each window's end and a checkpoint every so many epochs."""
         trainer, pending = self.trainer, dict[Path, list[dict[str, Any]]]()
 
-        def save() -> None:
-            # Measurements first: what lies behind the checkpoint is cut off when the run is resumed.
+        def write_measurements() -> None:
             for home, lines in pending.items():
                 append_metrics(home, lines)
             pending.clear()
+
+        def step() -> list[dict[str, LayerReport]] | None:
+            try:
+                return trainer.step()
+            except UserError:  # it diverged: what it did on the way there is of interest
+                write_measurements()
+                raise
+
+        def save() -> None:
+            # Measurements first: what lies behind the checkpoint is cut off when the run is resumed.
+            write_measurements()
             self._save(trainer.state_dicts())
 
         every, total_epochs = self.config.trainer.checkpoint_epochs, trainer.options.epochs
         with ProgressBar("train", trainer.total_steps, "steps", trainer.steps) as bar, interruption.held():
             while trainer.steps < trainer.total_steps:
-                reports = trainer.step()
+                reports = step()
                 if reports:
                     for home, report in zip(self.homes, reports, strict=True):
                         layers = {name: asdict(layer) for name, layer in report.items()}
