@@ -313,7 +313,7 @@ def test_bad_input_gets_one_line_and_code_2(dcgmm: Runner, tmp_path: Path, argum
 def test_cuda_where_there_is_none(dcgmm: Runner) -> None:
     outcome = dcgmm("train", *QUICK, "trainer.device=cuda")
     assert outcome.code == 2
-    assert "this machine has no CUDA device; use device=cpu or device=auto" in outcome.err
+    assert "this machine has no CUDA device; use trainer.device=cpu or trainer.device=auto" in outcome.err
 
 
 def test_unwritable_output(dcgmm: Runner, tmp_path: Path) -> None:

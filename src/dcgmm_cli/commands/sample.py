@@ -30,7 +30,7 @@ DEFAULT = SharpeningOptions(10, rate=0.02)
 DEFAULTS = {
     "2L-a": SharpeningOptions(10, rate=0.003, layers=("folding2",)),
     "2L-b": SharpeningOptions(10, rate=0.05),
-    "3L-a": SharpeningOptions(10, rate=0.02, layers=("folding2",)),
+    "3L-a": SharpeningOptions(10, rate=0.005, layers=("folding3",)),
 }
 PAPER = SharpeningOptions(1000, step_size=0.1)
 ENLARGE = 3  # pixels of a picture for one of an image
