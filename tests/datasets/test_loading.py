@@ -38,6 +38,11 @@ def test_images_and_labels_are_those_of_the_files(tiny: TinySet, root: str) -> N
     assert data.source == str(Path(root, "MNIST/raw"))
 
 
+def test_as_a_library_the_root_is_the_configurations(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DCGMM_DATA", root)
+    assert load(DatasetConfig(name="mnist")).source == str(Path(root, "MNIST/raw"))
+
+
 def test_images_can_be_written_to(root: str) -> None:
     # torch warns of tensors over memory that is read-only, and undefined behaviour follows.
     load(DatasetConfig(name="mnist", root=root)).train.images.zero_()

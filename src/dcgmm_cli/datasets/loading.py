@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 
 from dcgmm_cli.config import DatasetConfig
 from dcgmm_cli.datasets import sources, vision
@@ -43,14 +44,14 @@ def load(config: DatasetConfig) -> ImageData:
 
 
 def root_of(root: str) -> Path:
-    """The folder that a `dataset.root` key names.
+    """The folder that a `dataset.root` key names; the key's own default names it by an interpolation.
 
     Raises:
         UserError: it is empty.
     """
     if not root:
         raise UserError("dataset.root is empty: give a folder (DCGMM_DATA sets it for all commands)")
-    return Path(root).expanduser()
+    return Path(OmegaConf.create({"root": root}).root).expanduser()
 
 
 def _check(config: DatasetConfig) -> None:
