@@ -11,7 +11,17 @@ import dcgmm_cli
 
 PACKAGE = Path(dcgmm_cli.__file__).parent
 
-COMPUTES = ["model", "statistics", "training", "sampling", "sharpening", "outliers", "detection", "localisation"]
+COMPUTES = [
+    "model",
+    "statistics",
+    "training",
+    "sampling",
+    "sharpening",
+    "pixel_mixture",
+    "outliers",
+    "detection",
+    "localisation",
+]
 COMPUTES += ["quality", "clustering"]
 
 # A module, or a package as a whole, and the parts of dcgmm_cli that it may import.
@@ -31,15 +41,18 @@ ALLOWED = {
     "model.patches": BASE | {"model.shapes", "model.native"},
     "model.folding": BASE | {"model.shapes", "model.patches"},
     "model.pooling": BASE | {"model.shapes"},
+    "model.power": BASE | {"model.shapes"},
     "model.gmm": BASE | {"model.shapes", "model.gaussian", "model.annealing", "model.native", "model.patches"},
-    "model.dcgmm": BASE | {"model.shapes", "model.folding", "model.pooling", "model.patches", "model.gmm"},
+    "model.dcgmm": BASE
+    | {"model.shapes", "model.folding", "model.pooling", "model.power", "model.patches", "model.gmm"},
     "model": MODEL,
     # What is computed with a model: knows neither files nor configuration.
     "statistics": MODEL,
     "training": METRICS,
     "sampling": METRICS,
     "sharpening": METRICS | {"sampling"},
-    "outliers": METRICS,
+    "pixel_mixture": MODEL,
+    "outliers": METRICS | {"pixel_mixture"},
     "detection": METRICS,
     "localisation": METRICS | {"outliers"},
     "quality": METRICS,

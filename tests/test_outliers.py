@@ -12,9 +12,12 @@ from dcgmm_cli.model import DCGMM, GMM
 from dcgmm_cli.outliers import (
     COMBINED,
     JOINT,
+    LAYER_SCORES,
     MODEL_SCORES,
+    PIXELS,
     RATIO,
     RESIDUAL,
+    SCREENED,
     SMOOTHING,
     Detector,
     log_ratio,
@@ -109,6 +112,15 @@ def test_joint_is_the_worse_of_the_top_and_the_ratio(detector: Detector) -> None
     assert 0 < (top < ratio).double().mean() < 1
 
 
+def test_pixels_are_judged_among_images_that_the_ratio_lets_pass(detector: Detector) -> None:
+    new = detector.scores(torch.cat([images(30, 1), images(4, 2).transpose(1, 2)]))
+    pixels, ratio = (detector.standardised(name, new[name]) for name in (PIXELS, RATIO))
+    passed = ratio >= -0.75
+    assert torch.allclose(new[SCREENED][passed], pixels[passed], atol=1e-9)
+    assert torch.allclose(new[SCREENED][~passed], (pixels + 8 * (ratio + 0.75))[~passed], atol=1e-9)
+    assert 0 < passed.double().mean() < 1
+
+
 def test_ratio_is_that_of_two_densities() -> None:
     """The image under mixture weights that the top layer sets patch by patch, against one mixture for all patches."""
     model = DCGMM.build(
@@ -155,8 +167,9 @@ def test_scores_of_a_single_layer_are_its_standardised_score() -> None:
     detector = Detector.fit(model, images(60, 0))
     scores = detector.scores(images(9, 1))
     expected = detector.standardised("gmm1_standardised", scores["gmm1_standardised"])
-    for name in MODEL_SCORES:
+    for name in (RESIDUAL, COMBINED, RATIO, JOINT):
         assert torch.allclose(detector.standardised(name, scores[name]), expected, atol=1e-9)
+    assert {*(f"gmm1_{name}" for name in LAYER_SCORES), *MODEL_SCORES} == set(scores)
 
 
 def test_training_scores_have_mean_0_and_deviation_1(detector: Detector) -> None:

@@ -145,6 +145,15 @@ def test_refine_sees_every_folding_layer_from_above() -> None:
     assert images.abs().sum() == 0
 
 
+def test_over_a_power_layer_the_same_draws_are_other_pixels() -> None:
+    plain, options = awkward(), SamplingOptions(top_s=2)
+    model = DCGMM.build((9, 7, 2), [{"type": "power", "exponent": 0.5}, *AWKWARD]).double()
+    model.load_state_dict({f"layers.{int(name[7]) + 1}{name[8:]}": v for name, v in plain.state_dict().items()})
+    first, second = (sample(each, 5, options, torch.Generator().manual_seed(0)) for each in (plain, model))
+    torch.testing.assert_close(second.images, first.images.clamp(min=0).square())
+    assert all(torch.equal(first.components[name], second.components[name]) for name in first.components)
+
+
 def test_layer_names() -> None:
     assert layer_names(awkward()) == ["folding1", "gmm1", "pooling1", "folding2", "gmm2"]
 

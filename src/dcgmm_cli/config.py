@@ -35,9 +35,10 @@ class DatasetConfig(DataRootConfig):
 class LayerConfig:
     """One layer of an architecture, from the image up."""
 
-    type: str = MISSING  # folding, pooling or gmm
+    type: str = MISSING  # folding, pooling, power or gmm
     kernel: list[int] | None = None  # folding, pooling: [height, width] of the window, in positions
     stride: list[int] | None = None  # folding, pooling: [down, right]; null: 1 for folding, the kernel for pooling
+    exponent: float | None = None  # power, the first layer if at all: what pixel values in [0, 1] are raised to
     components: int | None = None  # gmm: number of components K, a square number
 
 
@@ -147,7 +148,7 @@ class OutlierOptions:
     classes: list[int] | None = None  # outlier classes; null: all that the run was not trained on
     dataset: str | None = None  # another data set, of the same image shape, whose test images are the outliers
     path: str | None = None  # a folder of images, or a .npy or .npz file, as the outliers
-    score: str = "joint"  # decides: joint, ratio, combined, residual, or log_prob, max_component, standardised
+    score: str = "screened"  # decides: screened, pixels, joint, ratio, combined, residual, log_prob, max_component, ...
     c: float = 1.5  # an outlier scores less than mean - c standard deviations of the training images' scores
     count: int = 4  # how many of the most and of the least outlying images are shown
     images: list[str] | None = None  # images to show as well: file names, or numbers of rows in scores.npz

@@ -7,20 +7,24 @@ layer, three scores, each the mean of a map over the layer's positions:
     max_component  max-component approximation of it (nats): the quantity that training ascends
     standardised   log_prob in training standard deviations from its training mean, position by position
 
-and four for the whole model, with t the top layer's standardised score and z_l those of the layers under it, all scaled
+and six for the whole model, with t the top layer's standardised score and z_l those of the layers under it, all scaled
 by their mean and deviation on the training images:
 
     residual       t - (b_0 + sum_l b_l z_l + b'_l z_l^2), with b the least-squares fit on the training images
     combined       the smaller of t and the residual, the latter scaled in the same way
     ratio          log-likelihood ratio of what the top layer sees, with and without it (`log_ratio`)
     joint          the smaller of t and the ratio, the latter scaled in the same way
+    pixels         log-likelihood of the pixels, as the top components' training images have them (`PixelMixture`)
+    screened       pixels, less SEVERITY times what the ratio lies under -SCREEN, both scaled in the same way
 
 How likely an image looks to the lower layers says mostly how plain it is: a single stroke is likely whatever it means.
 The residual takes that part out of the top layer's score: it says by how much an image is less likely as a whole than
 training images made of equally likely parts. An image that is unlikely in either sense is outlying by the combined
 score. The ratio asks the same of the arrangement alone: how much better does the top layer tell which component of the
 layer under it is where than that layer's overall frequencies do? An image of likely parts in an order of no kind that
-training images have loses there, however plain it is. In a model of one GMM layer all four are the standardised score.
+training images have loses there, however plain it is. The likelihood of the pixels sees parts and order at once, but
+blurred, and is high for plain images too: so the ratio screens, and among images that pass the pixels tell. In a model
+of one GMM layer the ratio is the standardised score, and with it all but the last two.
 
 Shapes: N images, H W positions of a GMM layer, L GMM layers, K components of the top layer and J of the layer under it.
 """
@@ -34,11 +38,13 @@ from torch import Tensor
 
 from dcgmm_cli.model import DCGMM, GMM, Scored
 from dcgmm_cli.model.patches import Patches, unfold
+from dcgmm_cli.pixel_mixture import PixelMixture, PixelSums
 from dcgmm_cli.statistics import Moments, image_batches, log_likelihood_moments
 
 LAYER_SCORES = ("log_prob", "max_component", "standardised")
 RESIDUAL, COMBINED, RATIO, JOINT = "residual", "combined", "ratio", "joint"
-MODEL_SCORES = (RESIDUAL, COMBINED, RATIO, JOINT)
+PIXELS, SCREENED = "pixels", "screened"
+MODEL_SCORES = (RESIDUAL, COMBINED, RATIO, JOINT, PIXELS, SCREENED)
 SCORES = (*LAYER_SCORES, *MODEL_SCORES)
 
 # Positions that (nearly) never vary in training, such as an image's corners, count as varying by this fraction of the
@@ -47,6 +53,11 @@ DEVIATION_FLOOR = 0.02
 
 # The share of its overall frequency that a lower component has where no training image of the top component had it.
 SMOOTHING = 0.01
+
+# The ratio may lie so many of its training deviations under the training mean before it counts; then each one more
+# costs so many deviations of the pixels' score (chosen by proxy tasks: experiments/outliers).
+SCREEN = 0.75
+SEVERITY = 8.0
 
 
 def standardise(values: Tensor, moments: Moments) -> Tensor:  # (N, ...) -> (N, ...), float64
@@ -77,15 +88,23 @@ class Detector:
     positions: dict[str, Moments]  # by GMM layer: log-likelihood at each position, (H, W)
     images: dict[str, Moments]  # by score: its distribution over the images, ()
     regression: Tensor  # (2 L - 1,) float64, b of the residual
+    pixels: PixelMixture
 
     @classmethod
     @torch.no_grad()
     def fit(cls, model: DCGMM, images: Tensor, batch_size: int = 200) -> Self:
         """Measure the scores of training images (N, H, W, C), uint8 or float in [0, 1], on the model's device."""
-        positions = log_likelihood_moments(model, images, batch_size)
-        batches = image_batches(images, batch_size, model.dtype)
-        parts = (own_scores(model, model.score(batch), positions) for batch in batches)
-        scores = _gathered(parts, len(images))
+        positions, sums = log_likelihood_moments(model, images, batch_size), PixelSums()
+
+        def parts() -> Iterator[dict[str, Tensor]]:
+            for batch in image_batches(images, batch_size, model.dtype):
+                scored = model.score(batch)
+                sums.add(batch, list(scored.values())[-1])
+                yield own_scores(model, scored, positions)
+
+        scores = _gathered(parts(), len(images))
+        pixels, batches = sums.mixture(model.dtype), image_batches(images, batch_size, model.dtype)
+        scores |= _gathered(({PIXELS: pixels.log_prob(batch)} for batch in batches), len(images))
         moments = {name: Moments.of(values) for name, values in scores.items()}
         *under, top = scaled_layers(scores, moments)
         # On the CPU, where the solver copes with a layer whose score never varies.
@@ -94,7 +113,7 @@ class Detector:
         moments[RESIDUAL] = Moments.of(residual(scores, moments, regression))
         for name, values in model_scores(scores, moments, regression).items():
             moments[name] = Moments.of(values)
-        return cls(model, positions, moments, regression)
+        return cls(model, positions, moments, regression, pixels)
 
     @classmethod
     def from_state(cls, model: DCGMM, state: Mapping[str, Any]) -> Self:
@@ -104,7 +123,8 @@ class Detector:
             {name: Moments(part["count"], part["mean"].to(device), part["squares"].to(device)) for name, part in group}
             for group in (state["statistics"].items(), state["image_statistics"].items())
         )
-        return cls(model, positions, images, state["image_regression"].to(device))
+        pixels = PixelMixture.from_state(state["image_mixture"], device)
+        return cls(model, positions, images, state["image_regression"].to(device), pixels)
 
     def state_dict(self) -> dict[str, Any]:
         """What was measured, as tensors and built-ins: entries of a checkpoint."""
@@ -112,6 +132,7 @@ class Detector:
             "statistics": {name: asdict(moments) for name, moments in self.positions.items()},
             "image_statistics": {name: asdict(moments) for name, moments in self.images.items()},
             "image_regression": self.regression,
+            "image_mixture": self.pixels.state_dict(),
         }
 
     @torch.no_grad()
@@ -122,7 +143,7 @@ class Detector:
             UserError: the images have another shape than the model's.
         """
         scored = self.model.score(x)
-        scores = own_scores(self.model, scored, self.positions)
+        scores = own_scores(self.model, scored, self.positions) | {PIXELS: self.pixels.log_prob(x)}
         scores |= model_scores(scores, self.images, self.regression)
         maps = {name: standardise(layer.log_prob, self.positions[name]) for name, layer in scored.items()}
         return ImageReport(scores, maps)
@@ -264,8 +285,10 @@ def model_scores(
 ) -> dict[str, Tensor]:  # (N,) each
     """The scores of the whole model that are made of others."""
     top, rest = scaled_layers(scores, moments)[-1], residual(scores, moments, regression)
+    ratio, pixels = (standardise(scores[name], moments[name]) for name in (RATIO, PIXELS))
     return {
         RESIDUAL: rest,
         COMBINED: torch.minimum(top, standardise(rest, moments[RESIDUAL])),
-        JOINT: torch.minimum(top, standardise(scores[RATIO], moments[RATIO])),
+        JOINT: torch.minimum(top, ratio),
+        SCREENED: pixels + SEVERITY * (ratio + SCREEN).clamp(max=0),
     }

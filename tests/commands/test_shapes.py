@@ -1,4 +1,4 @@
-"""Every follow-up command on colour images that are not square."""
+"""Every follow-up command on colour images that are not square, with every kind of layer."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from dcgmm_cli.runs import read_json
 from tests.commands.conftest import Runner
 
 ARCH = (
-    "arch.layers=[{type:folding,kernel:[4,3],stride:[3,2]},{type:gmm,components:4},"
+    "arch.layers=[{type:power,exponent:0.5},{type:folding,kernel:[4,3],stride:[3,2]},{type:gmm,components:4},"
     "{type:pooling,kernel:[2,2]},{type:folding,kernel:[2,2]},{type:gmm,components:4}]"
 )
 

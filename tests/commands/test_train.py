@@ -290,7 +290,7 @@ THREE_A_AS_PRINTED = (
         (["gmm.precision_sqrt_start=big"], "gmm.precision_sqrt_start must be limit or unit"),
         ([THREE_A_AS_PRINTED], "layer 7, Folding(6, 6): the window does not fit its 5x5 input"),
         (["arch.layers=[{type:gmm,components:24}]"], "layer 1, GMM(24): components must be a square number"),
-        (["arch.layers=[{type:dense,components:24}]"], "the type must be one of folding, pooling, gmm"),
+        (["arch.layers=[{type:dense,components:24}]"], "the type must be one of folding, pooling, power, gmm"),
         (["arch.layers=[]"], "a model needs at least one GMM layer"),
         (["dataset.classes=[0,11]"], "11"),
         (["run=nowhere"], "run=nowhere: no run directory there"),

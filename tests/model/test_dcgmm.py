@@ -134,8 +134,14 @@ def test_models_side_by_side_equal_each_alone() -> None:
         ([{"type": "gmm", "components": 24}], r"layer 1, GMM\(24\): components must be a square number.* 16 or 25 is"),
         ([{"type": "gmm"}], "components is missing"),
         ([{"type": "gmm", "components": 4, "kernel": [1, 1]}], "kernel is not for this type, which takes components"),
-        ([{"type": "dense", "components": 4}], "the type must be one of folding, pooling, gmm"),
-        ([{"components": 4}], "the type must be one of folding, pooling, gmm"),
+        ([{"type": "dense", "components": 4}], "the type must be one of folding, pooling, power, gmm"),
+        ([{"components": 4}], "the type must be one of folding, pooling, power, gmm"),
+        ([{"type": "power"}, {"type": "gmm", "components": 4}], "layer 1, Power.*: exponent is missing"),
+        ([{"type": "power", "exponent": 0.0}], r"layer 1, Power\(0.0\): exponent must be a positive number"),
+        (
+            [{"type": "gmm", "components": 4}, {"type": "power", "exponent": 0.5}],
+            "layer 2: a Power layer takes pixels and must be the first layer",
+        ),
         ([{"type": "folding", "kernel": [2, 2]}], "a model needs at least one GMM layer"),
         ([], "a model needs at least one GMM layer"),
     ],
@@ -143,6 +149,17 @@ def test_models_side_by_side_equal_each_alone() -> None:
 def test_impossible_stacks(layers: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(UserError, match=message):
         DCGMM.build((28, 28, 1), layers)
+
+
+def test_over_a_power_layer_the_model_is_one_of_other_pixels() -> None:
+    plain = deep()
+    model = DCGMM.build((7, 8, 3), [{"type": "power", "exponent": 0.5}, *DEEP]).double()
+    model.load_state_dict({f"layers.{int(name[7]) + 1}{name[8:]}": v for name, v in plain.state_dict().items()})
+    x = images()
+    for name, scored in plain.score(x.sqrt()).items():
+        torch.testing.assert_close(model.score(x)[name].component_scores, scored.component_scores)
+    torch.testing.assert_close(model.pixel_values(x.sqrt()), x)
+    assert torch.equal(plain.pixel_values(x), x)
 
 
 def test_neighbours_must_fit() -> None:

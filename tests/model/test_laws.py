@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from dcgmm_cli.cli import conf_dir
-from dcgmm_cli.model import DCGMM, GMM, Folding, Pooling, Shape
+from dcgmm_cli.model import DCGMM, GMM, Folding, Pooling, Power, Shape
 from dcgmm_cli.model.dcgmm import Layer
 from tests.conftest import EXACT, ROUNDING, normal, uniform
 
@@ -29,6 +29,8 @@ LAYERS: dict[str, Callable[[], Layer]] = {
     "pooling": lambda: Pooling(Shape(6, 9, 3), (2, 3)),
     "pooling, partial windows": lambda: Pooling(Shape(7, 5, 2), (2, 3)),
     "pooling, overlapping": lambda: Pooling(Shape(6, 5, 2), (3, 2), (2, 1)),
+    "power": lambda: Power(Shape(3, 4, 2), 0.5),
+    "power above 1": lambda: Power(Shape(1, 4, 3), 3.0),
     "gmm": lambda: gmm(Shape(3, 4, 5), 9),
     "gmm, one component": lambda: gmm(Shape(2, 1, 1), 1),
 }

@@ -1,12 +1,13 @@
-"""Folding and Pooling against explicit loops, and the laws between their two directions."""
+"""Folding, Pooling and Power against explicit loops, and the laws between their two directions."""
 
 import itertools
+import math
 
 import pytest
 import torch
 
 from dcgmm_cli.errors import UserError
-from dcgmm_cli.model import Folding, Pooling, Shape
+from dcgmm_cli.model import Folding, Pooling, Power, Shape
 from dcgmm_cli.model.patches import fold_sum, unfold
 
 # input (H, W, C), kernel, stride: non-square, unequal strides, uncovered rims, C > 1, a window as large as its input
@@ -97,10 +98,11 @@ def test_pooling_stride_defaults_to_the_kernel_and_partial_windows_count() -> No
 
 def test_layers_take_leading_dimensions() -> None:
     x = torch.randn(3, 2, 5, 7, 2, generator=torch.Generator().manual_seed(0))
-    for layer in (Folding(Shape(5, 7, 2), (2, 3), (1, 2)), Pooling(Shape(5, 7, 2), (2, 3))):
+    shape = Shape(5, 7, 2)
+    for layer in (Folding(shape, (2, 3), (1, 2)), Pooling(shape, (2, 3)), Power(shape, 0.4)):
         up = layer(x)
-        assert torch.equal(up[1], layer(x[1]))
-        assert torch.equal(layer.downward(up)[1], layer.downward(up[1]))
+        torch.testing.assert_close(up[1], layer(x[1]))
+        torch.testing.assert_close(layer.downward(up)[1], layer.downward(up[1]))
 
 
 @pytest.mark.parametrize("layer", [Folding, Pooling])
@@ -119,3 +121,21 @@ def test_impossible_windows(
 ) -> None:
     with pytest.raises(UserError, match=message):
         layer(Shape(5, 7, 1), kernel, stride)
+
+
+def test_power_both_ways() -> None:
+    x = torch.tensor([-0.5, 0.0, 1e-30, 0.25, 1.0, 4.0], dtype=torch.float64).view(1, 2, 3)
+    power = Power(Shape(1, 2, 3), 0.5)
+    assert power.output_shape == (1, 2, 3)
+    assert power(x).flatten().tolist() == pytest.approx([0, 0, 1e-15, 0.5, 1, 2], rel=1e-12, abs=1e-150)
+    assert power.downward(x).flatten().tolist() == pytest.approx([0, 0, 1e-60, 0.0625, 1, 16], rel=1e-12, abs=1e-150)
+    pixels = images((4, 3, 2))
+    for exponent in (0.3, 1.0, 2.5):
+        power = Power(Shape(4, 3, 2), exponent)
+        torch.testing.assert_close(power.downward(power(pixels)), pixels.clamp(min=0))
+
+
+@pytest.mark.parametrize("exponent", [0.0, -1.0, math.inf, math.nan])
+def test_impossible_exponents(exponent: float) -> None:
+    with pytest.raises(UserError, match="exponent must be a positive number, not"):
+        Power(Shape(5, 7, 1), exponent)

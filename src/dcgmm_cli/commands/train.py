@@ -18,7 +18,7 @@ from dcgmm_cli.config import TrainConfig
 from dcgmm_cli.datasets import ImageData, load
 from dcgmm_cli.errors import UserError
 from dcgmm_cli.interruption import Interruption
-from dcgmm_cli.model import DCGMM, AnnealingRule, Folding, GMMOptions
+from dcgmm_cli.model import DCGMM, AnnealingRule, Folding, GMMOptions, Power
 from dcgmm_cli.outliers import Detector
 from dcgmm_cli.plots import patch_images, save_figure, save_image, tile, training_curves
 from dcgmm_cli.progress import ProgressBar
@@ -318,10 +318,10 @@ def _save_figures(model: DCGMM, home: Path) -> None:
     """Training curves, and the first GMM layer's centroids where they are patches of an image."""
     if metrics := read_metrics(home):  # none, where training was shorter than one annealing window
         save_figure(training_curves(metrics), home / "figures" / "training.png")
-    first, second = model.layers[0], model.layers[1] if len(model.layers) > 1 else None
-    gmm = next(iter(model.gmms.values()))
-    if isinstance(first, Folding) and second is gmm and model.input_shape.channels in (1, 3):
-        patches = patch_images(gmm.loc.detach(), first.window.kernel, model.input_shape)
+    gmm, layers = model.gmms["gmm1"], [layer for layer in model.layers if not isinstance(layer, Power)]
+    first = layers[0]
+    if isinstance(first, Folding) and layers[1] is gmm and model.input_shape.channels in (1, 3):
+        patches = patch_images(model.pixel_values(gmm.loc.detach()), first.window.kernel, model.input_shape)
         path = home / "figures" / "centroids_gmm1.png"
         save_image(tile(patches), path, enlarge=max(1, 64 // first.window.kernel[0]))
 

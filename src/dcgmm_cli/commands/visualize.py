@@ -105,6 +105,12 @@ def centroid_maps(model: DCGMM, gmm: GMM, values: Tensor) -> Tensor:  # (K, D) -
     return torch.stack([tile(signal_grids(patch), kw) for patch in patches])
 
 
+def centroids(model: DCGMM, gmm: GMM) -> Tensor:  # (K, h, w, c)
+    """A GMM layer's centroids as patches, pixels as they look in images."""
+    loc = gmm.loc.detach()
+    return centroid_maps(model, gmm, model.pixel_values(loc) if gmm is model.gmms["gmm1"] else loc)
+
+
 def signal_grids(signal: Tensor) -> Tensor:  # (H, W, K) -> (H W, side, side, 1)
     """A control signal as one component grid a position."""
     side = int(signal.shape[-1] ** 0.5)
@@ -118,7 +124,7 @@ def _enlarge(size: int) -> int:
 
 def _save_layer(model: DCGMM, name: str, gmm: GMM, use: Tensor | None, seed: int, figures: Path) -> None:
     """Centroids, variances, mean images, weights and use of a GMM layer, each on its component grid."""
-    loc = centroid_maps(model, gmm, gmm.loc.detach())
+    loc = centroids(model, gmm)
     variance = gmm.precision_sqrt.detach().pow(-2)
     spread = centroid_maps(model, gmm, variance / variance.max())
     save_image(tile(loc, gap=2), figures / f"centroids_{name}.png", _enlarge(loc.shape[1]))
@@ -142,7 +148,7 @@ def _save_walk(model: DCGMM, top: str, component: int, seed: int, figures: Path)
         panels.append((f"control signal of {name}", tile(signal_grids(signal), signal.shape[1])))
     first = layers[names[0]]
     chosen = samples.components[names[0]][0].cpu()
-    patches = centroid_maps(model, first, first.loc.detach())[chosen.flatten().to(first.loc.device)].cpu()
+    patches = centroids(model, first)[chosen.flatten().to(first.loc.device)].cpu()
     panels.append((f"centroids of {names[0]} that were chosen", tile(patches, chosen.shape[1])))
     panels.append(("image", picture(samples.images.cpu())[0]))
     save_figure(walk_figure(panels), figures / "walk.png")

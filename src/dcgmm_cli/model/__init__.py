@@ -5,6 +5,7 @@ from dcgmm_cli.model.dcgmm import DCGMM
 from dcgmm_cli.model.folding import Folding
 from dcgmm_cli.model.gmm import GMM, GMMOptions, Rates, Scored
 from dcgmm_cli.model.pooling import Pooling
+from dcgmm_cli.model.power import Power
 from dcgmm_cli.model.shapes import Shape, Window
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Folding",
     "GMMOptions",
     "Pooling",
+    "Power",
     "Rates",
     "Scored",
     "Shape",

@@ -1,4 +1,4 @@
-"""The stack of Folding, Pooling and GMM layers (section 3)."""
+"""The stack of Folding, Pooling and GMM layers (section 3), under them maybe a Power layer."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +13,10 @@ from dcgmm_cli.model.folding import Folding
 from dcgmm_cli.model.gmm import GMM, GMMOptions, Scored
 from dcgmm_cli.model.patches import SINGLE, Patches
 from dcgmm_cli.model.pooling import Pooling
+from dcgmm_cli.model.power import Power
 from dcgmm_cli.model.shapes import Shape
 
-Layer = Folding | Pooling | GMM
+Layer = Folding | Pooling | Power | GMM
 
 
 class DCGMM(nn.Module):
@@ -26,7 +27,7 @@ class DCGMM(nn.Module):
         batch_shape: leading shape of all parameters, as the GMM layers have it.
 
     Raises:
-        UserError: no layers, no GMM layer, or neighbours whose shapes differ.
+        UserError: no layers, no GMM layer, a Power layer that is not the first, or neighbours whose shapes differ.
     """
 
     def __init__(self, layers: Sequence[Layer], batch_shape: tuple[int, ...] = ()) -> None:
@@ -34,6 +35,8 @@ class DCGMM(nn.Module):
         if not any(isinstance(layer, GMM) for layer in layers):
             raise UserError("a model needs at least one GMM layer")
         for number, (below, above) in enumerate(pairwise(layers), start=2):
+            if isinstance(above, Power):
+                raise UserError(f"layer {number}: a Power layer takes pixels and must be the first layer")
             if below.output_shape != above.input_shape:
                 raise UserError(
                     f"layer {number} takes {above.input_shape}, the layer under it gives {below.output_shape}"
@@ -54,7 +57,8 @@ class DCGMM(nn.Module):
         Args:
             input_shape: (H, W, C) of the images.
             layers: one mapping a layer: {"type": "folding", "kernel": (kh, kw), "stride": (sh, sw)},
-                {"type": "pooling", "kernel": ..., "stride": ...} or {"type": "gmm", "components": K}.
+                {"type": "pooling", "kernel": ..., "stride": ...}, {"type": "gmm", "components": K}, and as the first
+                maybe {"type": "power", "exponent": e}.
             options: start values and limits of the GMM layers.
             batch_shape: leading shape of all parameters.
 
@@ -119,6 +123,11 @@ class DCGMM(nn.Module):
         """Where the parameters are."""
         return next(self.parameters()).device
 
+    def pixel_values(self, x: Tensor) -> Tensor:  # any shape
+        """Values that the lowest layers see, such as gmm1's centroids, as pixel values: without the Power layer."""
+        first = self.layers[0]
+        return first.downward(x) if isinstance(first, Power) else x
+
     def draw_start(self, generator: torch.Generator) -> None:
         """Draw the start values of all GMM layers, from below."""
         for gmm in self.gmms.values():
@@ -180,7 +189,12 @@ def _build_layer(
     options: GMMOptions | None,
     batch_shape: tuple[int, ...],
 ) -> Layer:
-    allowed = {"folding": ("kernel", "stride"), "pooling": ("kernel", "stride"), "gmm": ("components",)}
+    allowed = {
+        "folding": ("kernel", "stride"),
+        "pooling": ("kernel", "stride"),
+        "power": ("exponent",),
+        "gmm": ("components",),
+    }
     if not isinstance(kind, str) or kind not in allowed:
         raise UserError(f"the type must be one of {', '.join(allowed)}")
     required = allowed[kind][0]
@@ -190,11 +204,13 @@ def _build_layer(
         raise UserError(f"{', '.join(sorted(extra))} is not for this type, which takes {', '.join(allowed[kind])}")
     if kind == "gmm":
         return GMM(shape, given["components"], options, batch_shape)
+    if kind == "power":
+        return Power(shape, given["exponent"])
     windowed = Folding if kind == "folding" else Pooling
     return windowed(shape, **{key: tuple(value) for key, value in given.items()})
 
 
 def _describe(kind: object, given: Mapping[str, Any]) -> str:
-    name = {"folding": "Folding", "pooling": "Pooling", "gmm": "GMM"}.get(str(kind), str(kind))
+    name = {"folding": "Folding", "pooling": "Pooling", "power": "Power", "gmm": "GMM"}.get(str(kind), str(kind))
     values = [str(size) for value in given.values() for size in (value if hasattr(value, "__iter__") else [value])]
     return f"{name}({', '.join(values)})"
