@@ -115,9 +115,9 @@ def test_joint_is_the_worse_of_the_top_and_the_ratio(detector: Detector) -> None
 def test_pixels_are_judged_among_images_that_the_ratio_lets_pass(detector: Detector) -> None:
     new = detector.scores(torch.cat([images(30, 1), images(4, 2).transpose(1, 2)]))
     pixels, ratio = (detector.standardised(name, new[name]) for name in (PIXELS, RATIO))
-    passed = ratio >= -0.75
+    passed = ratio >= -1
     assert torch.allclose(new[SCREENED][passed], pixels[passed], atol=1e-9)
-    assert torch.allclose(new[SCREENED][~passed], (pixels + 8 * (ratio + 0.75))[~passed], atol=1e-9)
+    assert torch.allclose(new[SCREENED][~passed], (pixels + 2 * (ratio + 1))[~passed], atol=1e-9)
     assert 0 < passed.double().mean() < 1
 
 

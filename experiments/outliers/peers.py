@@ -1,9 +1,10 @@
 """Other detectors on the split and images of a trained run: the same inliers, outliers and figures.
 
-    python experiments/outliers/peers.py RUN [RUN ...] [--seed 0] [--output peers.json]
+    python experiments/outliers/peers.py RUN [RUN ...] [--seed 0] [--exponent 1] [--output peers.json]
 
 RUN is a directory that `dcgmm train` wrote with dataset.classes=...; its other classes are the outliers. All scores
-are high for inliers, all methods see the run's training images only, as vectors of pixels in [0, 1].
+are high for inliers, all methods see the run's training images only, as vectors of pixels in [0, 1] raised to
+--exponent (0.5: square roots, as `arch=2L-outliers` and the score `pixels` take them).
 """
 
 import argparse
@@ -98,12 +99,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--exponent", type=float, default=1.0)
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), metavar="PEER")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     results: dict[str, dict[str, dict[str, float]]] = {}
+    settings = {"seed": arguments.seed, "exponent": arguments.exponent}
     for run in arguments.runs:
-        name, train, inliers, outliers = split(run)
+        name, *images = split(run)
+        train, inliers, outliers = (np.power(each, np.float32(arguments.exponent)) for each in images)
         print(f"\n{name}: {len(train)} training images, {len(inliers)} inliers, {len(outliers)} outliers\n")
         print("| method | AUROC | AP inliers | AP outliers | FPR at 95% | seconds |\n|---|---|---|---|---|---|")
         results[name] = {}
@@ -115,7 +119,7 @@ def main() -> None:
             results[name][peer] = {**figures._asdict(), "seconds": seconds}
             print(f"| {peer} | " + " | ".join(f"{value:.3f}" for value in figures) + f" | {seconds:.0f} |", flush=True)
     if arguments.output:
-        arguments.output.write_text(json.dumps({"seed": arguments.seed, "splits": results}, indent=2) + "\n")
+        arguments.output.write_text(json.dumps({**settings, "splits": results}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
