@@ -112,13 +112,14 @@ def test_joint_is_the_worse_of_the_top_and_the_ratio(detector: Detector) -> None
     assert 0 < (top < ratio).double().mean() < 1
 
 
-def test_pixels_are_judged_among_images_that_the_ratio_lets_pass(detector: Detector) -> None:
-    new = detector.scores(torch.cat([images(30, 1), images(4, 2).transpose(1, 2)]))
-    pixels, ratio = (detector.standardised(name, new[name]) for name in (PIXELS, RATIO))
-    passed = ratio >= -1
-    assert torch.allclose(new[SCREENED][passed], pixels[passed], atol=1e-9)
-    assert torch.allclose(new[SCREENED][~passed], (pixels + 2 * (ratio + 1))[~passed], atol=1e-9)
-    assert 0 < passed.double().mean() < 1
+def test_pixels_are_judged_among_images_that_the_other_layers_let_pass(detector: Detector) -> None:
+    blank = torch.full((2, 16, 16, 1), 0.5, dtype=torch.float64)
+    new = detector.scores(torch.cat([images(30, 1), images(4, 2).transpose(1, 2), blank]))
+    pixels, ratio, plain = (detector.standardised(name, new[name]) for name in (PIXELS, RATIO, "gmm1_log_prob"))
+    odd, plainer = (-ratio - 1).clamp(min=0), (plain - 1).clamp(min=0)
+    assert torch.allclose(new[SCREENED], pixels - 2 * odd - 2 * plainer, atol=1e-9)
+    for excess in (odd, plainer, odd + plainer):
+        assert 0 < (excess > 0).double().mean() < 1
 
 
 def test_ratio_is_that_of_two_densities() -> None:

@@ -1,14 +1,13 @@
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from dcgmm_cli.model import DCGMM, Scored
-from dcgmm_cli.pixel_mixture import VARIANCE, PixelMixture, PixelSums, roughness
+from dcgmm_cli.pixel_mixture import VARIANCE, PixelMixture, PixelSums
 from tests.conftest import ROUNDING, uniform
 
 
@@ -60,36 +59,14 @@ def test_batches_do_not_matter() -> None:
 
 
 def test_a_component_that_takes_no_image_adds_nothing() -> None:
-    one = PixelMixture(torch.ones(1), torch.zeros(1, 6), torch.ones(1, 6), torch.zeros(2))
-    two = PixelMixture(torch.tensor([1.0, 0.0]), torch.zeros(2, 6), torch.ones(2, 6), torch.zeros(2))
+    one = PixelMixture(torch.ones(1), torch.zeros(1, 6), torch.ones(1, 6))
+    two = PixelMixture(torch.tensor([1.0, 0.0]), torch.zeros(2, 6), torch.ones(2, 6))
     images = uniform(5, 1, 2, 3).float()
     torch.testing.assert_close(one.log_prob(images), two.log_prob(images))
     assert float(one.log_prob(torch.zeros(1, 1, 2, 3))) == pytest.approx(-3 * math.log(2 * math.pi))
 
 
-def test_the_score_is_the_residual_of_a_straight_line() -> None:
-    images = uniform(40, 5, 4, 3) * torch.linspace(0.05, 1, 40, dtype=torch.float64).view(-1, 1, 1, 1)
-    mixture, rough = fitted(images, 40), roughness(images)
-    log_prob = mixture.log_prob(images)
-    slope, intercept = np.polyfit(rough.numpy(), log_prob.numpy(), 1)
-    mixture = mixture.expecting(log_prob, rough)
-    torch.testing.assert_close(mixture.score(images), log_prob - intercept - slope * rough)
-    same = mixture.expecting(log_prob, torch.ones_like(rough))  # all alike: nothing to expect but the mean
-    torch.testing.assert_close(same.residual(log_prob, torch.ones_like(rough)), log_prob - log_prob.mean())
-
-
-def test_roughness_is_the_log_of_the_total_variation() -> None:
-    images = torch.zeros(3, 2, 3, 1, dtype=torch.float64)
-    images[1, 0, 1] = 0.0016  # its fourth root is 0.2: three differences, over six pixels
-    images[2] = 0.5
-    assert roughness(images).exp().tolist() == pytest.approx([1e-6, 0.1, 1e-6])
-    assert roughness(torch.rand(2, 1, 1, 3)).exp().tolist() == pytest.approx([1e-6, 1e-6])
-
-
 def test_state_brings_the_mixture_back() -> None:
-    training, images = uniform(40, 5, 4, 3), uniform(7, 5, 4, 3, seed=2)
-    mixture = fitted(training, 40)
-    mixture = mixture.expecting(mixture.log_prob(training), roughness(training))
-    assert mixture.expected.abs().min() > 0
+    mixture, images = fitted(uniform(40, 5, 4, 3), 40), uniform(7, 5, 4, 3, seed=2)
     again = PixelMixture.from_state(mixture.state_dict(), torch.device("cpu"))
-    assert torch.equal(again.score(images), mixture.score(images))
+    assert torch.equal(again.log_prob(images), mixture.log_prob(images))

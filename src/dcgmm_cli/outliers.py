@@ -14,18 +14,20 @@ by their mean and deviation on the training images:
     combined       the smaller of t and the residual, the latter scaled in the same way
     ratio          log-likelihood ratio of what the top layer sees, with and without it (`log_ratio`)
     joint          the smaller of t and the ratio, the latter scaled in the same way
-    pixels         log-likelihood of the pixels in the top components' training images, less what the image's roughness
-                   leads to expect (`PixelMixture`)
-    screened       pixels, less SEVERITY times what the ratio lies under -SCREEN, both scaled in the same way
+    pixels         log-likelihood of the pixels, as the top components' training images have them (`PixelMixture`)
+    screened       pixels, less SEVERITY times what the ratio lies under -SCREEN and what each layer under the top one
+                   lies over SCREEN, all scaled in the same way
 
 How likely an image looks to the lower layers says mostly how plain it is: a single stroke is likely whatever it means.
 The residual takes that part out of the top layer's score: it says by how much an image is less likely as a whole than
 training images made of equally likely parts. An image that is unlikely in either sense is outlying by the combined
 score. The ratio asks the same of the arrangement alone: how much better does the top layer tell which component of the
 layer under it is where than that layer's overall frequencies do? An image of likely parts in an order of no kind that
-training images have loses there, however plain it is. The pixels see parts and order at once, but blurred; they miss
-what the ratio finds and find what it misses: the ratio screens, and among images that pass the pixels tell. In a model
-of one GMM layer the ratio is the standardised score, and with it all but the last two.
+training images have loses there, however plain it is. The likelihood of the pixels sees parts and their order at once,
+but blurred, and it too is high for plain images. So the other layers screen: an image whose parts come in an unusual
+order (ratio), or are likelier than those of training images (a lower layer's log-likelihood: too plain), is outlying, and
+among the rest the pixels tell. In a model of one GMM layer the ratio is the standardised score, and with it all but the
+last two.
 
 Shapes: N images, H W positions of a GMM layer, L GMM layers, K components of the top layer and J of the layer under it.
 """
@@ -39,7 +41,7 @@ from torch import Tensor
 
 from dcgmm_cli.model import DCGMM, GMM, Scored
 from dcgmm_cli.model.patches import Patches, unfold
-from dcgmm_cli.pixel_mixture import PixelMixture, PixelSums, roughness
+from dcgmm_cli.pixel_mixture import PixelMixture, PixelSums
 from dcgmm_cli.statistics import Moments, image_batches, log_likelihood_moments
 
 LAYER_SCORES = ("log_prob", "max_component", "standardised")
@@ -55,8 +57,8 @@ DEVIATION_FLOOR = 0.02
 # The share of its overall frequency that a lower component has where no training image of the top component had it.
 SMOOTHING = 0.01
 
-# The ratio may lie so many of its training deviations under the training mean before it counts; then each one more
-# costs so many deviations of the pixels' score (chosen by proxy tasks: experiments/outliers).
+# What screens may lie so many of its training deviations on the outlying side of its training mean; each one more costs
+# so many deviations of the pixels' score (chosen by proxy tasks: experiments/outliers).
 SCREEN = 1.0
 SEVERITY = 2.0
 
@@ -105,9 +107,7 @@ class Detector:
 
         scores = _gathered(parts(), len(images))
         pixels, batches = sums.mixture(model.dtype), image_batches(images, batch_size, model.dtype)
-        looks = _gathered(({"log_prob": pixels.log_prob(b), "rough": roughness(b)} for b in batches), len(images))
-        pixels = pixels.expecting(**looks)
-        scores[PIXELS] = pixels.residual(**looks)
+        scores |= _gathered(({PIXELS: pixels.log_prob(batch)} for batch in batches), len(images))
         moments = {name: Moments.of(values) for name, values in scores.items()}
         *under, top = scaled_layers(scores, moments)
         # On the CPU, where the solver copes with a layer whose score never varies.
@@ -146,7 +146,7 @@ class Detector:
             UserError: the images have another shape than the model's.
         """
         scored = self.model.score(x)
-        scores = own_scores(self.model, scored, self.positions) | {PIXELS: self.pixels.score(x)}
+        scores = own_scores(self.model, scored, self.positions) | {PIXELS: self.pixels.log_prob(x)}
         scores |= model_scores(scores, self.images, self.regression)
         maps = {name: standardise(layer.log_prob, self.positions[name]) for name, layer in scored.items()}
         return ImageReport(scores, maps)
@@ -288,10 +288,11 @@ def model_scores(
 ) -> dict[str, Tensor]:  # (N,) each
     """The scores of the whole model that are made of others."""
     top, rest = scaled_layers(scores, moments)[-1], residual(scores, moments, regression)
-    ratio, pixels = (standardise(scores[name], moments[name]) for name in (RATIO, PIXELS))
+    log_probs = [name for name in scores if name.endswith("_log_prob")]
+    ratio, pixels, *plain = (standardise(scores[name], moments[name]) for name in (RATIO, PIXELS, *log_probs[:-1]))
     return {
         RESIDUAL: rest,
         COMBINED: torch.minimum(top, standardise(rest, moments[RESIDUAL])),
         JOINT: torch.minimum(top, ratio),
-        SCREENED: pixels + SEVERITY * (ratio + SCREEN).clamp(max=0),
+        SCREENED: pixels - SEVERITY * sum((value - SCREEN).clamp(min=0) for value in (-ratio, *plain)),
     }
