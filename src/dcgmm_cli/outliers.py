@@ -25,9 +25,9 @@ score. The ratio asks the same of the arrangement alone: how much better does th
 layer under it is where than that layer's overall frequencies do? An image of likely parts in an order of no kind that
 training images have loses there, however plain it is. The likelihood of the pixels sees parts and their order at once,
 but blurred, and it too is high for plain images. So the other layers screen: an image whose parts come in an unusual
-order (ratio), or are likelier than those of training images (a lower layer's log-likelihood: too plain), is outlying, and
-among the rest the pixels tell. In a model of one GMM layer the ratio is the standardised score, and with it all but the
-last two.
+order (ratio), or are likelier than those of training images (a lower layer's log-likelihood: too plain), is outlying,
+and among the rest the pixels tell. In a model of one GMM layer the ratio is the standardised score, and with it all but
+the last two.
 
 Shapes: N images, H W positions of a GMM layer, L GMM layers, K components of the top layer and J of the layer under it.
 """
