@@ -1,6 +1,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -9,11 +10,13 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from dcgmm_cli.localisation import at_pixels, pixel_maps
 from dcgmm_cli.model import DCGMM, GMM
 from dcgmm_cli.outliers import (
+    COMBINED,
     JOINT,
     LAYER_SCORES,
     MODEL_SCORES,
     PIXELS,
     RATIO,
+    RESIDUAL,
     SCREENED,
     SMOOTHING,
     Detector,
@@ -86,7 +89,20 @@ def test_scores_are_what_they_are_called(detector: Detector) -> None:
         assert torch.allclose(report.scores[f"{name}_max_component"], layer.component_scores.amax(-1).mean((1, 2)))
         assert torch.allclose(report.scores[f"{name}_standardised"], report.maps[name].mean((1, 2)))
     assert detector.name_of("log_prob") == "gmm2_log_prob"
-    assert detector.name_of("joint") == JOINT
+    assert detector.name_of("combined") == COMBINED
+
+
+def test_residual_is_that_of_a_quadratic_fit_and_combined_the_worse_of_it_and_the_top(detector: Detector) -> None:
+    train, new = detector.scores(images(400, 0)), detector.scores(images(30, 1))
+    lower, top = (
+        [detector.standardised(name, part[name]).numpy() for part in (train, new)]
+        for name in ("gmm1_standardised", "gmm2_standardised")
+    )
+    fit = np.polynomial.Polynomial.fit(lower[0], top[0], 2)
+    left, expected = top[0] - fit(lower[0]), top[1] - fit(lower[1])
+    assert np.allclose(new[RESIDUAL].numpy(), expected, atol=1e-9)
+    assert np.allclose(new[COMBINED].numpy(), np.minimum(top[1], expected / left.std()), atol=1e-9)
+    assert 0 < (top[1] < expected / left.std()).mean() < 1
 
 
 def test_joint_is_the_worse_of_the_top_and_the_ratio(detector: Detector) -> None:
@@ -152,7 +168,7 @@ def test_scores_of_a_single_layer_are_its_standardised_score() -> None:
     detector = Detector.fit(model, images(60, 0))
     scores = detector.scores(images(9, 1))
     expected = detector.standardised("gmm1_standardised", scores["gmm1_standardised"])
-    for name in (RATIO, JOINT):
+    for name in (RESIDUAL, COMBINED, RATIO, JOINT):
         assert torch.allclose(detector.standardised(name, scores[name]), expected, atol=1e-9)
     assert {*(f"gmm1_{name}" for name in LAYER_SCORES), *MODEL_SCORES} == set(scores)
 
@@ -181,7 +197,7 @@ def test_state_brings_the_detector_back(detector: Detector) -> None:
     again = Detector.from_state(detector.model, detector.state_dict())
     first, second = detector.scores(images(20, 1)), again.scores(images(20, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert again.threshold(SCREENED, 1.5) == detector.threshold(SCREENED, 1.5)
+    assert again.threshold(COMBINED, 1.5) == detector.threshold(COMBINED, 1.5)
 
 
 def test_damage_shows_where_it_was_done(detector: Detector) -> None:

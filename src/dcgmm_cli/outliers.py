@@ -7,26 +7,32 @@ layer, three scores, each the mean of a map over the layer's positions:
     max_component  max-component approximation of it (nats): the quantity that training ascends
     standardised   log_prob in training standard deviations from its training mean, position by position
 
-and four for the whole model, made of them after scaling by mean and deviation on the training images:
+and six for the whole model, with t the top layer's standardised score and z_l those of the layers under it, all scaled
+by their mean and deviation on the training images:
 
+    residual       t - (b_0 + sum_l b_l z_l + b'_l z_l^2), with b the least-squares fit on the training images
+    combined       the smaller of t and the residual, the latter scaled in the same way
     ratio          log-likelihood ratio of what the top layer sees, with and without it (`log_ratio`)
-    joint          the smaller of the top layer's standardised score and the ratio
+    joint          the smaller of t and the ratio, the latter scaled in the same way
     pixels         log-likelihood of the pixels, as the top components' training images have them (`PixelMixture`)
     screened       pixels, less SEVERITY times what the ratio lies under -SCREEN and what each layer under the top one
-                   lies over SCREEN
+                   lies over SCREEN, all scaled in the same way
 
 How likely an image looks to the lower layers says mostly how plain it is: a single stroke is likely whatever it means.
-The ratio asks about the arrangement alone: how much better does the top layer tell which component of the layer under
-it is where than that layer's overall frequencies do? An image of likely parts in an order of no kind that training
-images have loses there, however plain it is. The likelihood of the pixels sees parts and their order at once, but
-blurred, and it too is high for plain images. So the other layers screen: an image whose parts come in an unusual order
-(ratio), or are likelier than those of training images (a lower layer's log-likelihood: too plain), is outlying, and
-among the rest the pixels tell. In a model of one GMM layer ratio and joint are the standardised score.
+The residual takes that part out of the top layer's score: it says by how much an image is less likely as a whole than
+training images made of equally likely parts. An image that is unlikely in either sense is outlying by the combined
+score. The ratio asks the same of the arrangement alone: how much better does the top layer tell which component of the
+layer under it is where than that layer's overall frequencies do? An image of likely parts in an order of no kind that
+training images have loses there, however plain it is. The likelihood of the pixels sees parts and their order at once,
+but blurred, and it too is high for plain images. So the other layers screen: an image whose parts come in an unusual
+order (ratio), or are likelier than those of training images (a lower layer's log-likelihood: too plain), is outlying,
+and among the rest the pixels tell. In a model of one GMM layer the ratio is the standardised score, and with it all but
+the last two.
 
-Shapes: N images, H W positions of a GMM layer, K components of the top layer and J of the layer under it.
+Shapes: N images, H W positions of a GMM layer, L GMM layers, K components of the top layer and J of the layer under it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -39,8 +45,9 @@ from dcgmm_cli.pixel_mixture import PixelMixture, PixelSums
 from dcgmm_cli.statistics import Moments, image_batches, log_likelihood_moments
 
 LAYER_SCORES = ("log_prob", "max_component", "standardised")
-RATIO, JOINT, PIXELS, SCREENED = "ratio", "joint", "pixels", "screened"
-MODEL_SCORES = (RATIO, JOINT, PIXELS, SCREENED)
+RESIDUAL, COMBINED, RATIO, JOINT = "residual", "combined", "ratio", "joint"
+PIXELS, SCREENED = "pixels", "screened"
+MODEL_SCORES = (RESIDUAL, COMBINED, RATIO, JOINT, PIXELS, SCREENED)
 SCORES = (*LAYER_SCORES, *MODEL_SCORES)
 
 # Positions that (nearly) never vary in training, such as an image's corners, count as varying by this fraction of the
@@ -83,6 +90,7 @@ class Detector:
     model: DCGMM
     positions: dict[str, Moments]  # by GMM layer: log-likelihood at each position, (H, W)
     images: dict[str, Moments]  # by score: its distribution over the images, ()
+    regression: Tensor  # (2 L - 1,) float64, b of the residual
     pixels: PixelMixture
 
     @classmethod
@@ -101,9 +109,14 @@ class Detector:
         pixels, batches = sums.mixture(model.dtype), image_batches(images, batch_size, model.dtype)
         scores |= _gathered(({PIXELS: pixels.log_prob(batch)} for batch in batches), len(images))
         moments = {name: Moments.of(values) for name, values in scores.items()}
-        for name, values in model_scores(scores, moments).items():
+        *under, top = scaled_layers(scores, moments)
+        # On the CPU, where the solver copes with a layer whose score never varies.
+        fit = torch.linalg.lstsq(regressors(under, top).cpu(), top.unsqueeze(-1).cpu(), driver="gelsd")
+        regression = fit.solution.squeeze(-1).to(top.device)
+        moments[RESIDUAL] = Moments.of(residual(scores, moments, regression))
+        for name, values in model_scores(scores, moments, regression).items():
             moments[name] = Moments.of(values)
-        return cls(model, positions, moments, pixels)
+        return cls(model, positions, moments, regression, pixels)
 
     @classmethod
     def from_state(cls, model: DCGMM, state: Mapping[str, Any]) -> Self:
@@ -113,13 +126,15 @@ class Detector:
             {name: Moments(part["count"], part["mean"].to(device), part["squares"].to(device)) for name, part in group}
             for group in (state["statistics"].items(), state["image_statistics"].items())
         )
-        return cls(model, positions, images, PixelMixture.from_state(state["image_mixture"], device))
+        pixels = PixelMixture.from_state(state["image_mixture"], device)
+        return cls(model, positions, images, state["image_regression"].to(device), pixels)
 
     def state_dict(self) -> dict[str, Any]:
         """What was measured, as tensors and built-ins: entries of a checkpoint."""
         return {
             "statistics": {name: asdict(moments) for name, moments in self.positions.items()},
             "image_statistics": {name: asdict(moments) for name, moments in self.images.items()},
+            "image_regression": self.regression,
             "image_mixture": self.pixels.state_dict(),
         }
 
@@ -132,7 +147,7 @@ class Detector:
         """
         scored = self.model.score(x)
         scores = own_scores(self.model, scored, self.positions) | {PIXELS: self.pixels.log_prob(x)}
-        scores |= model_scores(scores, self.images)
+        scores |= model_scores(scores, self.images, self.regression)
         maps = {name: standardise(layer.log_prob, self.positions[name]) for name, layer in scored.items()}
         return ImageReport(scores, maps)
 
@@ -249,13 +264,35 @@ def normalised(frequencies: Tensor) -> Tensor:  # (..., J) -> (..., J)
     return positive / positive.sum(-1, keepdim=True).clamp(min=torch.finfo(positive.dtype).tiny)
 
 
-def model_scores(scores: Mapping[str, Tensor], moments: Mapping[str, Moments]) -> dict[str, Tensor]:  # (N,) each
+def scaled_layers(scores: Mapping[str, Tensor], moments: Mapping[str, Moments]) -> list[Tensor]:  # (N,) each
+    """Standardised score of each GMM layer from below, scaled by its mean and deviation on the training images."""
+    return [standardise(scores[name], moments[name]) for name in scores if name.endswith("_standardised")]
+
+
+def regressors(under: Sequence[Tensor], top: Tensor) -> Tensor:  # (N,) each -> (N, 2 L - 1)
+    """What the residual predicts the top layer's score from: 1, and z and z^2 of each layer under it."""
+    columns = [torch.ones_like(top)]
+    for values in under:
+        columns += [values, values.square()]
+    return torch.stack(columns, -1)
+
+
+def residual(scores: Mapping[str, Tensor], moments: Mapping[str, Moments], regression: Tensor) -> Tensor:  # (N,)
+    """The top layer's score less what the layers under it lead to expect, in its training standard deviations."""
+    *under, top = scaled_layers(scores, moments)
+    return top - regressors(under, top) @ regression
+
+
+def model_scores(
+    scores: Mapping[str, Tensor], moments: Mapping[str, Moments], regression: Tensor
+) -> dict[str, Tensor]:  # (N,) each
     """The scores of the whole model that are made of others."""
-
-    def scaled(name: str) -> Tensor:
-        return standardise(scores[name], moments[name])
-
-    top = scaled([name for name in scores if name.endswith("_standardised")][-1])
-    *under, _ = (scaled(name) for name in scores if name.endswith("_log_prob"))
-    excess = sum((value - SCREEN).clamp(min=0) for value in (-scaled(RATIO), *under))
-    return {JOINT: torch.minimum(top, scaled(RATIO)), SCREENED: scaled(PIXELS) - SEVERITY * excess}
+    top, rest = scaled_layers(scores, moments)[-1], residual(scores, moments, regression)
+    log_probs = [name for name in scores if name.endswith("_log_prob")]
+    ratio, pixels, *plain = (standardise(scores[name], moments[name]) for name in (RATIO, PIXELS, *log_probs[:-1]))
+    return {
+        RESIDUAL: rest,
+        COMBINED: torch.minimum(top, standardise(rest, moments[RESIDUAL])),
+        JOINT: torch.minimum(top, ratio),
+        SCREENED: pixels - SEVERITY * sum((value - SCREEN).clamp(min=0) for value in (-ratio, *plain)),
+    }

@@ -43,7 +43,7 @@ def test_judging_leaves_what_is_documented(installed: Runner, dcgmm: Runner, tmp
     result = read_json(directory / "result.json")
     assert (result["command"], result["status"], result["score"]) == ("outliers", "finished", "screened")
     assert (result["inliers"]["images"], result["outliers"]["images"]) == (150, 100)
-    assert set(result["auroc"]) == {"gmm1", "gmm2", "top", "joint", "screened"}
+    assert set(result["auroc"]) == {"gmm1", "gmm2", "top", "combined", "joint", "screened"}
     assert result["auroc"]["top"] == result["auroc"]["gmm2"] == result["detection"]["gmm2_log_prob"]["auroc"]
     assert result["curve"]["c"][0] == -2
     assert result["curve"]["c"][-1] == 2

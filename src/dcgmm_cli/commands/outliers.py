@@ -25,7 +25,7 @@ from dcgmm_cli.errors import UserError
 from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.localisation import at_pixels, centre_pixel, pixel_maps
 from dcgmm_cli.model import Shape
-from dcgmm_cli.outliers import JOINT, SCORES, SCREENED, Detector, ImageReport
+from dcgmm_cli.outliers import COMBINED, JOINT, SCORES, SCREENED, Detector, ImageReport
 from dcgmm_cli.plots import detection_figure, outlier_maps, save_figure, score_histograms
 from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.runs import write_whole
@@ -230,7 +230,7 @@ def _judge(
         },
     )
     result["auroc"].update(top=figures[detector.name_of("log_prob")].auroc)
-    result["auroc"].update({name: figures[name].auroc for name in (JOINT, SCREENED)})
+    result["auroc"].update({name: figures[name].auroc for name in (COMBINED, JOINT, SCREENED)})
 
     arrays: dict[str, Any] = {name: np.concatenate([inside[name], outside[name]]) for name in inside}
     arrays |= {
