@@ -17,12 +17,12 @@ from dcgmm_cli.outliers import (
     PIXELS,
     RATIO,
     RESIDUAL,
-    SCREENED,
     SMOOTHING,
     Detector,
     log_ratio,
     standardise,
 )
+from dcgmm_cli.pixel_mixture import PixelSums
 from dcgmm_cli.statistics import Moments
 
 LAYERS: list[dict[str, Any]] = [
@@ -112,14 +112,14 @@ def test_joint_is_the_worse_of_the_top_and_the_ratio(detector: Detector) -> None
     assert 0 < (top < ratio).double().mean() < 1
 
 
-def test_pixels_are_judged_among_images_that_the_other_layers_let_pass(detector: Detector) -> None:
-    blank = torch.full((2, 16, 16, 1), 0.5, dtype=torch.float64)
-    new = detector.scores(torch.cat([images(30, 1), images(4, 2).transpose(1, 2), blank]))
-    pixels, ratio, plain = (detector.standardised(name, new[name]) for name in (PIXELS, RATIO, "gmm1_log_prob"))
-    odd, plainer = (-ratio - 1).clamp(min=0), (plain - 1).clamp(min=0)
-    assert torch.allclose(new[SCREENED], pixels - 2 * odd - 2 * plainer, atol=1e-9)
-    for excess in (odd, plainer, odd + plainer):
-        assert 0 < (excess > 0).double().mean() < 1
+def test_pixels_are_those_of_a_mixture_with_the_top_components(detector: Detector) -> None:
+    sums, training, new = PixelSums(), images(400, 0), images(30, 1)
+    with torch.no_grad():
+        sums.add(training, detector.model.score(training)["gmm2"])
+    expected = sums.mixture(torch.float64).log_prob(new)
+    assert torch.allclose(detector.scores(new)[PIXELS], expected, rtol=1e-9)
+    upside_down = torch.cat([new[0::2, :8], new[0::2, :8]], 1)  # dark and bright where no training image is
+    assert detector.scores(upside_down)[PIXELS].max() < detector.scores(new)[PIXELS].min()
 
 
 def test_ratio_is_that_of_two_densities() -> None:

@@ -22,7 +22,7 @@ from dcgmm_cli.runs import RESULT, read_json
 
 DATASETS = ("mnist", "fashion_mnist")
 CLASSES = range(5)
-SCORES = ("log_prob", "residual", "combined", "ratio", "joint", "pixels", "screened")  # log_prob: the top layer's
+SCORES = ("log_prob", "residual", "combined", "ratio", "joint", "pixels")  # log_prob: the top layer's
 
 
 def judged(root: Path, arch: str, dataset: str, outliers: Sequence[int], overrides: list[str]) -> dict[str, float]:

@@ -267,10 +267,7 @@ def sparsity(run: Path) -> Row:
 def fig3(study: Study, out: Path) -> Item:
     """AUROC of every run, and curves in the mean of the runs."""
     found = _found(study, FIRST_FIVE, "outliers/figure3")
-    rows = [
-        each.key | {"auroc": each.result["auroc"]["top"], "screened": each.result["auroc"]["screened"]}
-        for each in found
-    ]
+    rows = [each.key | {"auroc": each.result["auroc"]["top"], "joint": each.result["auroc"]["joint"]} for each in found]
     curves: dict[str, dict[str, Any]] = {}
     marks: dict[str, dict[str, Any]] = {}
     for (dataset, arch), group in _by_model(found).items():

@@ -383,7 +383,7 @@ class _Report:
             "but non-convolutional; dotted: 1L. The paper prints no numbers for this figure.",
         )
         self._picture("fig3.png", "Inliers kept against outliers removed, MNIST and FashionMNIST")
-        columns = {"auroc": "paper's score (top layer)", "screened": "`screened`, the default of `dcgmm outliers`"}
+        columns = {"auroc": "paper's score (top layer)", "joint": "`joint`, the default of `dcgmm outliers`"}
         for dataset, title in DATASETS.items():
             rows = []
             for column, name in columns.items():

@@ -148,7 +148,7 @@ class OutlierOptions:
     classes: list[int] | None = None  # outlier classes; null: all that the run was not trained on
     dataset: str | None = None  # another data set, of the same image shape, whose test images are the outliers
     path: str | None = None  # a folder of images, or a .npy or .npz file, as the outliers
-    score: str = "screened"  # decides: screened, pixels, joint, ratio, combined, residual, log_prob, max_component, ...
+    score: str = "joint"  # decides: joint, ratio, pixels, combined, residual, log_prob, max_component or standardised
     c: float = 1.5  # an outlier scores less than mean - c standard deviations of the training images' scores
     count: int = 4  # how many of the most and of the least outlying images are shown
     images: list[str] | None = None  # images to show as well: file names, or numbers of rows in scores.npz

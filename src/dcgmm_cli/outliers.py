@@ -7,7 +7,7 @@ layer, three scores, each the mean of a map over the layer's positions:
     max_component  max-component approximation of it (nats): the quantity that training ascends
     standardised   log_prob in training standard deviations from its training mean, position by position
 
-and six for the whole model, with t the top layer's standardised score and z_l those of the layers under it, all scaled
+and five for the whole model, with t the top layer's standardised score and z_l those of the layers under it, all scaled
 by their mean and deviation on the training images:
 
     residual       t - (b_0 + sum_l b_l z_l + b'_l z_l^2), with b the least-squares fit on the training images
@@ -15,19 +15,14 @@ by their mean and deviation on the training images:
     ratio          log-likelihood ratio of what the top layer sees, with and without it (`log_ratio`)
     joint          the smaller of t and the ratio, the latter scaled in the same way
     pixels         log-likelihood of the pixels, as the top components' training images have them (`PixelMixture`)
-    screened       pixels, less SEVERITY times what the ratio lies under -SCREEN and what each layer under the top one
-                   lies over SCREEN, all scaled in the same way
 
 How likely an image looks to the lower layers says mostly how plain it is: a single stroke is likely whatever it means.
 The residual takes that part out of the top layer's score: it says by how much an image is less likely as a whole than
 training images made of equally likely parts. An image that is unlikely in either sense is outlying by the combined
 score. The ratio asks the same of the arrangement alone: how much better does the top layer tell which component of the
 layer under it is where than that layer's overall frequencies do? An image of likely parts in an order of no kind that
-training images have loses there, however plain it is. The likelihood of the pixels sees parts and their order at once,
-but blurred, and it too is high for plain images. So the other layers screen: an image whose parts come in an unusual
-order (ratio), or are likelier than those of training images (a lower layer's log-likelihood: too plain), is outlying,
-and among the rest the pixels tell. In a model of one GMM layer the ratio is the standardised score, and with it all but
-the last two.
+training images have loses there, however plain it is. The likelihood of the pixels looks at the image as a whole, with
+dark structure spread, and knows no parts. In a model of one GMM layer all but the last are the standardised score.
 
 Shapes: N images, H W positions of a GMM layer, L GMM layers, K components of the top layer and J of the layer under it.
 """
@@ -46,8 +41,8 @@ from dcgmm_cli.statistics import Moments, image_batches, log_likelihood_moments
 
 LAYER_SCORES = ("log_prob", "max_component", "standardised")
 RESIDUAL, COMBINED, RATIO, JOINT = "residual", "combined", "ratio", "joint"
-PIXELS, SCREENED = "pixels", "screened"
-MODEL_SCORES = (RESIDUAL, COMBINED, RATIO, JOINT, PIXELS, SCREENED)
+PIXELS = "pixels"
+MODEL_SCORES = (RESIDUAL, COMBINED, RATIO, JOINT, PIXELS)
 SCORES = (*LAYER_SCORES, *MODEL_SCORES)
 
 # Positions that (nearly) never vary in training, such as an image's corners, count as varying by this fraction of the
@@ -56,11 +51,6 @@ DEVIATION_FLOOR = 0.02
 
 # The share of its overall frequency that a lower component has where no training image of the top component had it.
 SMOOTHING = 0.01
-
-# What screens may lie so many of its training deviations on the outlying side of its training mean; each one more costs
-# so many deviations of the pixels' score (chosen by proxy tasks: experiments/outliers).
-SCREEN = 1.0
-SEVERITY = 2.0
 
 
 def standardise(values: Tensor, moments: Moments) -> Tensor:  # (N, ...) -> (N, ...), float64
@@ -288,11 +278,8 @@ def model_scores(
 ) -> dict[str, Tensor]:  # (N,) each
     """The scores of the whole model that are made of others."""
     top, rest = scaled_layers(scores, moments)[-1], residual(scores, moments, regression)
-    log_probs = [name for name in scores if name.endswith("_log_prob")]
-    ratio, pixels, *plain = (standardise(scores[name], moments[name]) for name in (RATIO, PIXELS, *log_probs[:-1]))
     return {
         RESIDUAL: rest,
         COMBINED: torch.minimum(top, standardise(rest, moments[RESIDUAL])),
-        JOINT: torch.minimum(top, ratio),
-        SCREENED: pixels - SEVERITY * sum((value - SCREEN).clamp(min=0) for value in (-ratio, *plain)),
+        JOINT: torch.minimum(top, standardise(scores[RATIO], moments[RATIO])),
     }

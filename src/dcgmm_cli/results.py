@@ -37,7 +37,7 @@ _INCIDENTAL = ("run", *INCIDENTAL)  # settings that do not tell runs apart
 # By command, the results that are shown where none are asked for: columns, or what they begin with.
 HEADLINES = {
     TRAIN: ("layers.*.test_log_likelihood", "train_seconds"),
-    "outliers": ("auroc.top", "auroc.screened"),
+    "outliers": ("auroc.top", "auroc.joint"),
     "cluster": ("dunn", "davies_bouldin", "clusters"),
     "sample": ("diversity", "near_duplicates", "ndb"),
     "sharpen": ("log_likelihood",),

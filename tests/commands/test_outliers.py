@@ -41,38 +41,38 @@ def test_judging_leaves_what_is_documented(installed: Runner, dcgmm: Runner, tmp
             assert min(image.size) > 100
 
     result = read_json(directory / "result.json")
-    assert (result["command"], result["status"], result["score"]) == ("outliers", "finished", "screened")
+    assert (result["command"], result["status"], result["score"]) == ("outliers", "finished", "joint")
     assert (result["inliers"]["images"], result["outliers"]["images"]) == (150, 100)
-    assert set(result["auroc"]) == {"gmm1", "gmm2", "top", "combined", "joint", "screened"}
+    assert set(result["auroc"]) == {"gmm1", "gmm2", "top", "combined", "joint", "pixels"}
     assert result["auroc"]["top"] == result["auroc"]["gmm2"] == result["detection"]["gmm2_log_prob"]["auroc"]
     assert result["curve"]["c"][0] == -2
     assert result["curve"]["c"][-1] == 2
 
     # Every figure can be had again from the scores.
     with np.load(directory / "scores.npz") as scores:
-        outlier, screened = scores["outlier"], scores["screened"]
+        outlier, joint = scores["outlier"], scores["joint"]
         assert set(scores["label"][outlier]) == {7, 9}
         assert set(scores["label"][~outlier]) == {0, 1, 2}
         assert scores["name"].tolist() == [str(row) for row in range(250)]
         top = scores["gmm2_log_prob"]
     pairs = (top[~outlier][:, None] > top[outlier]).mean() + (top[~outlier][:, None] == top[outlier]).mean() / 2
     assert result["auroc"]["top"] == pytest.approx(pairs)
-    assert result["inliers"]["kept"] == (screened[~outlier] >= result["threshold"]).mean()
-    assert result["outliers"]["removed"] == (screened[outlier] < result["threshold"]).mean()
+    assert result["inliers"]["kept"] == (joint[~outlier] >= result["threshold"]).mean()
+    assert result["outliers"]["removed"] == (joint[outlier] < result["threshold"]).mean()
     assert "gmm2_log_prob" in outcome.out
 
 
 def test_a_run_from_before_a_score_was_there_is_measured_again(dcgmm: Runner) -> None:
     trained = dcgmm("train", *TRAIN).directory
-    arguments = ("outliers", "outliers.classes=[7]", "outliers.count=0", "outliers.score=screened")
+    arguments = ("outliers", "outliers.classes=[7]", "outliers.count=0", "outliers.score=joint")
     expected = read_json(dcgmm(*arguments).directory / "result.json")
     checkpoint = load_checkpoint(trained)
-    del checkpoint["image_statistics"]["screened"]
+    del checkpoint["image_statistics"]["pixels"]
     save_checkpoint(trained, checkpoint)
     outcome = dcgmm(*arguments)
     assert "measuring the scores of" in outcome.err
     result = read_json(outcome.directory / "result.json")
-    assert result["detection"]["screened"] == pytest.approx(expected["detection"]["screened"])
+    assert result["detection"]["joint"] == pytest.approx(expected["detection"]["joint"])
     assert result["threshold"] == pytest.approx(expected["threshold"])
 
 

@@ -94,7 +94,7 @@ def test_figure_3_averages_curves_over_the_runs(study: Study, tmp_path: Path) ->
     curve = {"c": [-0.5, 0.0, 1.0], "inliers_kept": [0.2, 0.5, 0.8], "outliers_removed": [1.0, 0.8, 0.4]}
     # All outliers below all inliers, and all above: each removes all or nothing.
     for seed, outliers in ((0, inliers - 200), (1, inliers + 200)):
-        result = {"auroc": {"top": 1.0 - seed, "screened": 0.5}, "score": "gmm1_log_prob", "curve": curve}
+        result = {"auroc": {"top": 1.0 - seed, "joint": 0.5}, "score": "gmm1_log_prob", "curve": curve}
         directory = add_run(study, FIRST_FIVE, "1L", seed, "outliers/figure3", result)
         scores = {"gmm1_log_prob": np.concatenate([inliers, outliers]), "outlier": np.repeat([False, True], 100)}
         np.savez(directory / "scores.npz", **scores)  # type: ignore[arg-type]  # its signature knows one keyword

@@ -25,7 +25,7 @@ from dcgmm_cli.errors import UserError
 from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.localisation import at_pixels, centre_pixel, pixel_maps
 from dcgmm_cli.model import Shape
-from dcgmm_cli.outliers import COMBINED, JOINT, SCORES, SCREENED, Detector, ImageReport
+from dcgmm_cli.outliers import COMBINED, JOINT, PIXELS, SCORES, Detector, ImageReport
 from dcgmm_cli.plots import detection_figure, outlier_maps, save_figure, score_histograms
 from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.runs import write_whole
@@ -96,7 +96,7 @@ def _check(config: OutliersConfig) -> None:
 def _detector(trained: TrainedRun, batch_size: int) -> Detector:
     """The detector that training left in the checkpoint, or else one fitted to the run's training images."""
     # A run that has not ended has no statistics, one of an earlier version none of the newest score.
-    if SCREENED in trained.checkpoint.get("image_statistics", {}):
+    if PIXELS in trained.checkpoint.get("image_statistics", {}):
         return Detector.from_state(trained.model, trained.checkpoint)
     images = trained.data().train.images
     log.info("measuring the scores of %d training images", len(images))
@@ -230,7 +230,7 @@ def _judge(
         },
     )
     result["auroc"].update(top=figures[detector.name_of("log_prob")].auroc)
-    result["auroc"].update({name: figures[name].auroc for name in (COMBINED, JOINT, SCREENED)})
+    result["auroc"].update({name: figures[name].auroc for name in (COMBINED, JOINT, PIXELS)})
 
     arrays: dict[str, Any] = {name: np.concatenate([inside[name], outside[name]]) for name in inside}
     arrays |= {
@@ -279,7 +279,7 @@ def _scores(detector: Detector, images: Tensor, batch_size: int) -> dict[str, Fl
 def _drawn(detector: Detector, decisive: str) -> list[str]:
     """Scores that figures show: the paper's in every layer, the default one, and the one that decides."""
     names = [detector.name_of("log_prob", layer) for layer in detector.layers]
-    return list(dict.fromkeys([*names, SCREENED, decisive]))
+    return list(dict.fromkeys([*names, JOINT, decisive]))
 
 
 def _curve(
