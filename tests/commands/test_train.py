@@ -274,7 +274,7 @@ THREE_A_AS_PRINTED = (
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["arch=9L"], "arch=9L is unknown; choose 1L, 2L-a"),
+        (["arch=9L"], "arch=9L is unknown; choose 1L, 1L-outliers, 2L-a"),
         (["dataset=imagenet"], "dataset=imagenet is unknown; choose"),
         (["trainer.epoch=3"], "unknown key trainer.epoch: did you mean trainer.epochs?"),
         (["+trainer.epoch=3"], "unknown key trainer.epoch: did you mean trainer.epochs?"),

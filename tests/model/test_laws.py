@@ -88,6 +88,7 @@ def test_shapes_stand_in_the_printed_form(make: Callable[[], Layer]) -> None:
 # Heights and widths by hand: the first GMM layer's map up to the top.
 MAPS = {
     "1L": [1],
+    "1L-outliers": [1],
     "2L-a": [2, 1],
     "2L-b": [4, 1],
     "2L-c": [8, 1],
@@ -96,12 +97,15 @@ MAPS = {
     "2L-outliers": [12, 1],
     "3L-a": [26, 10, 1],
     "3L-b": [1, 1, 1],
+    "3L-outliers": [26, 10, 1],
 }
 COMPONENTS = {  # all others 25 and 36
     "1L": [25],
+    "1L-outliers": [100],
     "2L-outliers": [49, 36],
     "3L-a": [25, 25, 49],
     "3L-b": [25, 25, 25],
+    "3L-outliers": [25, 49, 49],
 }
 each_architecture = pytest.mark.parametrize("name", MAPS)
 
