@@ -110,6 +110,16 @@ def test_mistakes_are_one_line(run: str, tiny_run: Path, dcgmm: Runner, argument
     assert "Traceback" not in outcome.err
 
 
+def test_one_of_several_flat_models_must_be_given(run: str, dcgmm: Runner) -> None:
+    flat = ["arch.layers=[{type:folding,kernel:[28,28]},{type:gmm,components:4}]", "trainer.replicas=2"]
+    several = dcgmm("train", *QUICK, *flat).directory
+    outcome = dcgmm("sample", run, *FEW, f"quality.flat={several}")
+    assert outcome.code == 2
+    assert f"quality.flat={several} has 2 models: give the directory of one, such as " in outcome.err.splitlines()[-1]
+    one = outcome.err.split()[-1]
+    assert dcgmm("sample", run, *FEW, f"quality.flat={one}").code == 0
+
+
 def test_runs_without_a_usable_checkpoint(tiny_run: Path, dcgmm: Runner, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()

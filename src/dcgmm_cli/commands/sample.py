@@ -20,7 +20,7 @@ from dcgmm_cli.model import DCGMM
 from dcgmm_cli.plots import save_image, tile
 from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.quality import Quality, Reference, judge, reference_of
-from dcgmm_cli.runs import find_run, write_whole
+from dcgmm_cli.runs import find_models, write_whole
 from dcgmm_cli.sampling import Samples, SamplingOptions, sample
 from dcgmm_cli.sharpening import Sharpened, SharpeningOptions, sharpened_layers, sharpener
 from dcgmm_cli.trained import TrainedRun, open_run
@@ -220,7 +220,10 @@ def report_quality(
 def _judge_flat(
     config: SampleConfig | SharpenConfig, name: str, model: DCGMM, options: SamplingOptions, reference: Reference
 ) -> Quality:
-    flat = build_model(load_checkpoint(find_run(name, config.runs_dir))).to(model.device).eval()
+    run, *others = find_models(name, config.runs_dir)
+    if others:
+        raise UserError(f"quality.flat={name} has {1 + len(others)} models: give the directory of one, such as {run}")
+    flat = build_model(load_checkpoint(run)).to(model.device).eval()
     if len(flat.gmms) != 1 or flat.input_shape != model.input_shape:
         raise UserError(
             f"quality.flat={name} must be a run of one GMM layer on images of {model.input_shape}; "
