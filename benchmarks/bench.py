@@ -21,31 +21,25 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from dcgmm_cli.cli import SPIN_COUNT, conf_dir
+import dcgmm  # before torch: it sets what that reads when it is loaded
 
-os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # as the commands do, before torch is imported
-
+# isort: split
 import numpy as np
 import torch
-import yaml
-from rich.console import Console
-from rich.table import Table
+from bench_tables import Results, compare, show
 from sklearn.mixture import GaussianMixture
 
-from dcgmm_cli.checkpoints import build_model, load_checkpoint
-from dcgmm_cli.config import DatasetConfig
-from dcgmm_cli.datasets import ImageData, load
-from dcgmm_cli.model import DCGMM, AnnealingRule
-from dcgmm_cli.runtime import choose_device, describe_device, set_up_cpu
-from dcgmm_cli.sampling import Refine, SamplingOptions, sample
-from dcgmm_cli.sharpening import SharpeningOptions, sharpened_layers, sharpener
-from dcgmm_cli.statistics import log_likelihood_moments
-from dcgmm_cli.training import Trainer, TrainerOptions
+from dcgmm.datasets import ImageData
+from dcgmm.generation import SamplingOptions, Setting, SharpeningOptions
+from dcgmm.generation.sampling import draw
+from dcgmm.generation.sharpening import Refine, sharpened_layers, sharpener
+from dcgmm.model import DCGMM
+from dcgmm.outliers import log_likelihood_moments
+from dcgmm.runtime import choose_device, describe_device
+from dcgmm.training import Trainer, TrainerOptions
 
 ARCHS = ("1L", "2L-a", "2L-b", "2L-c", "2L-d", "3L-a", "3L-b")  # 2L-e has the layers of 2L-c
 BATCH_SIZES = (1, 10, 100, 1000)
-RULE = AnnealingRule(window=50, sigma_end=0.01, rate_start=0.05, rate_end=0.01, delta=0.05, gamma=0.9)
-Results = dict[str, dict[str, float]]  # section -> what was measured -> value, the unit in its name
 
 
 def synchronise(device: torch.device) -> None:
@@ -76,11 +70,6 @@ def matmul_rate(device: torch.device) -> float:
     return 2 * size**3 / min(times)
 
 
-def layers_of(arch: str) -> list[dict[str, Any]]:
-    layers: list[dict[str, Any]] = yaml.safe_load((conf_dir() / "arch" / f"{arch}.yaml").read_text())["layers"]
-    return layers
-
-
 def step_flops(model: DCGMM, batch_size: int) -> float:
     """FLOPs of a step's formulas: x and x^2 with K components, for the scores and again for the gradient's sums."""
     points = [(gmm.input_shape.positions * batch_size, gmm) for gmm in model.gmms.values()]
@@ -89,12 +78,11 @@ def step_flops(model: DCGMM, batch_size: int) -> float:
 
 def trainer_of(arch: str, data: ImageData, batch_size: int, device: torch.device, replicas: int = 1) -> Trainer:
     generators = [torch.Generator().manual_seed(seed) for seed in range(replicas)]
-    models = [DCGMM.build(data.train.images.shape[1:], layers_of(arch)) for _ in generators]
+    models = [DCGMM.build(data.train.images.shape[1:], dcgmm.arch(arch)) for _ in generators]
     for model, generator in zip(models, generators, strict=True):
         model.draw_start(generator)
     model = (models[0] if replicas == 1 else DCGMM.side_by_side(models)).to(device)
-    options = TrainerOptions(25, batch_size, 1.0, RULE, 0.1, 1.0, 1.0)
-    return Trainer(model, data.train.images.to(device), options, generators)
+    return Trainer(model, data.train.images.to(device), TrainerOptions(batch_size=batch_size), generators)
 
 
 def step_times(archs: list[str], data: ImageData, device: torch.device, rate: float, seconds: float) -> Results:
@@ -131,17 +119,17 @@ def child(code: str, arguments: list[str]) -> tuple[float, float]:
 
 # Tells its largest memory at the end: what the system says of an ended child counts its parent's too.
 MEMORY = "import atexit, sys; atexit.register(lambda: sys.stderr.write(open('/proc/self/status').read()))\n"
-ENTRY = "import sys; from dcgmm_cli.cli import main; sys.argv[0] = 'dcgmm'; main()"
+ENTRY = "import sys; from dcgmm_cli.main import main; sys.argv[0] = 'dcgmm'; main()"
 # A training command that ends once its first step is done.
 FIRST_STEP = (
     """
 import os, sys
-from dcgmm_cli import training
-step = training.Trainer.step
+from dcgmm.training.trainer import Trainer
+step = Trainer.step
 def first_step(self):
     step(self)
     os._exit(0)
-training.Trainer.step = first_step
+Trainer.step = first_step
 """
     + ENTRY
 )
@@ -186,22 +174,22 @@ def use_of_models(archs: list[str], data: ImageData, runs: Path, device: torch.d
     results: Results = {}
     seconds = 0.05 if quick else 2.0
     for arch in archs:
-        model = build_model(load_checkpoint(runs / arch)).to(device)
+        model = dcgmm.load_run(runs / arch).model.to(device)
         images = data.test.images.to(device)
 
         def score(model: DCGMM = model, images: torch.Tensor = images) -> None:
             log_likelihood_moments(model, images)
 
         row = {"scoring (images/s)": len(images) / repeated(score, device, seconds, least=3)}
-        paper = SharpeningOptions(iterations=100 if quick else 1000, step_size=0.1)
+        paper = SharpeningOptions(Setting.paper, iterations=100 if quick else None).steps(model.architecture.sharpening)
 
-        def draw(model: DCGMM = model, refine: Refine | None = None) -> None:
-            sample(model, 100, SamplingOptions(), torch.Generator(model.device).manual_seed(0), refine)
+        def sample(model: DCGMM = model, refine: Refine | None = None) -> None:
+            draw(model, 100, SamplingOptions(), torch.Generator(model.device).manual_seed(0), refine)
 
-        row["100 samples (s)"] = repeated(draw, device, seconds)
+        row["100 samples (s)"] = repeated(sample, device, seconds)
         refine = sharpener(model, paper, {})
         started = time.perf_counter()
-        draw(refine=refine)
+        sample(refine=refine)
         synchronise(device)
         layers = len(sharpened_layers(model, paper))
         row[f"100 samples, {paper.iterations} sharpening steps at each of {layers} layers (s)"] = (
@@ -217,7 +205,8 @@ def peer(data: ImageData, device: torch.device, most: float) -> Results:
     mixture = GaussianMixture(
         25, covariance_type="diag", reg_covar=0.05, init_params="k-means++", warm_start=True, max_iter=1, random_state=0
     )
-    theirs, spent = [], 0.0
+    theirs: list[tuple[float, float]] = []
+    spent = 0.0
     with contextlib.redirect_stderr(io.StringIO()):
         while spent < most and not (len(theirs) > 2 and theirs[-1][1] - theirs[-2][1] < 1e-3):
             started = time.perf_counter()
@@ -248,32 +237,6 @@ def peer(data: ImageData, device: torch.device, most: float) -> Results:
             "scikit-learn, best (nats)": max(value for _, value in theirs),
         }
     }
-
-
-def show(results: Results) -> None:
-    table = Table(title="dcgmm benchmarks")
-    for column in ("what", "measure", "value"):
-        table.add_column(column, justify="right" if column == "value" else "left")
-    for section, row in results.items():
-        for number, (measure, value) in enumerate(row.items()):
-            table.add_row(section if number == 0 else "", measure, f"{value:,.4g}", end_section=number == len(row) - 1)
-    Console(width=110).print(table)
-
-
-def compare(old: Path, new: Path) -> None:
-    """Show two result files side by side, with the new value over the old one."""
-    before, after = (json.loads(path.read_text())["results"] for path in (old, new))
-    table = Table(title=f"{old.name} and {new.name}")
-    for column in ("what", "measure", "old", "new", "new / old"):
-        table.add_column(column, justify="left" if column in ("what", "measure") else "right")
-    for section in [*before, *(name for name in after if name not in before)]:
-        rows = [before.get(section, {}), after.get(section, {})]
-        for measure in [*rows[0], *(name for name in rows[1] if name not in rows[0])]:
-            values = [row.get(measure) for row in rows]
-            cells = ["-" if value is None else f"{value:,.4g}" for value in values]
-            ratio = f"{values[1] / values[0]:.2f}" if None not in values and values[0] else "-"
-            table.add_row(section, measure, *cells, ratio)
-    Console(width=130).print(table)
 
 
 def conditions(device: torch.device) -> dict[str, Any]:
@@ -309,10 +272,9 @@ def main() -> None:
     if arguments.compare:
         compare(*arguments.compare)
         return
-    set_up_cpu()
     device = choose_device(arguments.device)
     seconds = 0.05 if arguments.quick else 2.0
-    data = load(DatasetConfig(name=arguments.dataset, root=os.environ.get("DCGMM_DATA", "~/.cache/dcgmm")))
+    data = dcgmm.datasets.load(arguments.dataset)
     rate = matmul_rate(device)
     results: Results = {"machine": {"float32 matrix product (GFLOP/s)": rate / 1e9}}
     results |= step_times(arguments.archs.split(","), data, device, rate, seconds)

@@ -7,86 +7,103 @@ from pathlib import Path
 
 import pytest
 
-import dcgmm_cli
+import dcgmm
 
-PACKAGE = Path(dcgmm_cli.__file__).parent
+SOURCES = Path(dcgmm.__file__).parents[1]
+PACKAGES = ("dcgmm", "dcgmm_cli")
 
-COMPUTES = [
-    "model",
-    "statistics",
-    "training",
-    "sampling",
-    "sharpening",
-    "pixel_mixture",
-    "outliers",
-    "detection",
-    "localisation",
-]
-COMPUTES += ["quality", "clustering"]
-
-# A module, or a package as a whole, and the parts of dcgmm_cli that it may import.
-BASE = {"", "errors"}
-MODEL = BASE | {"model"}
-METRICS = MODEL | {"statistics"}
-FILES = BASE | {"runs"}
-ALLOWED = {
-    "": set(),
-    "errors": set(),
-    "compiled": set(),
-    # The model: shapes, gaussian and annealing <- layers <- dcgmm.
-    "model.shapes": BASE,
-    "model.gaussian": BASE,
-    "model.annealing": BASE,
-    "model.native": BASE | {"compiled", "model.shapes"},
-    "model.patches": BASE | {"model.shapes", "model.native"},
-    "model.folding": BASE | {"model.shapes", "model.patches"},
-    "model.pooling": BASE | {"model.shapes"},
-    "model.power": BASE | {"model.shapes"},
-    "model.gmm": BASE | {"model.shapes", "model.gaussian", "model.annealing", "model.native", "model.patches"},
-    "model.dcgmm": BASE
-    | {"model.shapes", "model.folding", "model.pooling", "model.power", "model.patches", "model.gmm"},
-    "model": MODEL,
-    # What is computed with a model: knows neither files nor configuration.
-    "statistics": MODEL,
-    "training": METRICS,
-    "sampling": METRICS,
-    "sharpening": METRICS | {"sampling"},
-    "pixel_mixture": MODEL,
-    "outliers": METRICS | {"pixel_mixture"},
-    "detection": METRICS,
-    "localisation": METRICS | {"outliers"},
-    "quality": METRICS,
-    "clustering": METRICS | {"clustering"},
-    # Files, machine, terminal, pictures, data.
-    "runs": BASE,
-    "runtime": BASE,
-    "interruption": BASE,
-    "results": FILES,
-    "sweeps": FILES,
-    "logs": BASE,
-    "progress": BASE,
-    "config": BASE,
-    "checkpoints": MODEL | FILES,
-    "plots": {*FILES, *COMPUTES},  # pictures of any result
-    "datasets": FILES | {"datasets", "config"},
-    "trained": METRICS | FILES | {"checkpoints", "config", "datasets", "runtime"},
-    # The command line.
-    "help": BASE,
-    "hydra_glue": FILES | {"config", "sweeps"},
-    "task": FILES | {"interruption", "config", "hydra_glue", "sweeps"},
-    "cli": BASE | {"help", "hydra_glue", "interruption", "sweeps", "task"},
+# A module, or a package as a whole, and what it may import of the library. Alone, `dcgmm` is its `__init__`.
+BASE = {"dcgmm.errors", "dcgmm.options"}
+FORMULAS = {f"dcgmm.model.{name}" for name in ("options", "shapes", "gaussian", "annealing", "native", "patches")}
+LAYERS = {f"dcgmm.model.{name}" for name in ("folding", "pooling", "gmm", "layers")}
+MODEL = BASE | FORMULAS | LAYERS | {"dcgmm.images", "dcgmm.model.stack"}
+LIBRARY: dict[str, set[str]] = {
+    "dcgmm": set(),
+    "dcgmm.errors": set(),
+    "dcgmm.options": {"dcgmm.errors"},
+    "dcgmm.files": {"dcgmm.errors"},
+    "dcgmm.images": {"dcgmm.errors"},
+    "dcgmm.runtime": {"dcgmm.errors"},
+    # The model: formulas <- layers <- stack.
+    "dcgmm.model.options": BASE,
+    "dcgmm.model.shapes": BASE,
+    "dcgmm.model.gaussian": BASE,
+    "dcgmm.model.annealing": BASE,
+    "dcgmm.model.native": BASE | {"dcgmm.model.native", "dcgmm.model.shapes"},
+    "dcgmm.model.patches": BASE | {"dcgmm.model.native", "dcgmm.model.shapes"},
+    "dcgmm.model.folding": BASE | FORMULAS,
+    "dcgmm.model.pooling": BASE | FORMULAS,
+    "dcgmm.model.gmm": BASE | FORMULAS,
+    "dcgmm.model.layers": BASE | FORMULAS | LAYERS,
+    "dcgmm.model.stack": MODEL | {"dcgmm.runtime"},
+    "dcgmm.model": MODEL,
+    # What is computed with a model. Neither knows another, nor files.
+    "dcgmm.training": MODEL | {"dcgmm.training"},
+    "dcgmm.generation": MODEL | {"dcgmm.generation"},
+    "dcgmm.outliers": MODEL | {"dcgmm.outliers"},
+    "dcgmm.clustering": MODEL | {"dcgmm.clustering"},
+    # Images from files, beside all that.
+    "dcgmm.datasets": BASE | {"dcgmm.files", "dcgmm.datasets"},
+    # Models from and to files, and as others know them.
+    "dcgmm.architectures": BASE | {"dcgmm.model.options"},
+    "dcgmm.checkpoints": MODEL | {"dcgmm", "dcgmm.files", "dcgmm.outliers"},
+    "dcgmm.sklearn": MODEL
+    | {f"dcgmm.{name}" for name in ("architectures", "generation", "outliers", "runtime", "sklearn", "training")},
 }
-CONFIGURATION = {"hydra", "omegaconf", "yaml"}
-FILE_ACCESS = {"pathlib", "os", "io", "shutil", "tempfile", "json", "pickle"}
+COMPUTES = ("model", "training", "generation", "outliers", "clustering")
+
+# The command line: what each part may import of it. It may import the library, and the modules for `--help` only what
+# is quick there.
+RECORDS = {"job", "runs", "records", "keys", "schema"}
+RUNNER: dict[str, set[str]] = {
+    "": set(),
+    "interruption": set(),
+    "logs": set(),
+    "progress": set(),
+    "keys": set(),
+    "schema": {"keys"},
+    "help": {"keys", "schema"},
+    "completion": {"keys", "schema", "help"},
+    "job": {"interruption"},
+    "runs": set(),
+    "records": {"job", "runs"},
+    "figures": {"figures"},
+    # What several commands share.
+    "results": RECORDS | {"results"},
+    "trained": RECORDS,
+    "draws": RECORDS | {"progress"},
+    "quality": RECORDS | {"trained"},
+    "trainings": RECORDS | {"figures", "interruption", "progress"},
+    "commands": RECORDS | {"commands", "draws", "figures", "progress", "quality", "results", "trained", "trainings"},
+    # From the command line to a command, by Hydra.
+    "explain": {"keys", "schema"},
+    "typed": {"explain"},
+    "sweeps": RECORDS,
+    "hydra_glue": RECORDS | {"explain", "sweeps"},
+    "sweep_start": {"explain", "hydra_glue", "sweeps"},
+    "task": RECORDS | {"interruption", "hydra_glue", "sweeps", "typed"},
+    "main": {"completion", "explain", "help", "hydra_glue", "interruption", "job", "sweep_start", "sweeps", "task"},
+    "__main__": {"main"},
+}
+GLUE = {"explain", "typed", "hydra_glue", "sweep_start", "task", "main"}
 
 MODULES = {
-    path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".").removesuffix("__init__").rstrip("."): path
-    for path in sorted(PACKAGE.rglob("*.py"))
+    path.relative_to(SOURCES).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path
+    for package in PACKAGES
+    for path in sorted((SOURCES / package).rglob("*.py"))
 }
+OF_LIBRARY = [module for module in MODULES if module.partition(".")[0] == "dcgmm"]
+OF_RUNNER = [module for module in MODULES if module.partition(".")[0] == "dcgmm_cli"]
+
+# Imported for `--help` and completion: nothing of these may import anything slow.
+QUICK = {"dcgmm", *(module for module in MODULES if module.endswith((".errors", ".options")))}
+QUICK |= {package.rpartition(".")[0] for package in QUICK} - {""}
+QUICK |= {f"dcgmm_cli.{name}" for name in ("main", "help", "keys", "schema", "completion", "job", "interruption")}
+QUICK |= {"dcgmm_cli"}
 
 
 def within(module: str, part: str) -> bool:
-    return module == part or (bool(part) and module.startswith(f"{part}."))
+    return module == part or (part not in PACKAGES and module.startswith(f"{part}."))
 
 
 @functools.cache
@@ -111,77 +128,106 @@ def imports(path: Path, *, at_top: bool = False) -> set[str]:
             for alias in node.names:
                 # `from package import module` imports the module.
                 inner = f"{module}.{alias.name}"
-                found.add(inner if inner.removeprefix("dcgmm_cli.") in MODULES else module)
+                found.add(inner if inner in MODULES else module)
     return found
 
 
-def own(found: set[str]) -> set[str]:
-    """Of imported names those of this package, without its name: '' is its `__init__`."""
-    return {name.removeprefix("dcgmm_cli").lstrip(".") for name in found if within(name, "dcgmm_cli")}
+def of(package: str, found: set[str]) -> set[str]:
+    """Of imported names those of a package."""
+    return {name for name in found if name.partition(".")[0] == package}
 
 
 def outside(found: set[str]) -> set[str]:
     return {name.partition(".")[0] for name in found}
 
 
-def members(part: str) -> list[Path]:
-    return [path for module, path in MODULES.items() if within(module, part)]
+def allowed(module: str, table: dict[str, set[str]]) -> set[str]:
+    """What a module may import; the most special entry holds: model.gmm before model."""
+    parts = [part for part in table if within(module, part)]
+    assert parts, f"give {module} its place in the table"
+    return table[max(parts, key=len)]
+
+
+def users(*names: str) -> set[str]:
+    return {module for module, path in MODULES.items() if outside(imports(path)) & set(names)}
 
 
 def test_the_reading_of_imports(tmp_path: Path) -> None:
     source = """
 import os.path, torch
-from dcgmm_cli import __version__, runs
-from dcgmm_cli.model import GMM
-from dcgmm_cli.model.gmm import Scored
+from dcgmm import __version__, files
+from dcgmm.model import GMM
+from dcgmm.model.gmm import Scored
 def later():
     import hydra
 """
     (tmp_path / "x.py").write_text(source)
     found = imports(tmp_path / "x.py")
-    assert own(found) == {"", "runs", "model", "model.gmm"}
-    assert outside(found) == {"os", "torch", "dcgmm_cli", "hydra"}
-    assert outside(imports(tmp_path / "x.py", at_top=True)) == {"os", "torch", "dcgmm_cli"}
+    assert of("dcgmm", found) == {"dcgmm", "dcgmm.files", "dcgmm.model", "dcgmm.model.gmm"}
+    assert outside(found) == {"os", "torch", "dcgmm", "hydra"}
+    assert outside(imports(tmp_path / "x.py", at_top=True)) == {"os", "torch", "dcgmm"}
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if not within(module, "commands")])
-def test_a_module_imports_only_what_lies_under_it(module: str) -> None:
-    # The most special entry holds: model.gmm before model.
-    parts = [part for part in ALLOWED if within(module, part)]
-    assert parts, f"give {module} its place in ALLOWED"
-    allowed = ALLOWED[max(parts, key=len)]
-    wrong = [name for name in own(imports(MODULES[module])) if not any(within(name, part) for part in allowed)]
+@pytest.mark.parametrize("module", OF_LIBRARY)
+def test_a_module_of_the_library_imports_only_what_lies_under_it(module: str) -> None:
+    below = allowed(module, LIBRARY)
+    found = of("dcgmm", imports(MODULES[module]))
+    wrong = [name for name in found if not any(within(name, part) for part in below)]
     assert not wrong, f"{module} imports {wrong}"
 
 
+def test_the_library_knows_no_command_line_and_no_configuration() -> None:
+    for module in OF_LIBRARY:
+        found = outside(imports(MODULES[module]))
+        assert not found & {"dcgmm_cli", "hydra", "omegaconf", "rich", "matplotlib"}, module
+
+
+@pytest.mark.parametrize("module", OF_RUNNER)
+def test_a_module_of_the_runner_imports_only_what_lies_under_it(module: str) -> None:
+    table = {f"dcgmm_cli.{part}".rstrip("."): {f"dcgmm_cli.{name}" for name in below} for part, below in RUNNER.items()}
+    below = allowed(module, table)
+    found = of("dcgmm_cli", imports(MODULES[module]))
+    wrong = [name for name in found if not any(within(name, part) for part in below)]
+    assert not wrong, f"{module} imports {wrong}"
+
+
+def test_every_entry_of_the_tables_is_a_module() -> None:
+    for part in [*LIBRARY, *(f"dcgmm_cli.{part}".rstrip(".") for part in RUNNER)]:
+        assert part in MODULES, part
+
+
 def test_nothing_but_the_dispatch_by_name_knows_the_commands() -> None:
-    for module, path in MODULES.items():
-        used = [name for name in own(imports(path)) if within(name, "commands")]
-        assert within(module, "commands") or not used, f"{module} imports {used}"
+    for module in OF_RUNNER:
+        used = [name for name in imports(MODULES[module]) if within(name, "dcgmm_cli.commands")]
+        assert within(module, "dcgmm_cli.commands") or not used, f"{module} imports {used}"
 
 
-def test_commands_do_not_import_the_command_line() -> None:
-    for path in members("commands"):
-        assert not own(imports(path)) & {"cli", "task", "hydra_glue", "help"}, path.name
+def test_only_the_glue_knows_hydra() -> None:
+    assert users("hydra", "omegaconf") == {f"dcgmm_cli.{name}" for name in GLUE}
 
 
 @pytest.mark.parametrize("part", COMPUTES)
 def test_computations_know_neither_configuration_nor_files(part: str) -> None:
-    for path in members(part):
-        assert not outside(imports(path)) & (CONFIGURATION | FILE_ACCESS), path.name
-
-
-def test_only_the_command_line_and_configuration_know_hydra() -> None:
-    users = {module for module, path in MODULES.items() if "hydra" in outside(imports(path))}
-    assert users == {"cli", "hydra_glue", "task"}
+    access = {"pathlib", "os", "io", "shutil", "tempfile", "json", "pickle", "yaml"}
+    for module in OF_LIBRARY:
+        # Native code is compiled, and kept as a file.
+        if within(module, f"dcgmm.{part}") and not within(module, "dcgmm.model.native"):
+            assert not outside(imports(MODULES[module])) & access, module
 
 
 def test_only_one_module_imports_torchvision() -> None:
-    users = [module for module, path in MODULES.items() if "torchvision" in outside(imports(path))]
-    assert all(within(module, "datasets.vision") for module in users)
+    by_name = {module for module, path in MODULES.items() if 'import_module("torchvision' in path.read_text()}
+    assert users("torchvision") | by_name == {"dcgmm.datasets.vision"}
 
 
-@pytest.mark.parametrize("module", ["", "errors", "cli", "help", "config"])
-def test_help_imports_nothing_slow(module: str) -> None:
-    quick = {"dcgmm_cli", "omegaconf"} if module == "config" else {"dcgmm_cli"}
-    assert outside(imports(MODULES[module], at_top=True)) <= quick | sys.stdlib_module_names
+def test_pictures_are_drawn_in_one_place() -> None:
+    for module, path in MODULES.items():
+        drawing = of("matplotlib", imports(path)) - {"matplotlib.figure"}  # which names what was drawn
+        assert within(module, "dcgmm_cli.figures") or not drawing, f"{module} imports {drawing}"
+
+
+@pytest.mark.parametrize("module", sorted(QUICK))
+def test_help_and_completion_import_nothing_slow(module: str) -> None:
+    found = imports(MODULES[module], at_top=True)
+    assert {name for name in found if name.partition(".")[0] in PACKAGES} <= QUICK
+    assert outside(found) <= {*PACKAGES, "lazy_loader"} | sys.stdlib_module_names

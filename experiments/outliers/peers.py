@@ -4,29 +4,25 @@
 
 RUN is a directory that `dcgmm train` wrote with dataset.classes=...; its other classes are the outliers. All scores
 are high for inliers, all methods see the run's training images only, as vectors of pixels in [0, 1] raised to
---exponent (0.5: square roots, as `arch=2L-outliers` and the score `pixels` take them).
+--exponent (0.5: square roots, as `2L-outliers` and the score `pixels` take them).
 """
 
 import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from dcgmm_cli.checkpoints import load_checkpoint
-from dcgmm_cli.config import TrainConfig
-from dcgmm_cli.datasets import load
-from dcgmm_cli.detection import judge
+import dcgmm
+from dcgmm.outliers.metrics import judge
 
 Points = NDArray[np.float32]  # (N, F)
 Scores = NDArray[np.float64]  # (N,)
@@ -82,16 +78,14 @@ def points(images: Tensor) -> Points:  # (N, H, W, C) uint8 -> (N, F) in [0, 1]
 
 def split(run: Path) -> tuple[str, Points, Points, Points]:
     """Training images, inliers and outliers of a run."""
-    checkpoint = load_checkpoint(run)
-    merged = OmegaConf.merge(OmegaConf.structured(TrainConfig), checkpoint["config"])
-    config = OmegaConf.to_object(merged)
-    assert isinstance(config, TrainConfig)
-    dataset = config.dataset
-    if dataset.classes is None:
+    trained = dcgmm.load_run(run)
+    options = trained.config["dataset"] | {"root": None}  # where data sets are kept here
+    if options["classes"] is None:
         raise SystemExit(f"{run} was trained on all classes: none is left as outliers")
-    others = [label for label in range(len(checkpoint["class_names"])) if label not in dataset.classes]
-    data, rest = load(dataset), load(replace(dataset, classes=others))
-    name = f"{dataset.name} {','.join(map(str, dataset.classes))} against {','.join(map(str, others))}"
+    data = dcgmm.datasets.load(**options)
+    others = [label for label in range(len(trained.class_names)) if label not in data.classes]
+    rest = dcgmm.datasets.load(**options | {"classes": others})
+    name = f"{data.name} {','.join(map(str, data.classes))} against {','.join(map(str, others))}"
     return name, points(data.train.images), points(data.test.images), points(rest.test.images)
 
 

@@ -17,12 +17,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dcgmm_cli import cli
-from dcgmm_cli.runs import RESULT, read_json
+from dcgmm.files import read_json
+from dcgmm_cli.main import run as dcgmm
+from dcgmm_cli.runs import RESULT
 
+CONFIG_DIR = Path(__file__).parent / "conf"  # the architectures *-outliers
 DATASETS = ("mnist", "fashion_mnist")
 CLASSES = range(5)
-SCORES = ("log_prob", "residual", "combined", "ratio", "joint", "pixels")  # log_prob: the top layer's
+SCORES = ("log_prob", "ratio", "joint", "pixels", "worst")  # log_prob: the top layer's
 
 
 def judged(root: Path, arch: str, dataset: str, outliers: Sequence[int], overrides: list[str]) -> dict[str, float]:
@@ -33,7 +35,7 @@ def judged(root: Path, arch: str, dataset: str, outliers: Sequence[int], overrid
         classes = [label for label in CLASSES if label not in outliers]
         training = [f"arch={arch}", f"dataset={dataset}", f"dataset.classes={classes}", "trainer.epochs=16", *overrides]
         if not (run / RESULT).exists():
-            command(["train", *training, f"hydra.run.dir={run}"])
+            command(["train", "--config-dir", str(CONFIG_DIR), *training, f"hydra.run.dir={run}"])
         command(["outliers", f"run={run}", f"outliers.classes={list(outliers)}", f"hydra.run.dir={judging}"])
     result = read_json(judging / RESULT)
     figures = {name: result["detection"][name]["auroc"] for name in SCORES if name in result["detection"]}
@@ -47,7 +49,7 @@ def name(outliers: Sequence[int]) -> str:
 
 def command(arguments: list[str]) -> None:
     """Run one command of dcgmm, or leave with its exit code."""
-    if code := cli.run(arguments):
+    if code := dcgmm(arguments):
         sys.exit(code)
 
 

@@ -15,9 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dcgmm_cli.errors import UserError
-from dcgmm_cli.runs import write_whole
-from dcgmm_cli.sweeps import available_cores
+from dcgmm.errors import InputError
+from dcgmm.files import write_text
 from experiments.paper.plan import EVERYTHING, FULL, ITEMS, QUICK, REPORT, TARGETS, Study, plan
 
 ROOT = Path("runs") / "paper"
@@ -35,9 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = options.report or (root / "report" if options.quick else REPORT_DIR)
     try:
         if odd := re.search(r"[^\w./+-]", str(root)):
-            raise UserError(f"--root={root} has {odd.group()!r} in it: use letters, digits and _ . / + - only")
+            raise InputError(f"--root={root} has {odd.group()!r} in it: use letters, digits and _ . / + - only")
+        from dcgmm.runtime import available_cores  # which imports torch
+
         return reproduce(Study(root, scale), options.targets, out, options.jobs or available_cores(), options.quick)
-    except UserError as error:
+    except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
@@ -73,7 +74,7 @@ def reproduce(study: Study, targets: Sequence[str], out: Path, workers: int, qui
     """Run what is missing of the targets, collect it into `out`, and write the report there.
 
     Raises:
-        UserError: another start is at work in the same directory, it cannot be written, or it holds models that were
+        InputError: another start is at work in the same directory, it cannot be written, or it holds models that were
             trained with other settings.
         KeyboardInterrupt: a signal came.
     """
@@ -81,7 +82,8 @@ def reproduce(study: Study, targets: Sequence[str], out: Path, workers: int, qui
 
     from dcgmm_cli.interruption import Interruption
     from experiments.paper.collect import collect
-    from experiments.paper.report import TIMING, write_report
+    from experiments.paper.origin import TIMING
+    from experiments.paper.report import write_report
     from experiments.paper.runner import Outcome, run_jobs
     from experiments.paper.settings import require_same_settings
     from experiments.paper.worker import dcgmm
@@ -105,8 +107,7 @@ def reproduce(study: Study, targets: Sequence[str], out: Path, workers: int, qui
         missing = [item for item in wanted if not collect(study, item, out)]
         starts = _read_starts(study.root)
         if starts:
-            text = json.dumps(starts, indent=1) + "\n"
-            write_whole(out / TIMING, lambda file: file.write(text.encode()))
+            write_text(out / TIMING, json.dumps(starts, indent=1) + "\n")
         write_report(out, quick=quick)
     _print_end(failed, outcome.not_run, missing)
     print(out / "README.md")
@@ -120,18 +121,20 @@ def _locked(root: Path) -> Iterator[None]:
         root.mkdir(parents=True, exist_ok=True)
         file = (root / ".lock").open("w")
     except OSError as error:
-        raise UserError(f"cannot write {root}: {error.strerror}") from None
+        raise InputError(f"cannot write {root}: {error.strerror}") from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(f"another start is at work in {root}: wait for it, or give another --root") from None
+            raise InputError(f"another start is at work in {root}: wait for it, or give another --root") from None
         yield
 
 
 def _start(targets: Sequence[str], workers: int) -> dict[str, Any]:
     """What this start runs on."""
     import torch
+
+    from dcgmm.runtime import available_cores
 
     return {
         "started": datetime.now(UTC).isoformat(timespec="minutes"),

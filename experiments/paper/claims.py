@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from experiments.paper.collect import Item
 from experiments.paper.estimates import Interval, difference, mean_interval
+from experiments.paper.items import Item
 from experiments.paper.plan import TOP_S
 from experiments.paper.published import (
     ARCHS,

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from dcgmm_cli.runs import write_whole
+from dcgmm.files import write_whole
 from experiments.paper.published import DATASETS, DEEP_NON_CONVOLUTIONAL, FLAT
 
 MAX_BYTES = 290_000  # of a committed picture

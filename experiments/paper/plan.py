@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dcgmm_cli.errors import UserError
-from dcgmm_cli.runs import CHECKPOINT, RESULT, read_json
+from dcgmm.errors import InputError
+from dcgmm.files import CHECKPOINT, read_json
+from dcgmm_cli.runs import RESULT
 from experiments.paper.published import ARCHS, DATASETS, TABLE_1
 
 CONFIG_DIR = Path(__file__).parent / "conf"
@@ -176,7 +177,7 @@ def finished_result(directory: Path) -> dict[str, object] | None:
     """The `result.json` of a finished command; None where it is missing, damaged, or of one that did not finish."""
     try:
         result = read_json(directory / RESULT)
-    except UserError:
+    except InputError:
         return None
     return result if result.get("status") == "finished" else None
 

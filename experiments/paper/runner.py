@@ -12,8 +12,9 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from dcgmm_cli.errors import UserError
-from dcgmm_cli.runs import RESULT, read_json
+from dcgmm.errors import InputError
+from dcgmm.files import read_json
+from dcgmm_cli.runs import RESULT
 from experiments.paper.display import Display, Estimator
 from experiments.paper.plan import Job, finished_result
 from experiments.paper.worker import ONE_THREAD, SIGNALS, Entry, log_path, work
@@ -215,7 +216,7 @@ def _key(waited: Any) -> int:
 def _error(job: Job, log: Path) -> str:
     """What a failed job says for itself: its result, else the last line of its output."""
     if job.directory is not None:
-        with contextlib.suppress(UserError):
+        with contextlib.suppress(InputError):
             if error := read_json(job.directory / RESULT).get("error"):
                 return str(error)
     with contextlib.suppress(OSError):

@@ -27,9 +27,9 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THRE
 
 def dcgmm(arguments: list[str]) -> int:
     """Run one command line of dcgmm."""
-    from dcgmm_cli import cli
+    from dcgmm_cli import main
 
-    return cli.run(arguments)
+    return main.run(arguments)
 
 
 def work(connection: Connection, entry: Entry, log_dir: Path) -> None:

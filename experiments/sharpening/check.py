@@ -13,16 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
-from dcgmm_cli.checkpoints import build_model, load_checkpoint
-from dcgmm_cli.commands.sample import draw, sharpening_options
-from dcgmm_cli.config import DatasetConfig, SharpeningConfig
-from dcgmm_cli.datasets import load
-from dcgmm_cli.quality import Quality, judge, reference_of
-from dcgmm_cli.runtime import set_up_cpu
-from dcgmm_cli.sampling import SamplingOptions
-from dcgmm_cli.sharpening import Sharpened
+import dcgmm
+from dcgmm.generation import Quality, Sharpened, SharpeningOptions, judge, reference_of
+from dcgmm.runtime import set_threads
 
 FIRST_SEED = 100  # the sweep drew with seed 0
 KEYS = ("ndb", "js", "train_distance", "diversity")
@@ -30,25 +24,24 @@ KEYS = ("ndb", "js", "train_distance", "diversity")
 
 def check(run: Path, count: int, draws: int) -> dict[str, Any]:
     """Figures of one trained run, before and after, for each draw."""
-    state = load_checkpoint(run)
-    dataset = {**state["config"]["dataset"], "root": OmegaConf.structured(DatasetConfig).root}
-    arch = state["config"]["arch"]["name"]
-    model, train = build_model(state).eval(), load(DatasetConfig(**dataset)).train.images
+    trained = dcgmm.load_run(run)
+    model, dataset = trained.model, trained.config["dataset"]
+    train = dcgmm.datasets.load(**dataset | {"root": None}).train.images  # kept where they are kept here
     reference = reference_of(train, 100, count, torch.Generator().manual_seed(0))
-    options, lines = sharpening_options(SharpeningConfig(), arch), []
+    options, lines = SharpeningOptions(), []
     for seed in range(FIRST_SEED, FIRST_SEED + draws):
         outcomes: dict[str, list[Sharpened]] = {}
-        before = draw(model, count, SamplingOptions(), seed).images
-        after = draw(model, count, SamplingOptions(), seed, options, outcomes).images
+        before = dcgmm.sample(model, count, seed=seed).images
+        after = dcgmm.sample(model, count, seed=seed, sharpening=options, outcomes=outcomes).images
         ascents = {name: [each[0].log_likelihood[0], each[0].log_likelihood[-1]] for name, each in outcomes.items()}
         figures = {"before": _chosen(judge(before, reference)), "after": _chosen(judge(after, reference))}
         lines.append({"seed": seed, **figures, "log_likelihood": ascents})
     return {
-        "arch": arch,
+        "arch": model.architecture.name,
         "dataset": dataset["name"],
         "classes": dataset["classes"],
-        "seed": state["config"]["seed"],
-        "options": asdict(options),
+        "seed": trained.config["seed"],
+        "options": asdict(options.steps(model.architecture.sharpening)),
         "count": count,
         "draws": lines,
     }
@@ -83,11 +76,11 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 def main(out: Path, count: int, draws: int, directories: list[Path]) -> None:
     """Judge the runs that `out` has not, and print the table of all."""
-    set_up_cpu(1)
+    set_threads(1)
     runs = json.loads(out.read_text()) if out.exists() else []
     known = {(run["arch"], run["dataset"], run["seed"]) for run in runs}
     for directory in directories:
-        config = load_checkpoint(directory)["config"]
+        config = dcgmm.load_run(directory).config
         if (config["arch"]["name"], config["dataset"]["name"], config["seed"]) not in known:
             runs.append(check(directory, count, draws))
             out.write_text(json.dumps(runs, indent=1) + "\n")

@@ -11,62 +11,56 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from dcgmm_cli.checkpoints import build_model, load_checkpoint
-from dcgmm_cli.commands.sample import draw, picture
-from dcgmm_cli.config import DatasetConfig, SamplingConfig
-from dcgmm_cli.datasets import load
-from dcgmm_cli.model import DCGMM
-from dcgmm_cli.plots import save_image, tile
-from dcgmm_cli.quality import judge, reference_of
-from dcgmm_cli.runtime import set_up_cpu
-from dcgmm_cli.sampling import SamplingOptions, layer_names
-from dcgmm_cli.sharpening import Sharpened, SharpeningOptions
-from dcgmm_cli.statistics import log_likelihood_moments
+import dcgmm
+from dcgmm.generation import Setting, Sharpened, SharpeningOptions, judge, reference_of
+from dcgmm.model import DCGMM
+from dcgmm_cli.figures.base import picture, save_image, tile
 
 SEED = 0
 SHOWN = 12
-SETTINGS = {
-    "unsharpened": None,
-    **{f"10 x rate {rate}": SharpeningOptions(10, rate=rate) for rate in (0.01, 0.02, 0.05, 0.1, 0.3)},
-    "paper: 1000 x step 0.1": SharpeningOptions(1000, step_size=0.1),
-}
+RATES = (0.01, 0.02, 0.05, 0.1, 0.3)
 TOP_RATES = (0.05, 0.1, 0.3)  # for the highest Folding layer alone
 
 
+def settings_of(model: DCGMM) -> dict[str, SharpeningOptions | None]:
+    """Ways to sharpen, by name."""
+    every = list(model.foldings)  # whatever the architecture's own preset is
+    top = every[-1]
+    return {
+        "unsharpened": None,
+        **{f"10 x rate {r}": SharpeningOptions(iterations=10, rate=r, layers=every) for r in RATES},
+        "paper: 1000 x step 0.1": SharpeningOptions(Setting.paper),
+        **{f"10 x rate {r}, {top}": SharpeningOptions(iterations=10, rate=r, layers=[top]) for r in TOP_RATES},
+    }
+
+
 def main(directory: Path, out: Path, count: int) -> None:
-    set_up_cpu()
-    state = load_checkpoint(directory)
-    dataset = {**state["config"]["dataset"], "root": OmegaConf.structured(DatasetConfig).root}
-    model, data = build_model(state).eval(), load(DatasetConfig(**dataset))
-    defaults = SamplingConfig()
-    sampling = SamplingOptions(top_s=defaults.top_s, std_scale=defaults.std_scale)
+    trained = dcgmm.load_run(directory)
+    model, dataset = trained.model, trained.config["dataset"]
+    data = dcgmm.datasets.load(**dataset | {"root": None})  # kept where they are kept here
     reference = reference_of(data.train.images, 100, count, torch.Generator().manual_seed(SEED))
-    stem = f"{state['config']['arch']['name']}-{dataset['name']}"
+    stem = f"{model.architecture.name}-{data.name}"
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{stem}.json"
     figures = json.loads(path.read_text()) if path.exists() else {}
     figures.setdefault("test images", asdict(judge(data.test.images[:count], reference)))
-    top = [name for name in layer_names(model) if name.startswith("folding")][-1]
-    settings = {
-        **SETTINGS,
-        **{f"10 x rate {r}, {top}": SharpeningOptions(10, rate=r, layers=(top,)) for r in TOP_RATES},
-    }
-    save_image(
-        tile(torch.cat([shown(model, sampling, each) for each in settings.values()]), SHOWN), out / f"{stem}.png", 2
-    )
+    settings = settings_of(model)
+    sheet = tile(torch.cat([shown(model, each) for each in settings.values()]), SHOWN)
+    save_image(sheet, out / f"{stem}.png", 2)
     for name, sharpening in settings.items():
         if name in figures:
             continue
         outcomes: dict[str, list[Sharpened]] = {}
         started = time.perf_counter()
-        few = sharpening is not None and sharpening.iterations > 100  # as many draws as a short experiment can bear
+        few = (
+            sharpening is not None and sharpening.setting is Setting.paper
+        )  # as many draws as a short experiment can bear
         number = min(count, 100) if few else count
-        images = draw(model, number, sampling, SEED, sharpening, outcomes).images
+        images = dcgmm.sample(model, number, seed=SEED, sharpening=sharpening, outcomes=outcomes).images
         seconds = time.perf_counter() - started
-        layers = {each: float(m.mean.mean()) for each, m in log_likelihood_moments(model, images).items()}
+        layers = log_likelihoods(model, images)
         likelihood = layers["gmm1"]
         figures[name] = {
             **asdict(judge(images, reference)),
@@ -81,9 +75,16 @@ def main(directory: Path, out: Path, count: int) -> None:
         path.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def shown(model: DCGMM, sampling: SamplingOptions, sharpening: SharpeningOptions | None) -> Tensor:
+@torch.no_grad()
+def log_likelihoods(model: DCGMM, images: Tensor) -> dict[str, float]:
+    """Mean log-likelihood in each GMM layer; of draws, which may leave the range of pixels."""
+    parts = [model.score_floats(part) for part in images.split(200)]
+    return {name: float(torch.cat([part[name].log_prob for part in parts]).double().mean()) for name in model.gmms}
+
+
+def shown(model: DCGMM, sharpening: SharpeningOptions | None) -> Tensor:
     """The same few draws for every setting."""
-    return picture(draw(model, SHOWN, sampling, SEED, sharpening).images)
+    return picture(dcgmm.sample(model, SHOWN, seed=SEED, sharpening=sharpening).images)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,1 @@
-"""Deep Convolutional Gaussian Mixture Models: train, sample, judge."""
-
-__version__ = "0.1.0"
+"""The command line of dcgmm: commands, configuration, run directories, tables, figures."""

@@ -1,68 +1,65 @@
-"""Help of a command, read off the source of its schema: key, type, default, meaning. Imports no library."""
+"""Help of a command, read off its schema: key, type, default, meaning. Imports nothing slow."""
 
-import ast
-from collections.abc import Iterator
+import typing
+from dataclasses import MISSING
+from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
+from dcgmm.options import Options
+from dcgmm_cli.keys import Key, keys
+from dcgmm_cli.schema import GROUPS, SCHEMAS
 
-class Key(NamedTuple):
-    """A configuration key as its schema describes it."""
-
-    name: str
-    type: str
-    default: str
-    meaning: str
+_WIDEST = 46  # a key with type and default, beside what it means
 
 
 def command_help(command: str, summary: str, conf: Path) -> str:
     """Help text of a command: its keys and the choices of its config groups."""
-    keys = documented_keys(command)
-    heads = [f"{key.name}: {key.type} = {key.default}" for key in keys]
-    width = min(max(map(len, heads)), 46)
+    described = [(head(key), meaning(key)) for key in keys(SCHEMAS[command])]
+    width = min(max(len(first) for first, _ in described), _WIDEST)
     lines = [
-        f"  {head:<{width}}  {key.meaning}" if len(head) <= width else f"  {head}\n  {'':<{width}}  {key.meaning}"
-        for head, key in zip(heads, keys, strict=True)
+        f"  {first:<{width}}  {text}" if len(first) <= width else f"  {first}\n  {'':<{width}}  {text}"
+        for first, text in described
     ]
-    primary = (conf / f"{command}.yaml").read_text()
-    groups = "".join(
-        f"  {folder.name}: {', '.join(sorted(file.stem for file in folder.glob('*.yaml')))}\n"
-        for folder in sorted(conf.iterdir())
-        if folder.is_dir() and f"- {folder.name}: " in primary
-    )
+    groups = "".join(f"  {group}: {', '.join(group_choices(conf, group))}\n" for group in GROUPS.get(command, ()))
     choices = f"\nchoices (group=choice):\n{groups}" if groups else ""
     words = "[DIR ...] " if command == "results" else ""
     usage = f"usage: dcgmm {command} {words}[key=value ...] [Hydra flags]"
     return f"dcgmm {command}: {summary}\n\n{usage}\n{choices}\nkeys:\n" + "\n".join(lines) + "\n"
 
 
-def documented_keys(command: str) -> list[Key]:
-    """All keys of a command's schema, nested ones with their dots."""
-    source = (Path(__file__).parent / "config.py").read_text()
-    classes = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
-    return list(_keys(classes[f"{command.capitalize()}Config"], classes, source.splitlines(), ""))
+def group_choices(conf: Path, group: str) -> list[str]:
+    """Names of a group's files in a tree of configurations."""
+    return sorted(file.stem for file in (conf / group).glob("*.yaml"))
 
 
-def _keys(node: ast.ClassDef, classes: dict[str, ast.ClassDef], lines: list[str], prefix: str) -> Iterator[Key]:
-    for base in node.bases:
-        if isinstance(base, ast.Name) and base.id in classes:
-            yield from _keys(classes[base.id], classes, lines, prefix)
-    for field in node.body:
-        if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
-            continue
-        name, kind = prefix + field.target.id, ast.unparse(field.annotation)
-        if kind in classes:
-            yield from _keys(classes[kind], classes, lines, f"{name}.")
-            continue
-        default = _default(field.value) if field.value else "MISSING"
-        shown = {"None": "null", "MISSING": "needed", "True": "true", "False": "false"}.get(default, default)
-        comment = lines[(field.end_lineno or field.lineno) - 1].partition("  # ")[2]
-        yield Key(name, kind.replace(" | None", ""), shown, comment)
+def head(key: Key) -> str:
+    """A key with its type and default."""
+    return f"{key.name}: {_type(key)} = {_shown(key.default)}"
 
 
-def _default(value: ast.expr) -> str:
-    """Source of a default; of a list's factory, the list."""
-    if isinstance(value, ast.Call):
-        factory = value.keywords[0].value
-        return ast.unparse(factory.body) if isinstance(factory, ast.Lambda) else "[]"
-    return ast.unparse(value)
+def meaning(key: Key) -> str:
+    """What a key means, with the choices that this leaves open."""
+    text = str(key.field.metadata["help"])
+    unnamed = key.choices if not key.is_enumeration and any(choice not in text for choice in key.choices) else ()
+    return f"{text}: {', '.join(unnamed)}" if unnamed else text
+
+
+def _type(key: Key) -> str:
+    if key.is_enumeration:
+        return "|".join(key.choices)
+    inner = typing.get_args(key.type)
+    if inner and isinstance(inner[0], type) and issubclass(inner[0], Options):
+        return "list"
+    return getattr(key.type, "__name__", str(key.type)) if not inner else f"list[{inner[0].__name__}]"
+
+
+def _shown(default: Any) -> str:
+    """A default as it would be given."""
+    if default is MISSING:
+        return "needed"
+    if default is None or isinstance(default, bool):
+        return {None: "null", True: "true", False: "false"}[default]
+    if isinstance(default, list):
+        return f"[{','.join(map(_shown, default))}]"
+    return str(default.value if isinstance(default, Enum) else default)

@@ -1,192 +1,94 @@
-"""Figures of sample quality: diversity, memory of the training set, and how samples spread over its modes.
+"""Figures of sample quality, as the commands that draw images report them."""
 
-Legend: N images as rows of D pixel values in [0, 1], M training images, B bins. Distances are Euclidean, over all
-pixels of an image. Everything is deterministic given the seed of its generator, the device and its threads.
-"""
-
-import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import torch
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor
 
-from dcgmm_cli.errors import UserError
-from dcgmm_cli.statistics import to_float
-
-ROWS = 4096  # images compared at a time
-SIGNIFICANCE_Z = 1.959964  # two-sided 5% point of the standard normal
-
-
-@dataclass(frozen=True)
-class Bins:
-    """Voronoi cells of k-means centres, and the share of training images in each."""
-
-    centres: Tensor  # (B, D)
-    counts: Tensor  # (B,), training images in each cell
+from dcgmm.checkpoints import load_run
+from dcgmm.errors import InputError
+from dcgmm.generation.options import SamplingOptions
+from dcgmm.generation.quality import Quality, Reference, judge, reference_of
+from dcgmm.generation.sampling import sample
+from dcgmm.model import DCGMM
+from dcgmm_cli.runs import find_models
+from dcgmm_cli.schema import DrawConfig, QualityConfig
+from dcgmm_cli.trained import OpenedRun
 
 
-@dataclass(frozen=True)
-class Reference:
-    """What images are judged against."""
-
-    images: Tensor  # (M, D), training images
-    bins: Bins
-    duplicate_distance: float  # two images closer than this are near-duplicates
-
-
-@dataclass(frozen=True)
-class Quality:
-    """Figures of a set of images.
-
-    Args:
-        count: N.
-        diversity: mean distance of an image to its nearest neighbour among the N.
-        near_duplicates: share of images with a neighbour closer than the reference's `duplicate_distance`.
-        train_distance: mean distance of an image to its nearest training image.
-        ndb: number of statistically different bins, of `bins`.
-        js: Jensen-Shannon divergence between the bins' shares of images and of training images (nats).
-        bins: B.
-    """
-
-    count: int
-    diversity: float
-    near_duplicates: float
-    train_distance: float
-    ndb: int
-    js: float
-    bins: int
-
-
-def rows(images: Tensor) -> Tensor:  # (N, ...) -> (N, D)
-    """Images, uint8 or float, as rows of pixel values in [0, 1]; what lies outside is clamped, as in a picture."""
-    return to_float(images.flatten(1), torch.float32).clamp(0, 1)
-
-
-def nearest(
-    x: Tensor,  # (N, D)
-    others: Tensor | None = None,  # (M, D); None: the other rows of x
-) -> tuple[Tensor, Tensor]:  # (N,), (N,)
-    """Distance to the nearest row, and its index."""
-    candidates = x if others is None else others
-    norms = candidates.square().sum(-1)
-    distance, index = [], []
-    for start in range(0, len(x), ROWS):
-        part = x[start : start + ROWS]
-        squared = torch.addmm(norms, part, candidates.mT, alpha=-2.0) + part.square().sum(-1, keepdim=True)
-        if others is None:
-            squared.diagonal(start)[: len(part)] = math.inf
-        least, where = squared.min(-1)
-        distance.append(least.clamp(min=0).sqrt())
-        index.append(where)
-    return torch.cat(distance), torch.cat(index)
-
-
-def fit_bins(
-    train: Tensor,  # (M, D)
-    bins: int,
-    generator: torch.Generator,  # on the CPU
-    iterations: int = 30,
-    limit: int = 5_000,
-) -> Bins:
-    """k-means cells of training images (Lloyd's algorithm from k-means++ centres); the counts are of all M.
-
-    Args:
-        train: training images.
-        bins: B, the number of cells.
-        generator: of the subset and the first centres.
-        iterations: of Lloyd's algorithm, at most.
-        limit: at most so many images, drawn at random, place the centres.
+def check_quality(config: QualityConfig) -> None:
+    """Check that the options have an effect.
 
     Raises:
-        UserError: there are fewer images than bins, or no bins.
+        InputError: one has none.
     """
-    if not 1 <= bins <= len(train):
-        raise UserError(f"quality.bins must be 1 to {len(train)}, the number of training images, not {bins}")
-    chosen = torch.randperm(len(train), generator=generator)[:limit].to(train.device)
-    points = train[chosen]
-    centres = _first_centres(points, bins, generator)
-    labels = torch.full((len(points),), -1, device=points.device)
-    for _ in range(iterations):
-        before, labels = labels, nearest(points, centres)[1]
-        if torch.equal(before, labels):
-            break
-        # A product with the one-hot labels: unlike index_add it adds in the same order on every device.
-        member = torch.nn.functional.one_hot(labels, bins).to(points.dtype)
-        size = member.sum(0)
-        centres = torch.where(size[:, None] > 0, (member.mT @ points) / size.clamp(min=1)[:, None], centres)
-    return Bins(centres, _counts(train, centres))
+    if config.flat is not None and not config.count:
+        raise InputError("quality.flat has no effect with quality.count=0")
 
 
-def _first_centres(points: Tensor, bins: int, generator: torch.Generator) -> Tensor:
-    """k-means++ (Arthur & Vassilvitskii, 2007): each centre is drawn in proportion to the squared distance to date."""
-    uniform = torch.rand(bins, generator=generator, dtype=torch.float64).tolist()
-    index, norms = [int(uniform[0] * len(points))], points.square().sum(-1)
-    squared = torch.full((len(points),), math.inf, dtype=torch.float64, device=points.device)
-    for draw in uniform[1:]:
-        centre = points[index[-1]]
-        gap = norms - 2 * (points @ centre) + centre.square().sum()
-        squared = torch.minimum(squared, gap.double().clamp(min=0))
-        steps = squared.cumsum(0)
-        index.append(min(int(torch.searchsorted(steps, draw * steps[-1], right=True)), len(points) - 1))
-    return points[index]
+def report_quality(
+    config: DrawConfig,
+    opened: OpenedRun,
+    options: SamplingOptions,
+    judged: Mapping[str, Tensor],  # (N, H, W, C) each
+    result: dict[str, Any],
+) -> None:
+    """Judge sets of images, equally many test images and a flat GMM's samples; put the figures in `result`, print them.
 
-
-def _counts(x: Tensor, centres: Tensor) -> Tensor:
-    return torch.bincount(nearest(x, centres)[1], minlength=len(centres))
-
-
-def different_bins(
-    counts: Tensor,  # (B,), images in each bin
-    reference: Tensor,  # (B,), training images in each bin
-) -> int:
-    """NDB: bins whose shares differ at the 5% level by a two-proportion z-test (Richardson & Weiss, 2018)."""
-    n, m = counts.sum().double(), reference.sum().double()
-    pooled = (counts + reference).double() / (n + m)
-    error = (pooled * (1 - pooled) * (1 / n + 1 / m)).sqrt()
-    gap = (counts.double() / n - reference.double() / m).abs()
-    return int((gap > SIGNIFICANCE_Z * error).sum())
-
-
-def jensen_shannon(counts: Tensor, reference: Tensor) -> float:  # (B,), (B,)
-    """Jensen-Shannon divergence (KL(p|m) + KL(q|m)) / 2 with m = (p + q) / 2, of two sets of counts, in nats."""
-    p, q = counts.double() / counts.sum(), reference.double() / reference.sum()
-    middle = (p + q) / 2
-    terms = torch.special.xlogy(p, p / middle) + torch.special.xlogy(q, q / middle)
-    return float(0.5 * torch.where(middle > 0, terms, 0).sum())
-
-
-def reference_of(train: Tensor, bins: int, count: int, generator: torch.Generator) -> Reference:
-    """Reference for judging `count` images.
-
-    The duplicate distance is half the median nearest-neighbour distance among `count` training images.
-
-    Args:
-        train: (M, H, W, C), uint8 or float.
-        bins: B.
-        count: number of images in a set that is judged.
-        generator: on the CPU.
+    The first set's figures stand at the top of `result`, all of them under `quality`. The test images are drawn by the
+    seed (a file's order need not be random), all of them where there are fewer.
 
     Raises:
-        UserError: fewer training images than bins, or than 2.
+        InputError: the data or the flat GMM's run cannot be used.
     """
-    flat = rows(train)
-    if min(len(flat), count) < 2:
-        raise UserError(f"figures of quality need at least 2 images, not {min(len(flat), count)}")
-    drawn = flat[torch.randperm(len(flat), generator=generator)[:count].to(flat.device)]
-    return Reference(flat, fit_bins(flat, bins, generator), 0.5 * float(nearest(drawn)[0].median()))
+    data, device = opened.data(), opened.model.device
+    count, generator = config.quality.count, torch.Generator().manual_seed(config.seed)
+    reference = reference_of(data.train.images.to(device), config.quality.bins, count, generator)
+    figures = {name: judge(images, reference) for name, images in judged.items()}
+    tests = data.test.images[torch.randperm(len(data.test.images), generator=generator)[:count]]
+    if len(tests) > 1:
+        figures["test images"] = judge(tests.to(device), reference)
+    if config.quality.flat is not None:
+        figures["flat GMM"] = _judge_flat(config, config.quality.flat, opened.model, options, reference)
+    first = asdict(next(iter(figures.values())))
+    result.update({key: value for key, value in first.items() if key != "count"})
+    result["quality"] = {name: asdict(value) for name, value in figures.items()}
+    _print_table(figures)
 
 
-def judge(images: Tensor, reference: Reference) -> Quality:  # (N, H, W, C), N >= 2
-    """Figures of a set of images against a reference."""
-    flat = rows(images)
-    gap = nearest(flat)[0]
-    counts = _counts(flat, reference.bins.centres)
-    return Quality(
-        count=len(flat),
-        diversity=float(gap.mean()),
-        near_duplicates=float((gap < reference.duplicate_distance).double().mean()),
-        train_distance=float(nearest(flat, reference.images)[0].mean()),
-        ndb=different_bins(counts, reference.bins.counts),
-        js=jensen_shannon(counts, reference.bins.counts),
-        bins=len(reference.bins.centres),
-    )
+def _judge_flat(config: DrawConfig, name: str, model: DCGMM, options: SamplingOptions, reference: Reference) -> Quality:
+    run, *others = find_models(name, config.runs_dir)
+    if others:
+        raise InputError(f"quality.flat={name} has {1 + len(others)} models: give the directory of one, such as {run}")
+    flat = load_run(run).model.to(model.device).eval()
+    if len(flat.gmms) != 1 or flat.input_shape != model.input_shape:
+        raise InputError(
+            f"quality.flat={name} must be a run of one GMM layer on images of {model.input_shape}; "
+            f"it has {len(flat.gmms)}, on images of {flat.input_shape}"
+        )
+    scale = options.std_scale[0] if isinstance(options.std_scale, list | tuple) else options.std_scale
+    samples = sample(flat, config.quality.count, seed=config.seed, options=SamplingOptions(1, scale))
+    return judge(samples.images, reference)
+
+
+def _print_table(figures: Mapping[str, Quality]) -> None:
+    first = next(iter(figures.values()))
+    fewer = [f"{name}: only {quality.count}" for name, quality in figures.items() if quality.count < first.count]
+    table = Table(title=f"{first.count} images; NDB of {first.bins} bins", caption=", ".join(fewer) or None)
+    columns = ("images", "diversity", "near-duplicates", "nearest training image", "NDB", "JS")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "images" else "right")
+    for name, quality in figures.items():
+        table.add_row(
+            name,
+            f"{quality.diversity:.3f}",
+            f"{quality.near_duplicates:.1%}",
+            f"{quality.train_distance:.3f}",
+            str(quality.ndb),
+            f"{quality.js:.4f}",
+        )
+    Console().print(table)

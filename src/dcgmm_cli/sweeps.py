@@ -11,8 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dcgmm_cli.errors import UserError
-from dcgmm_cli.runs import CHECKPOINT, INCIDENTAL, META, RESULT, flat, is_at_work, read_json, unique_name
+from dcgmm.errors import InputError
+from dcgmm.files import CHECKPOINT, read_json
+from dcgmm_cli.records import is_at_work
+from dcgmm_cli.runs import META, RESULT, unique_name
+from dcgmm_cli.schema import flat, marked
 
 RECORD = "DCGMM_SWEEP"  # environment variable of a sweep's jobs: the file that they write their outcomes to
 
@@ -53,13 +56,6 @@ class Sweep:
 def _open(directory: str | None) -> str:
     at_work = is_at_work(Path(directory)) if directory else None
     return {True: "still at work", False: "killed", None: "killed, or still at work"}[at_work]
-
-
-def available_cores() -> int:
-    """Cores that this process may use: of its affinity, and of its container's share."""
-    from joblib import cpu_count
-
-    return int(cpu_count())
 
 
 def new_record(sweep_dir: str) -> Path:
@@ -126,12 +122,12 @@ def is_done(directory: Path, config: dict[str, Any]) -> bool:
     """Whether a job's directory, in which it has begun before, holds its finished run.
 
     Raises:
-        UserError: it holds a run of another configuration.
+        InputError: it holds a run of another configuration.
     """
     before, now = _settings(read_json(directory / META).get("config", {})), _settings(config)
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
-            raise UserError(
+            raise InputError(
                 f"{directory} holds a run with {key}={before.get(key)}, not {now.get(key)}: "
                 "give the sweep another hydra.sweep.dir"
             )
@@ -145,4 +141,6 @@ def is_done(directory: Path, config: dict[str, Any]) -> bool:
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration by its dotted keys, as JSON would give it back."""
-    return {key: json.loads(json.dumps(value)) for key, value in flat(config).items() if key not in INCIDENTAL}
+    return {
+        key: json.loads(json.dumps(value)) for key, value in flat(config).items() if key not in marked("incidental")
+    }

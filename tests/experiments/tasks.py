@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from dcgmm_cli.runs import write_json
+from dcgmm.files import write_json
 from experiments.paper.plan import Job
 from experiments.paper.runner import Outcome, run_jobs
 

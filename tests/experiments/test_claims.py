@@ -12,8 +12,8 @@ from experiments.paper.claims import (
     top_s,
     values,
 )
-from experiments.paper.collect import Item, Row
 from experiments.paper.estimates import Interval
+from experiments.paper.items import Item, Row
 from experiments.paper.plan import ITEMS
 from experiments.paper.published import ARCHS, DATASETS
 

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dcgmm_cli.runs import write_json
-from experiments.paper.collect import Item, collect, layer_name, parse_layer, read_item, write_item
+from dcgmm.files import write_json
+from experiments.paper.architectures import parse_layer
+from experiments.paper.collect import collect
+from experiments.paper.items import Item, read_item, write_item
 from experiments.paper.plan import ALL_CLASSES, FIRST_FIVE, Scale, Study
 from experiments.paper.published import TABLE_1
 
@@ -61,7 +63,7 @@ def test_table_1_builds_what_the_paper_prints_but_for_one(study: Study, tmp_path
 
 def test_layers_are_written_as_they_are_read() -> None:
     for name in {name for printed in TABLE_1.values() for name in printed.split()}:
-        assert layer_name(parse_layer(name)) == name
+        assert str(parse_layer(name)) == name
 
 
 def test_table_2_takes_finished_runs_only(study: Study, tmp_path: Path) -> None:

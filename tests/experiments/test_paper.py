@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from dcgmm_cli.errors import UserError
-from dcgmm_cli.runs import read_json
+from dcgmm.errors import InputError
+from dcgmm.files import read_json
 from experiments.paper.__main__ import main, reproduce
-from experiments.paper.collect import collect, read_item
+from experiments.paper.collect import collect
+from experiments.paper.items import read_item
 from experiments.paper.plan import EVERYTHING, FIRST_FIVE, ITEMS, QUICK, Study, plan
 from experiments.paper.published import ARCHS
 from experiments.paper.runner import Outcome, run_jobs
@@ -72,7 +73,9 @@ def test_the_path_to_every_table_and_figure(tmp_path: Path, capfd: pytest.Captur
     # Models of other settings are no part of it.
     meta = study.run(FIRST_FIVE, "2L-c", "mnist", 0) / "meta.json"
     meta.write_text(meta.read_text().replace('"sigma_end": 0.01', '"sigma_end": 0.02'))
-    with pytest.raises(UserError, match=r"seed-0 was trained with trainer.annealing.sigma_end=0.02, which is 0.01 now"):
+    with pytest.raises(
+        InputError, match=r"seed-0 was trained with trainer.annealing.sigma_end=0.02, which is 0.01 now"
+    ):
         reproduce(study, [EVERYTHING], report, workers=1, quick=True)
 
 

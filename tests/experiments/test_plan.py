@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dcgmm_cli import cli
-from dcgmm_cli.runs import write_json
+from dcgmm.files import write_json
+from dcgmm_cli import main
 from experiments.paper.plan import (
     ALL_CLASSES,
     EVERYTHING,
@@ -129,7 +129,7 @@ def test_all_commands_are_such_as_dcgmm_takes(
     for kind, job in kinds.items():
         if job.arguments[0] != "train":
             write_json(tmp_path / job.needs[0] / "meta.json", {})  # what a run is known by
-        assert cli.run([*job.arguments, "--cfg", "job"]) == 0, kind
+        assert main.run([*job.arguments, "--cfg", "job"]) == 0, kind
         shown = capfd.readouterr().out
         if kind.startswith("train"):
             assert ("epochs: 25" in shown) is (scale is FULL)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dcgmm_cli.runs import write_json
+from dcgmm.files import write_json
 from experiments.paper.plan import Job
 from experiments.paper.runner import Outcome, run_jobs
 from tests.experiments.tasks import job, obey

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dcgmm_cli.config import DataConfig
-from dcgmm_cli.errors import UserError
+from dcgmm.errors import InputError
+from dcgmm_cli.schema import DataConfig
 
 log = logging.getLogger(__name__)
 
@@ -17,15 +17,15 @@ def run_in_place(config: DataConfig) -> Path:
     A data set that cannot be fetched does not keep the others from being fetched.
 
     Raises:
-        UserError: a data set is unknown, or could not be fetched; names all that could not.
+        InputError: a data set is unknown, or could not be fetched; names all that could not.
     """
-    from dcgmm_cli.datasets.loading import root_of
+    from dcgmm.datasets.loading import root_of
 
     root = root_of(config.dataset.root)
     failures = _fetch(_names(config.fetch), root)
     _print_table(root)
     if failures:
-        raise UserError(f"could not fetch {'; '.join(failures)}")
+        raise InputError(f"could not fetch {'; '.join(failures)}")
     return root
 
 
@@ -33,24 +33,24 @@ def _names(fetch: Any) -> list[str]:
     """The data sets that a `fetch` key names.
 
     Raises:
-        UserError: one cannot be fetched.
+        InputError: one cannot be fetched.
     """
-    from dcgmm_cli.datasets.catalogue import KNOWN
+    from dcgmm.datasets.catalogue import KNOWN
 
     choices = [known.name for known in KNOWN.values() if known.kind != "sample"]
     if fetch is None:
         return []
     given = choices if fetch == "all" else fetch if isinstance(fetch, list) else [fetch]
     if unknown := [name for name in given if name not in choices]:
-        raise UserError(f"fetch={unknown[0]} is nothing to fetch; choose from {', '.join(choices)}, or all")
+        raise InputError(f"fetch={unknown[0]} is nothing to fetch; choose from {', '.join(choices)}, or all")
     return list(dict.fromkeys(given))
 
 
 def _fetch(names: list[str], root: Path) -> list[str]:
     """Fetch data sets and return which could not be, and why."""
-    from dcgmm_cli.datasets.catalogue import KNOWN
-    from dcgmm_cli.datasets.files import SourceError
-    from dcgmm_cli.datasets.sources import fetch
+    from dcgmm.datasets.catalogue import KNOWN
+    from dcgmm.datasets.files import SourceError
+    from dcgmm.datasets.sources import fetch
 
     failures = []
     for number, name in enumerate(names, 1):
@@ -58,7 +58,7 @@ def _fetch(names: list[str], root: Path) -> list[str]:
         try:
             if fetch(KNOWN[name], root) is None:
                 log.info("%s: already complete", name)
-        except (SourceError, UserError) as error:
+        except (SourceError, InputError) as error:
             log.warning("%s: %s", name, error)
             failures.append(f"{name}: {error}")
     return failures
@@ -69,8 +69,8 @@ def _print_table(root: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from dcgmm_cli.datasets.catalogue import KNOWN
-    from dcgmm_cli.datasets.sources import inspect
+    from dcgmm.datasets.catalogue import KNOWN
+    from dcgmm.datasets.sources import inspect
 
     table = Table(title=f"data sets in {root}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("dataset=", "state"):

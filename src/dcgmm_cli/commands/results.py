@@ -13,23 +13,13 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from dcgmm_cli.config import ResultsConfig
-from dcgmm_cli.errors import UserError
-from dcgmm_cli.results import (
-    FORMATS,
-    TRAIN,
-    Run,
-    Table,
-    find_runs,
-    group,
-    matching,
-    numeric_columns,
-    ordered,
-    ordered_groups,
-    rounded,
-    tabulate,
-)
-from dcgmm_cli.runs import write_text
+from dcgmm.errors import InputError
+from dcgmm.files import write_text
+from dcgmm_cli.results.formats import FORMATS, numeric_columns, rounded
+from dcgmm_cli.results.grouping import group, ordered_groups
+from dcgmm_cli.results.reading import TRAIN, Run, find_runs
+from dcgmm_cli.results.selecting import Table, matching, ordered, tabulate
+from dcgmm_cli.schema import ResultsConfig, TableFormat
 
 _NARROWEST = 12  # a column of texts in a terminal
 _PARTS = re.compile(r"[^._ ]*[._ ]|[^._ ]+$")  # of a column's name
@@ -39,21 +29,19 @@ def run_in_place(config: ResultsConfig) -> Path | None:
     """Show the table, or write it to `output` and return that file.
 
     Raises:
-        UserError: there are no runs, or none that meet the conditions, or a column or format is unknown.
+        InputError: there are no runs, or none that meet the conditions, or a column is unknown.
     """
-    if config.format not in ("table", *FORMATS):
-        raise UserError(f"format={config.format} is unknown; choose table, {', '.join(FORMATS)}")
-    if config.output is not None and config.format == "table":
-        raise UserError(f"output={config.output} needs a format for files: format={', '.join(FORMATS)}")
+    if config.output is not None and config.format is TableFormat.table:
+        raise InputError(f"output={config.output} needs a format for files: format={', '.join(FORMATS)}")
     where = list(config.where)
     if not any(condition.startswith("command=") for condition in where):
         where.insert(0, f"command={TRAIN}")
     where = [condition for condition in where if condition != "command=all"]
     runs = matching(find_runs(config.paths), where, [field.name for field in fields(config)])
     if not runs:
-        raise UserError(f"no run here has {' and '.join(where)}")
+        raise InputError(f"no run here has {' and '.join(where)}")
     table = _table(runs, config)
-    if config.format == "table":
+    if config.format is TableFormat.table:
         _show(table)
         return None
     text = FORMATS[config.format](table)

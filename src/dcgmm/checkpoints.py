@@ -1,0 +1,169 @@
+"""Models in files: plain state dicts of tensors and built-ins, loaded with `weights_only=True`.
+
+A training run's checkpoint holds its model in the same form, and beside it all that training goes on from.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import dcgmm
+from dcgmm.errors import InputError
+from dcgmm.files import CHECKPOINT, DETECTOR, write_whole
+from dcgmm.model.options import Architecture, GMMOptions
+from dcgmm.model.stack import DCGMM
+from dcgmm.options import made, plain
+from dcgmm.outliers.detector import Detector
+
+FORMAT = 2
+WRITTEN_BY = {1: "0.1"}  # earlier formats: the version of dcgmm that wrote them
+
+
+def save(model: DCGMM, path: str | Path) -> None:
+    """Write a model, whole or not at all.
+
+    Raises:
+        InputError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> model = DCGMM.build((28, 28, 1), dcgmm.arch("1L"))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(model, f"{folder}/model.pt")
+        ...     print(load(f"{folder}/model.pt").architecture)
+        F(28,28,1,1) G(25)
+    """
+    if model.batch_shape:
+        raise InputError(f"save takes one model, this one holds {list(model.batch_shape)} side by side")
+    write_state(Path(path), {"model": model_state(model)})
+
+
+def load(path: str | Path) -> DCGMM:
+    """The model in a file that `save` wrote, or in a run's checkpoint; on the CPU.
+
+    Raises:
+        InputError: the file is missing or damaged, or another version of dcgmm wrote it.
+    """
+    return _model(read_state(Path(path)), Path(path))
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A training run: its model, on the CPU, and what it was trained with."""
+
+    directory: Path
+    model: DCGMM
+    config: dict[str, Any]  # as `dcgmm train --cfg job` shows it
+    class_names: list[str]  # of the data set, also of classes that the run was not trained on
+    state: dict[str, Any]  # the checkpoint
+
+    def detector(self) -> Detector:
+        """The outlier detector that training left.
+
+        Raises:
+            InputError: training has not ended, or the detector's file is damaged.
+        """
+        path = self.directory / DETECTOR
+        if not path.is_file():
+            raise InputError(f"{self.directory} has no detector ({DETECTOR}): its training has not ended")
+        state = read_state(path)
+        try:
+            return Detector.from_state(self.model, state["detector"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} is damaged: {type(error).__name__} {error}; train the run again") from None
+
+
+def load_run(path: str | Path) -> TrainedRun:
+    """A training run, by its directory; writes nothing.
+
+    Raises:
+        InputError: there is no such run, it has no checkpoint, or that is damaged or of another version.
+
+    Example:
+        >>> load_run("runs/latest").model  # doctest: +SKIP
+    """
+    directory = Path(path).resolve()
+    if not (directory / CHECKPOINT).is_file():
+        what = "has no checkpoint" if directory.is_dir() else "is no directory"
+        raise InputError(f"{path} {what} ({CHECKPOINT}): train it first, or give another run")
+    state = read_state(directory / CHECKPOINT)
+    if "replicas" in state:
+        raise InputError(f"{path} holds {len(state['replicas'])} models: give the directory of one, under replicas/")
+    model = _model(state, directory / CHECKPOINT)
+    return TrainedRun(directory, model, state.get("config", {}), state.get("class_names", []), state)
+
+
+def save_detector(detector: Detector, directory: Path) -> None:
+    """Write a run's detector, whole or not at all."""
+    write_state(directory / DETECTOR, {"detector": detector.state_dict()})
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a state of tensors and built-ins with its format version, whole or not at all, over the one before.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    marks = {"format": FORMAT, "dcgmm": dcgmm.__version__}
+    write_whole(path, lambda file: torch.save({**marks, **state}, file))
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """State that `write_state` wrote, with all tensors on the CPU.
+
+    Raises:
+        InputError: the file is missing or damaged, or its format version is another.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever torch's unpickler comes across in a damaged file
+        raise InputError(f"{path} is damaged and cannot be read ({type(error).__name__}); train it again") from None
+    version = state.get("format") if isinstance(state, dict) else None
+    if type(version) is not int or version != FORMAT:
+        by = f"dcgmm {WRITTEN_BY[version]}" if type(version) is int and version in WRITTEN_BY else "something else"
+        reads = f"dcgmm {dcgmm.__version__} reads format {FORMAT}"
+        raise InputError(f"{path} was written by {by} (format {version}); {reads}: train it again")
+    assert isinstance(state, dict)
+    return state
+
+
+def model_state(model: DCGMM) -> dict[str, Any]:
+    """All that a model is made of again, as tensors and built-ins."""
+    gmm = next(iter(model.gmms.values()))
+    return {
+        "input_shape": list(model.input_shape),
+        "architecture": plain(model.architecture),
+        "gmm": plain(gmm.options),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "parameters": {name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
+    }
+
+
+def build_model(state: dict[str, Any]) -> DCGMM:
+    """The model of a `model_state`, with its parameters.
+
+    Raises:
+        InputError: its parts do not fit each other.
+    """
+    architecture, gmm = made(Architecture, state["architecture"]), made(GMMOptions, state["gmm"])
+    model = DCGMM.build(state["input_shape"], architecture, gmm)
+    if state["dtype"] not in ("float32", "float64"):
+        raise InputError(f"parameters of type {state['dtype']}")
+    model.to(getattr(torch, state["dtype"]))
+    parameters = state["parameters"]
+    model.load_state_dict(parameters)
+    if not all(bool(value.isfinite().all()) for value in parameters.values()):
+        raise InputError("parameters that are NaN or infinite")
+    return model
+
+
+def _model(state: dict[str, Any], path: Path) -> DCGMM:
+    try:
+        return build_model(state["model"])
+    except (InputError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        said = str(error).splitlines()[0] if str(error) else ""
+        raise InputError(f"{path} is damaged: {type(error).__name__}: {said}; train it again") from None

@@ -1,0 +1,185 @@
+"""Images of a user's own, for a model that is trained: read batch by batch, with a reason for each that cannot be.
+
+Legend: N images of a file, n of a batch, H W pixels, C channels.
+"""
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dcgmm.datasets.files import UNREADABLE
+from dcgmm.datasets.pixels import SUFFIXES, ImageError, image_files, read_pixels
+from dcgmm.errors import InputError
+
+Shape = tuple[int, int, int]  # H, W, C
+# Name of an image, and its pixels (H, W, C), bytes or floats in [0, 1], or why it cannot be used.
+Item = tuple[str, NDArray[Any] | str]
+
+_DAMAGED = (*UNREADABLE, zipfile.BadZipFile, KeyError, ValueError, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Some images, and those among them that cannot be used."""
+
+    names: list[str]
+    images: Tensor  # (n, H, W, C) float32 in [0, 1]
+    failures: list[tuple[str, str]]  # name and reason of those that cannot be used
+
+
+def iter_images(path: str | Path, shape: Shape, batch_size: int = 500) -> Iterator[ImageBatch]:
+    """The images of a folder or of an array file, in batches; no more than one batch is held.
+
+    Args:
+        path: a folder of images (with its sub-folders), an image file, or a .npy or .npz file with an array
+            (N, H, W, C), or (N, H, W) for one channel, of uint8 or of floats in [0, 1]. An .npz file calls it
+            `images`, or holds no other array.
+        shape: height, width and channels that the model takes. Image files are converted to its channels.
+        batch_size: images in a batch, usable or not.
+
+    Raises:
+        InputError: there is no such path, or it holds no images, or its array cannot be images of this shape; while
+            the batches are read: an array file is cut off or damaged.
+    """
+    path = Path(path).expanduser()
+    if path.is_file() and path.suffix in (".npy", ".npz"):
+        with ExitStack() as stack:
+            _open_array(path, shape, stack)  # what is wrong with it is told now, not with the first batch
+        return _array_batches(path, shape, batch_size)
+    return _file_batches(path, _list_files(path), shape, batch_size)
+
+
+def load_images(path: str | Path, shape: Shape) -> ImageBatch:
+    """All images of a folder or of an array file at once; arguments and errors as in `iter_images`."""
+    parts = list(iter_images(path, shape))
+    return ImageBatch(
+        [name for part in parts for name in part.names],
+        torch.cat([part.images for part in parts]),
+        [failure for part in parts for failure in part.failures],
+    )
+
+
+def _file_batches(source: Path, files: list[Path], shape: Shape, batch_size: int) -> Iterator[ImageBatch]:
+    names = [path.name if path == source else path.relative_to(source).as_posix() for path in files]
+    for start in range(0, len(files), batch_size):
+        part = slice(start, start + batch_size)
+        items = [_read_file(path, name, shape) for path, name in zip(files[part], names[part], strict=True)]
+        yield _batch(items, shape)
+
+
+def _array_batches(path: Path, shape: Shape, batch_size: int) -> Iterator[ImageBatch]:
+    with ExitStack() as stack:
+        array = _open_array(path, shape, stack)
+        size = array.dtype.itemsize * int(np.prod(shape))
+        for start in range(0, array.count, batch_size):
+            count = min(batch_size, array.count - start)
+            try:
+                content = array.file.read(count * size)
+            except _DAMAGED as error:
+                raise InputError(f"{path} is damaged: {error}") from None
+            if len(content) < count * size:
+                raise InputError(f"{path} is cut off: it ends in image {start + len(content) // size}")
+            images = np.frombuffer(content, array.dtype).reshape(count, *shape)
+            names = (f"{path.name}[{start + index}]" for index in range(count))
+            yield _batch([(name, _usable(image)) for name, image in zip(names, images, strict=True)], shape)
+
+
+@dataclass(frozen=True)
+class _OpenArray:
+    """An array file that has been read up to its first image."""
+
+    file: IO[bytes]
+    count: int
+    dtype: np.dtype[Any]
+
+
+def _open_array(path: Path, shape: Shape, stack: ExitStack) -> _OpenArray:
+    """Open an array file; `stack` closes it.
+
+    Raises:
+        InputError: it is damaged, or its array cannot be images of this shape.
+    """
+    try:
+        file: IO[bytes] = stack.enter_context(path.open("rb"))
+        if path.suffix == ".npz":
+            archive = stack.enter_context(zipfile.ZipFile(file))
+            members = archive.namelist()
+            member = "images.npy" if "images.npy" in members else members[0] if len(members) == 1 else None
+            if member is None:
+                names = ", ".join(name.removesuffix(".npy") for name in members) or "none"
+                raise InputError(f"{path} must hold an array `images`; its arrays: {names}")
+            file = stack.enter_context(archive.open(member))
+        version = npy.read_magic(file)
+        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        found, fortran, dtype = read_header(file)
+    except InputError:
+        raise
+    except _DAMAGED as error:
+        raise InputError(f"{path} is no readable array file: {error}") from None
+    given = (*found, 1) if len(found) == 3 else found
+    if given[1:] != shape:
+        raise InputError(f"{path} holds an array {_times(found)}; the model takes images {_times(('N', *shape))}")
+    if not found[0]:
+        raise InputError(f"{path} holds no images")
+    if dtype != np.uint8 and dtype.kind != "f":
+        raise InputError(f"{path} holds {dtype} values; save them as uint8, or as floats in [0, 1]")
+    if fortran:
+        raise InputError(f"{path} holds its array in Fortran order; save numpy.ascontiguousarray(array)")
+    return _OpenArray(file, found[0], dtype)
+
+
+def _list_files(path: Path) -> list[Path]:
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        return [path]
+    if not path.is_dir():
+        what = "is no image, .npy or .npz file" if path.exists() else "does not exist"
+        raise InputError(f"input {path} {what}: give a folder of images, an image, or a .npy or .npz file")
+    files = image_files(path)
+    if not files:
+        raise InputError(f"input {path} holds no images ({', '.join(SUFFIXES)})")
+    return files
+
+
+def _read_file(path: Path, name: str, shape: Shape) -> Item:
+    try:
+        pixels = read_pixels(path, color=shape[2] == 3)
+    except ImageError as error:
+        return name, str(error)
+    if pixels.shape != shape:
+        return name, f"it is {_times(pixels.shape)}, the model takes {_times(shape)}"
+    return name, pixels
+
+
+def _usable(image: NDArray[Any]) -> NDArray[Any] | str:
+    """The image, or why it is none."""
+    if image.dtype == np.uint8:
+        return image
+    if not np.isfinite(image).all():
+        return "it holds NaN or infinite values"
+    if image.min() < 0 or image.max() > 1:
+        return f"its values run from {image.min():g} to {image.max():g}, outside [0, 1]"
+    return image
+
+
+def _batch(items: list[Item], shape: Shape) -> ImageBatch:
+    good = [(name, pixels) for name, pixels in items if not isinstance(pixels, str)]
+    images = np.empty((len(good), *shape), np.float32)
+    for target, (_, pixels) in zip(images, good, strict=True):
+        target[:] = pixels
+        if pixels.dtype == np.uint8:
+            target /= 255
+    failures = [(name, reason) for name, reason in items if isinstance(reason, str)]
+    return ImageBatch([name for name, _ in good], torch.from_numpy(images), failures)
+
+
+def _times(numbers: tuple[int | str, ...]) -> str:
+    return "x".join(map(str, numbers))

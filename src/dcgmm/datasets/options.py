@@ -1,0 +1,66 @@
+"""Which images, and which part of them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dcgmm.errors import OptionError
+from dcgmm.options import Options, Rule, among, number, option, several, whole
+
+NAMES = (
+    *("mnist", "fashion_mnist", "kmnist", "cifar10", "svhn"),
+    *("mnist_sample", "fashion_mnist_sample", "folder"),
+)
+
+
+@dataclass
+class DataRootOptions(Options):
+    """Where data sets are kept."""
+
+    root: str | None = option(
+        None, "where downloaded data sets are kept; null: $DCGMM_DATA, else ~/.cache/dcgmm", incidental=True
+    )
+
+
+@dataclass(kw_only=True)
+class DatasetOptions(DataRootOptions):
+    """Which images, and which part of them (`conf/dataset/*.yaml`).
+
+    Raises:
+        OptionError: a value is out of its range, or is not for this data set.
+    """
+
+    name: str = option(help=f"{', '.join(NAMES[:-1])} or {NAMES[-1]}", rule=among(NAMES), choices=NAMES)
+    classes: list[Any] | None = option(
+        None, "classes to keep, by number or name; null keeps all", Rule("a list of at least one class", bool)
+    )
+    limit: int | None = option(
+        None, "at most so many images of each split, first in file order; null takes all", whole(least=1)
+    )
+    holdout: float = option(
+        0.0,
+        "fraction of the training images, cut from their end, that stands in for the test set",
+        number(least=0, below=1),
+    )
+    path: str | None = option(
+        None, "folder only: images, in sub-folders by class, or train/ and test/ with such sub-folders"
+    )
+    size: list[int] | None = option(
+        None,
+        "folder only: [height, width] that images are resized to; null: all have one size",
+        several(2, whole(least=1)),
+    )
+    color: bool = option(False, "folder only: three channels instead of one")
+    test_fraction: float = option(
+        0.2,
+        "folder only, without train/ and test/: share of each class that becomes the test set",
+        number(least=0, below=1),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = {"path": self.path is not None, "size": self.size is not None, "color": self.color}
+        for key in (key for key, value in given.items() if value and self.name != "folder"):
+            rule = f"left out: it is for the data set folder, not for {self.name}"
+            raise OptionError(key, rule, getattr(self, key), DatasetOptions)
+        if self.name == "folder" and self.path is None:
+            raise OptionError("path", "a folder of images", None, DatasetOptions)

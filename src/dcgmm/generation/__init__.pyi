@@ -1,0 +1,11 @@
+from .options import SamplingOptions as SamplingOptions
+from .options import Setting as Setting
+from .options import SharpeningOptions as SharpeningOptions
+from .quality import Quality as Quality
+from .quality import Reference as Reference
+from .quality import judge as judge
+from .quality import reference_of as reference_of
+from .sampling import Samples as Samples
+from .sampling import sample as sample
+from .sharpening import Sharpened as Sharpened
+from .sharpening import sharpen as sharpen

@@ -1,0 +1,207 @@
+"""Sampling: from a GMM layer down to the image (sections 3.1 and 3.2.3).
+
+Legend: N samples, H W positions, C channels, K components, S strongest entries.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dcgmm.errors import InputError, OptionError
+from dcgmm.generation.options import SamplingOptions, SharpeningOptions
+from dcgmm.generation.sharpening import Refine, Report, Sharpened, sharpener
+from dcgmm.model.folding import Folding
+from dcgmm.model.gmm import GMM
+from dcgmm.model.layers import Layer
+from dcgmm.model.stack import DCGMM
+from dcgmm.options import made
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Drawn images, and how each came about."""
+
+    images: Tensor  # (N, H, W, C), not clamped: a Gaussian knows no range of pixels
+    components: dict[str, Tensor]  # (N, H, W) per GMM layer, the component drawn at each position
+    control: dict[str, Tensor]  # (N, H, W, K) per GMM layer under the start, what the components were drawn from
+
+    def to(self, device: torch.device | str) -> "Samples":
+        """The same on another device."""
+        return Samples(
+            self.images.to(device),
+            {name: value.to(device) for name, value in self.components.items()},
+            {name: value.to(device) for name, value in self.control.items()},
+        )
+
+
+def choose_entry(
+    control: Tensor,  # (..., K), strengths; negatives count as 0
+    uniform: Tensor,  # (...), in [0, 1)
+    top_s: int,
+    temperature: float = 1.0,
+) -> Tensor:  # (...)
+    """Draw k with probability proportional to max(t_k, 0)^(1 / temperature) among the `top_s` largest t_k.
+
+    The draw inverts the cumulative distribution, so that equal `uniform` and like signals give like choices. Where
+    no entry is positive, the strongest is taken.
+    """
+    # float64: in float32 a number just under 1 could round onto an entry of probability 0.
+    values, index = control.double().topk(top_s, -1)
+    weight = values.clamp(min=0)
+    peak = weight[..., :1]
+    weight = (weight / torch.where(peak > 0, peak, 1)).pow(1 / temperature)
+    weight[..., 0] += peak[..., 0] == 0
+    steps = weight.cumsum(-1)
+    drawn = (steps <= uniform[..., None] * steps[..., -1:]).sum(-1, keepdim=True)
+    return index.gather(-1, drawn.clamp(max=top_s - 1)).squeeze(-1)
+
+
+def sample(
+    model: DCGMM,
+    count: int,
+    *,
+    seed: int = 0,
+    options: SamplingOptions | None = None,
+    sharpening: SharpeningOptions | None = None,
+    outcomes: dict[str, list[Sharpened]] | None = None,
+    report: Report | None = None,
+    **fields: Any,
+) -> Samples:
+    """Draw images, each call from the start of the seed's noise, so that calls differ by their options only.
+
+    Args:
+        model: the model, one (no batch_shape).
+        count: N, the number of images.
+        seed: of all noise; the same seed on the same device gives the same images.
+        options: how they are drawn.
+        sharpening: how the Folding layers' outputs are sharpened on the way; None leaves them.
+        outcomes: filled with what sharpening did at each Folding layer.
+        report: called after every step of sharpening with the Folding layer's name and the steps done there.
+        fields: of `SamplingOptions`, instead of those in `options`: `top_s=3, std_scale=0.3`.
+
+    Raises:
+        InputError: an option is unknown or out of its range, or does not fit the model.
+
+    Example:
+        >>> import dcgmm
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> sample(model, 36, top_s=3, seed=1).images.shape
+        torch.Size([36, 28, 28, 1])
+    """
+    options = made(SamplingOptions, vars(options or SamplingOptions()) | fields)
+    generator = torch.Generator(model.device).manual_seed(seed)
+    if sharpening is None:
+        return draw(model, count, options, generator)
+    steps = sharpening.steps(model.architecture.sharpening)
+    refine = sharpener(model, steps, {} if outcomes is None else outcomes, report)
+    return draw(model, count, options, generator, refine)
+
+
+@torch.no_grad()
+def draw(
+    model: DCGMM,
+    count: int,
+    options: SamplingOptions,
+    generator: torch.Generator,
+    refine: Refine | None = None,
+) -> Samples:
+    """Draw images: components and Gaussians from the start layer down, through Folding and Pooling (section 3.2.3).
+
+    The generator gives every layer the same amount of noise whatever was drawn above it, so that two calls with
+    equal seeds differ by their options only.
+
+    Args:
+        model: the model, one (no batch_shape).
+        count: N, the number of images.
+        options: how they are drawn.
+        generator: of all noise, on any device; the same seed on the same device gives the same images.
+        refine: called with each Folding layer's name and downward output (N, H, W, C); what it returns goes on.
+
+    Raises:
+        InputError: `count`, `top_s`, the start layer or the component do not fit the model.
+    """
+    if count < 1:
+        raise OptionError("count", "a whole number of at least 1", count)
+    stack, scales = _stack_from(model, options), _std_scales(model, options)
+    signal: Tensor | None = None
+    components: dict[str, Tensor] = {}
+    control: dict[str, Tensor] = {}
+    for name, layer in stack:
+        if isinstance(layer, GMM):
+            uniform, noise = _noise(layer, count, generator, model)
+            if signal is None:
+                drawn = _start_components(layer, options.components, uniform)
+            else:
+                control[name] = signal
+                drawn = choose_entry(signal, uniform, options.top_s, options.temperature)
+            components[name] = drawn
+            signal = layer.downward(drawn, noise, scales[name])
+        else:
+            assert signal is not None  # the stack starts with a GMM layer
+            signal = layer.downward(signal)
+            if refine is not None and isinstance(layer, Folding):
+                signal = refine(name, signal)
+    assert signal is not None
+    return Samples(model.pixel_values(signal), components, control)
+
+
+def _stack_from(model: DCGMM, options: SamplingOptions) -> list[tuple[str, Layer]]:
+    """Layers with their names, from the start layer down.
+
+    Raises:
+        InputError: there is no such start, or it or the layers under it cannot be drawn from as asked.
+    """
+    if model.batch_shape:
+        raise InputError(f"sampling takes one model, this one holds {list(model.batch_shape)} side by side")
+    named = list(model.named_layers.items())
+    start = options.start or named[-1][0]
+    if start not in model.gmms:
+        kind = f"null: the model's last layer is a {model.layers[-1].description.type} layer"
+        raise _option("start", f"a GMM layer of the model ({', '.join(model.gmms)})", options.start or kind)
+    stack = named[[name for name, _ in named].index(start) :: -1]
+    drawn = [(name, layer) for name, layer in stack if isinstance(layer, GMM)]
+    for name, layer in drawn[1:] or drawn:
+        if options.top_s > layer.components:
+            raise _option("top_s", f"at most {layer.components}, the components of {name}", options.top_s)
+    top = drawn[0][1]
+    if options.components.isdecimal() and int(options.components) >= top.components:
+        raise _option("components", f"from 0 to {top.components - 1}, the components of {start}", options.components)
+    return stack
+
+
+def _std_scales(model: DCGMM, options: SamplingOptions) -> dict[str, float]:
+    """Each GMM layer's std_scale.
+
+    Raises:
+        InputError: they are not as many as the GMM layers.
+    """
+    names, given = list(model.gmms), options.std_scale
+    scales = given if isinstance(given, list | tuple) else [given] * len(names)
+    if len(scales) != len(names):
+        raise _option("std_scale", f"one number, or one for each of the {len(names)} GMM layers", list(scales))
+    return dict(zip(names, map(float, scales), strict=True))
+
+
+def _option(field: str, rule: str, value: Any) -> OptionError:
+    return OptionError(field, rule, value, SamplingOptions)
+
+
+def _noise(layer: GMM, count: int, generator: torch.Generator, model: DCGMM) -> tuple[Tensor, Tensor]:
+    """Uniform numbers (N, H, W), float64, and standard normal ones (N, H, W, D), on the model's device."""
+    height, width, features = layer.input_shape
+    where = generator.device
+    uniform = torch.rand(count, height, width, generator=generator, dtype=torch.float64, device=where)
+    normal = torch.randn(count, height, width, features, generator=generator, dtype=model.dtype, device=where)
+    return uniform.to(model.device), normal.to(model.device)
+
+
+def _start_components(layer: GMM, choice: str, uniform: Tensor) -> Tensor:  # (N, H, W) -> (N, H, W)
+    if choice == "cycle":
+        index = torch.arange(len(uniform), device=uniform.device) % layer.components
+        return index[:, None, None].expand(uniform.shape)
+    if choice.isdecimal():
+        return torch.full_like(uniform, int(choice), dtype=torch.long)
+    weights = torch.ones_like(layer.logits) if choice == "uniform" else layer.log_weights.exp()
+    return choose_entry(weights.expand(*uniform.shape, -1), uniform, layer.components)

@@ -1,0 +1,74 @@
+"""Images as the library takes them: arrays or tensors, checked once, scaled batch by batch.
+
+Shapes: N images, H W pixels, C channels.
+"""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dcgmm.errors import OptionError
+
+Images = Tensor | NDArray[Any]  # (N, H, W, C), or (N, H, W) for one channel; uint8, or floats in [0, 1]
+
+
+def as_images(images: Images, shape: tuple[int, int, int] | None = None) -> Tensor:  # (N, H, W, C)
+    """Images as a tensor of bytes or floats, without a copy where that can be.
+
+    Args:
+        images: (N, H, W, C), or (N, H, W) for one channel: uint8, or floats in [0, 1].
+        shape: height, width and channels that they must have; None takes any.
+
+    Raises:
+        OptionError: they have another shape or type, hold NaN, or values outside [0, 1].
+
+    Example:
+        >>> as_images(np.zeros((5, 28, 28), np.uint8)).shape
+        torch.Size([5, 28, 28, 1])
+    """
+    given = _tensor(images) if isinstance(images, np.ndarray) and images.dtype in _TYPES else images
+    if not isinstance(given, Tensor):
+        what = f"{type(images).__name__} of {images.dtype}" if hasattr(images, "dtype") else type(images).__name__
+        raise OptionError("images", "an array or tensor of uint8 or floats in [0, 1]", what)
+    if given.dtype != torch.uint8 and not given.is_floating_point():
+        raise OptionError("images", "of uint8 or floats in [0, 1]", str(given.dtype).removeprefix("torch."))
+    if given.dim() == 3:
+        given = given.unsqueeze(-1)
+    found = f"({', '.join(map(str, images.shape))})"
+    if given.dim() != 4:
+        raise OptionError("images", "of shape (N, H, W, C) or (N, H, W)", found)
+    if shape is not None and tuple(given.shape[1:]) != tuple(shape):
+        raise OptionError("images", f"of shape (N, {', '.join(map(str, shape))}), as the model takes them", found)
+    if given.is_floating_point() and given.numel():
+        least, most = map(float, given.detach().aminmax())
+        if not (least >= 0 and most <= 1):  # NaN too
+            values = "NaN" if least != least else f"values from {least:g} to {most:g}"
+            raise OptionError("images", "uint8, or floats in [0, 1]", values)
+    return given
+
+
+_TYPES = [np.dtype(name) for name in ("uint8", "float16", "float32", "float64")]
+
+
+def _tensor(images: NDArray[Any]) -> Tensor:
+    forward = images if all(stride >= 0 for stride in images.strides) else images.copy()  # tensors run forward only
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nothing here writes to images that are not to be written to
+        return torch.from_numpy(forward)
+
+
+def to_float(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Images as floats in [0, 1]: uint8 is divided by 255."""
+    scaled = images.to(dtype)
+    return scaled.mul_(1 / 255) if images.dtype == torch.uint8 else scaled
+
+
+def image_batches(images: Tensor, batch_size: int, dtype: torch.dtype) -> Iterator[Tensor]:
+    """Images (N, H, W, C), uint8 or float in [0, 1], in batches scaled to [0, 1]."""
+    for start in range(0, len(images), batch_size):
+        yield to_float(images[start : start + batch_size], dtype)

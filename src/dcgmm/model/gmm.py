@@ -1,0 +1,214 @@
+"""The GMM layer: one mixture of diagonal Gaussians, shared by all positions (section 3.1)."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dcgmm.model import native
+from dcgmm.model.annealing import grid_side
+from dcgmm.model.gaussian import (
+    Gradient,
+    NaturalParameters,
+    natural_parameters,
+    objective_gradient,
+    smoothed_winner,
+)
+from dcgmm.model.options import GMMOptions, LayerOptions, LayerType, Start
+from dcgmm.model.patches import SINGLE, Patches
+from dcgmm.model.shapes import Shape
+
+
+class Rates(NamedTuple):
+    """Learning rate of each kind of parameter, of batch_shape."""
+
+    logits: Tensor
+    loc: Tensor
+    precision_sqrt: Tensor
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a GMM layer says of a batch. Densities are in nats, per sample and position."""
+
+    patches: Patches  # what was scored
+    log_weights: Tensor  # (..., K), and with which parameters
+    natural: NaturalParameters
+    component_scores: Tensor  # (..., N, H, W, K), log pi_k + log N_k
+
+    @property
+    def log_prob(self) -> Tensor:  # (..., N, H, W)
+        """Log-likelihood, log sum_k pi_k N_k(x) (equation 3)."""
+        scores = self.component_scores
+        return native.log_prob(scores) if native.takes(scores) else scores.logsumexp(-1)
+
+    @property
+    def max_component_score(self) -> Tensor:  # (..., N, H, W)
+        """Max-component approximation, max_k [log pi_k + log N_k(x)]."""
+        scores = self.component_scores
+        return native.largest(scores) if native.takes(scores) else scores.amax(-1)
+
+    @property
+    def responsibilities(self) -> Tensor:  # (..., N, H, W, K)
+        """Posterior of the components, pi_k N_k / sum_j pi_j N_j (equation 2)."""
+        scores = self.component_scores
+        return native.responsibilities(scores) if native.takes(scores) else scores.softmax(-1)
+
+
+class GMM(nn.Module):
+    """Mixture of K diagonal Gaussians over the channels at each position, one parameter set for all positions.
+
+    Args:
+        input_shape: (H, W, D) of one sample.
+        components: K, a square number.
+        options: start values and limits.
+        batch_shape: leading shape of all parameters; (R,) holds R models side by side.
+
+    Raises:
+        InputError: K is not a square number.
+    """
+
+    def __init__(
+        self,
+        input_shape: Shape,
+        components: int,
+        options: GMMOptions | None = None,
+        batch_shape: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__()
+        grid_side(components)
+        self.input_shape = Shape(*input_shape)
+        self.output_shape = Shape(self.input_shape.height, self.input_shape.width, components)
+        self.options = options or GMMOptions()
+        features = self.input_shape.channels
+        self.logits = nn.Parameter(torch.zeros(*batch_shape, components))
+        self.loc = nn.Parameter(torch.zeros(*batch_shape, components, features))
+        self.precision_sqrt = nn.Parameter(torch.full((*batch_shape, components, features), self._start))
+
+    @property
+    def components(self) -> int:
+        """K."""
+        return self.output_shape.channels
+
+    @property
+    def _start(self) -> float:
+        """Start value of d = 1 / std."""
+        return self.options.precision_sqrt_max if self.options.precision_sqrt_start is Start.limit else 1.0
+
+    @property
+    def description(self) -> LayerOptions:
+        """What `DCGMM.build` makes such a layer of."""
+        return LayerOptions(LayerType.gmm, components=self.components)
+
+    @property
+    def log_weights(self) -> Tensor:  # (..., K)
+        """Log mixture weights, log softmax of the logits."""
+        return self.logits.log_softmax(-1)
+
+    @torch.no_grad()
+    def draw_start(self, generator: torch.Generator) -> None:
+        """Draw start values of the centroids (section 3.2.1), and set all else back to where it starts.
+
+        The generator lives on the CPU: one seed, one start.
+        """
+        noise = torch.rand(self.loc.shape, generator=generator, dtype=torch.float64, device="cpu")
+        # Rounded to float32, so that a model starts from the same values in float64.
+        self.loc.copy_(((2 * noise - 1) * self.options.loc_range).float())
+        self.precision_sqrt.copy_(torch.tensor(self._start, dtype=torch.float32))
+        self.logits.zero_()
+
+    def component_scores(self, x: Tensor) -> Tensor:  # (..., N, H, W, D) -> (..., N, H, W, K)
+        """Joint log-density of the channels at each position with each component: log pi_k + log N_k (nats)."""
+        return self.score(x).component_scores
+
+    def score(self, x: Tensor | Patches) -> Scored:  # (..., N, H, W, D)
+        """Scores of a batch, from which log_prob, max_component_score and responsibilities follow."""
+        patches = self._patches(x)
+        log_weights = self.log_weights
+        natural = natural_parameters(log_weights, self.loc, self.precision_sqrt)
+        return Scored(patches, log_weights, natural, patches.contract(*natural))
+
+    def log_prob(self, x: Tensor) -> Tensor:  # (..., N, H, W, D) -> (..., N, H, W)
+        """Log-likelihood at each position (log-sum-exp, nats; equation 3)."""
+        return self.score(x).log_prob
+
+    def max_component_score(self, x: Tensor) -> Tensor:  # (..., N, H, W, D) -> (..., N, H, W)
+        """Max-component approximation of the log-likelihood at each position (nats)."""
+        return self.score(x).max_component_score
+
+    def responsibilities(self, x: Tensor) -> Tensor:  # (..., N, H, W, D) -> (..., N, H, W, K)
+        """Posterior of the components at each position (equation 2)."""
+        return self.score(x).responsibilities
+
+    def forward(self, x: Tensor) -> Tensor:  # (..., N, H, W, D) -> (..., N, H, W, K)
+        """Upward: what the layer passes on, its responsibilities."""
+        return self.responsibilities(x)
+
+    def downward(
+        self,
+        components: Tensor,  # (N, H, W), long: the component of each position
+        noise: Tensor,  # (N, H, W, D), standard normal
+        std_scale: float = 1.0,
+    ) -> Tensor:  # (N, H, W, D)
+        """Downward: a draw mu_k + std_scale * noise / d_k from the Gaussian of each position's component."""
+        return torch.addcdiv(self.loc[components], noise, self.precision_sqrt[components], value=std_scale)
+
+    @torch.no_grad()
+    def step(
+        self,
+        x: Tensor | Patches,  # (..., N, H, W, D)
+        kernel: Tensor | None,  # (..., K, K); None after annealing
+        rates: Rates,
+        *,
+        passes_on: bool,
+    ) -> tuple[Tensor, Tensor | None]:  # (...), (..., N, H, W, K)
+        """One step of SGD ascent of the objective, in place.
+
+        Returns the objective, and (where the layer `passes_on` something) the responsibilities, both as they were
+        before the step.
+        """
+        patches = self._patches(x)
+        parameters = (self.logits, self.loc, self.precision_sqrt)
+        if native.takes(patches.x, *parameters):
+            limits = (self.options.precision_sqrt_min, self.options.precision_sqrt_max)
+            return native.step(patches.x, patches.window, parameters, kernel, rates, limits, passes_on=passes_on)
+        scored = self.score(patches)
+        value, gradient = self.objective(scored, kernel)
+        responsibilities = scored.responsibilities if passes_on else None
+        self.ascend(gradient, rates)
+        return value, responsibilities
+
+    @torch.no_grad()
+    def objective(
+        self,
+        scored: Scored,
+        kernel: Tensor | None,  # (..., K, K); None after annealing
+    ) -> tuple[Tensor, Gradient]:
+        """Mean over samples and positions of max_k sum_j G_kj s_j, of batch_shape, and its gradient.
+
+        `scored` was given by `score` with the parameters that the layer has now.
+        """
+        scores = scored.component_scores
+        value, winner = smoothed_winner(scores.flatten(-4, -2), kernel)
+        means = scored.patches.means(winner.view(scores.shape[:-1]), self.components)
+        precision = scored.natural.precision
+        gradient = objective_gradient(means, kernel, scored.log_weights, self.loc, self.precision_sqrt, precision)
+        return value.mean(-1), gradient
+
+    @torch.no_grad()
+    def ascend(self, gradient: Gradient, rates: Rates) -> None:
+        """One step of plain SGD ascent, in place."""
+        self.logits.addcmul_(gradient.logits, rates.logits[..., None])
+        self.loc.addcmul_(gradient.loc, rates.loc[..., None, None])
+        self.precision_sqrt.addcmul_(gradient.precision_sqrt, rates.precision_sqrt[..., None, None])
+        # Project after the step: d can cross 0, where log d is undefined.
+        self.precision_sqrt.clamp_(self.options.precision_sqrt_min, self.options.precision_sqrt_max)
+
+    @staticmethod
+    def _patches(x: Tensor | Patches) -> Patches:
+        return x if isinstance(x, Patches) else Patches(x, SINGLE)
+
+    def extra_repr(self) -> str:
+        """Components, input and output shape."""
+        return f"{self.components}; {self.input_shape} -> {self.output_shape}"

@@ -1,0 +1,49 @@
+"""Layers made of their descriptions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dcgmm.errors import InputError
+from dcgmm.model.folding import Folding
+from dcgmm.model.gmm import GMM
+from dcgmm.model.options import GMMOptions, LayerOptions, LayerType
+from dcgmm.model.pooling import Pooling
+from dcgmm.model.shapes import Shape
+from dcgmm.options import made
+
+Layer = Folding | Pooling | GMM
+
+
+def layer_names(layers: Sequence[LayerOptions]) -> list[str]:
+    """A name for every layer from below: folding1, gmm1, pooling1, folding2, gmm2, ..."""
+    kinds = [layer.type.value for layer in layers]
+    return [f"{kind}{kinds[: place + 1].count(kind)}" for place, kind in enumerate(kinds)]
+
+
+def described_layer(number: int, layer: LayerOptions | Mapping[str, Any]) -> LayerOptions:
+    """A layer's description, given as such or as a mapping.
+
+    Raises:
+        InputError: names the layer's number, and what is wrong with it.
+    """
+    if isinstance(layer, LayerOptions):
+        return layer
+    try:
+        return made(LayerOptions, layer)
+    except InputError as error:
+        raise InputError(f"layer {number}: {error}") from None
+
+
+def build_layer(described: LayerOptions, shape: Shape, gmm: GMMOptions | None, batch_shape: tuple[int, ...]) -> Layer:
+    """The layer that is described, on maps of a shape.
+
+    Raises:
+        InputError: it cannot be there.
+    """
+    if described.type is LayerType.gmm:
+        assert described.components is not None  # LayerOptions sees to it
+        return GMM(shape, described.components, gmm, batch_shape)
+    assert described.kernel is not None
+    if described.type is LayerType.folding:
+        return Folding(shape, described.kernel, described.stride or (1, 1))
+    return Pooling(shape, described.kernel, described.stride)

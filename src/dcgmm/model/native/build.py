@@ -1,0 +1,58 @@
+"""C++ sources of the package, compiled for this processor when they are first wanted and kept in the user's cache."""
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+COMPILERS = ("g++", "c++")
+_FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-fopenmp")
+
+
+@functools.cache
+def library(code: Path) -> ctypes.CDLL | None:
+    """The compiled functions of a source file.
+
+    Returns None, and says why in the log, where there is no compiler or it fails.
+    """
+    try:
+        path = _cached(code)
+        if not path.exists():
+            _compile(code, path)
+        return ctypes.CDLL(str(path))
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: no home directory
+        said = (getattr(error, "stderr", None) or str(error)).strip()
+        log.warning("computing without %s, which is slower: %s", code.name, said.splitlines()[0] if said else error)
+        return None
+
+
+def _cached(code: Path) -> Path:
+    """Where the library is kept: another source, other flags and another kind of processor have another."""
+    processor = platform.machine()
+    if (description := Path("/proc/cpuinfo")).exists():
+        lines = description.read_text().splitlines()
+        processor = next((line for line in lines if line.startswith(("flags", "Features"))), processor)
+    key = hashlib.sha256(code.read_bytes() + repr((_FLAGS, processor)).encode()).hexdigest()[:16]
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "dcgmm" / "compiled" / f"{code.stem}-{key}.so"
+
+
+def _compile(code: Path, path: Path) -> None:
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if compiler is None:
+        raise FileNotFoundError(f"no C++ compiler here ({', '.join(COMPILERS)})")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Processes that compile it at the same time do not see each other's files, nor half a one.
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        command = [compiler, *_FLAGS, str(code), "-o", str(made)]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+        made.replace(path)

@@ -1,0 +1,125 @@
+"""What a model is made of: its layers, the values that its GMM layers start from, how its samples are sharpened."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dcgmm.errors import InputError, OptionError
+from dcgmm.options import Options, number, option, several, whole
+
+
+class LayerType(StrEnum):
+    """Types of layers."""
+
+    folding = "folding"
+    pooling = "pooling"
+    gmm = "gmm"
+
+
+# The fields that describe a layer of each type, the one that it needs first.
+FIELDS = {
+    LayerType.folding: ("kernel", "stride"),
+    LayerType.pooling: ("kernel", "stride"),
+    LayerType.gmm: ("components",),
+}
+_LETTERS = {LayerType.folding: "F", LayerType.pooling: "P", LayerType.gmm: "G"}
+
+
+@dataclass
+class LayerOptions(Options):
+    """One layer of an architecture, as `{type: gmm, components: 25}`.
+
+    Raises:
+        OptionError: the type is unknown, or a value is out of its range.
+        InputError: a field is missing, or is not for this type of layer.
+
+    Example:
+        >>> print(LayerOptions("folding", kernel=[7, 7], stride=[3, 3]), LayerOptions("gmm", components=25))
+        F(7,7,3,3) G(25)
+    """
+
+    type: LayerType = option(help="folding (windows into channels), pooling (largest values) or gmm (a mixture)")
+    kernel: list[int] | None = option(
+        None, "folding, pooling: [height, width] of the window, in positions", several(2, whole(least=1))
+    )
+    stride: list[int] | None = option(
+        None, "folding, pooling: [down, right]; null: 1 for folding, the kernel for pooling", several(2, whole(least=1))
+    )
+    components: int | None = option(None, "gmm: number of components K, a square number", whole(least=1))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        allowed = FIELDS[self.type]
+        given = [name for name in ("kernel", "stride", "components") if getattr(self, name) is not None]
+        if extra := [name for name in given if name not in allowed]:
+            raise InputError(f"{', '.join(extra)} is not for {self.type} layers, which take {', '.join(allowed)}")
+        if allowed[0] not in given:
+            raise InputError(f"a {self.type} layer needs {allowed[0]}")
+
+    def __str__(self) -> str:
+        """The layer as the paper writes it."""
+        numbers = [*(self.kernel or ()), *(self.stride or ()), *([self.components] if self.components else [])]
+        return f"{_LETTERS[self.type]}({','.join(map(str, numbers))})"
+
+
+@dataclass
+class SharpeningPreset(Options):
+    """How samples of an architecture are sharpened by default: part of the way, so that it does no harm."""
+
+    iterations: int = option(10, "steps of gradient ascent", whole(least=0))
+    rate: float = option(0.02, "step over the largest that is safe, see largest_curvature", number(above=0, below=2))
+    layers: list[str] | None = option(None, "Folding layers that are sharpened, as in [folding1]; null: all")
+
+
+@dataclass
+class Architecture(Options):
+    """The stack of layers (`conf/arch/*.yaml`), what its input is raised to, how its samples are sharpened.
+
+    Example:
+        >>> layers = [{"type": "folding", "kernel": [28, 28]}, {"type": "gmm", "components": 25}]
+        >>> print(Architecture(layers, name="1L"))
+        F(28,28) G(25)
+    """
+
+    layers: list[LayerOptions] = option(help="from the image up, each as {type: gmm, components: 25}")
+    name: str = option("custom", "names the run directory")
+    exponent: float = option(
+        1.0, "pixel values in [0, 1] are raised to it: under 1 dark structure counts for more", number(above=0)
+    )
+    sharpening: SharpeningPreset = option(SharpeningPreset)
+
+    def __str__(self) -> str:
+        """The layers as the paper writes them; an exponent before them."""
+        before = "" if self.exponent == 1 else f"x^{self.exponent:g} "
+        return before + " ".join(map(str, self.layers))
+
+
+class Start(StrEnum):
+    """Start values of d = 1 / std."""
+
+    limit = "limit"
+    unit = "unit"
+
+
+@dataclass
+class GMMOptions(Options):
+    """Start values and limits that all GMM layers of a model share.
+
+    Raises:
+        OptionError: a value is out of its range.
+    """
+
+    loc_range: float = option(0.01, "centroids start in U[-loc_range, loc_range]", number(least=0))
+    precision_limit: float = option(20.0, "no component's precision 1 / variance exceeds this", number(above=0))
+    precision_sqrt_min: float = option(0.01, "floor of d = 1 / std", number(above=0))
+    precision_sqrt_start: Start = option(Start.limit, "start of d: limit (square root of precision_limit) or unit (1)")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.precision_sqrt_min < self.precision_sqrt_max:
+            rule = f"below {self.precision_sqrt_max:g}, the square root of precision_limit"
+            raise OptionError("precision_sqrt_min", rule, self.precision_sqrt_min, type(self))
+
+    @property
+    def precision_sqrt_max(self) -> float:
+        """Largest d = 1 / std."""
+        return float(self.precision_limit**0.5)

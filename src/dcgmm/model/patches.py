@@ -1,0 +1,102 @@
+"""Windows of an activation as a GMM layer needs them: two linear maps of the patches and of their squares.
+
+A GMM layer never needs the patches themselves: its scores are linear in x and x^2 of each patch, and the gradient of
+its objective needs the sums of x and x^2 over the patches of each winner.
+
+Shapes as in `shapes`; H' W' are window positions, D = kh kw C features of a patch.
+"""
+
+from functools import cached_property
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from dcgmm.model import native
+from dcgmm.model.shapes import Shape, Window
+
+SINGLE = Window((1, 1), (1, 1))  # every position is a patch of its own
+
+
+def unfold(x: Tensor, window: Window) -> Tensor:  # (..., H, W, C) -> (..., H', W', D)
+    """Patches of x, features in the order (row, column, channel), channel fastest; D = kh * kw * C."""
+    (kh, kw), (sh, sw) = window.kernel, window.stride
+    height, width, channels = x.shape[-3:]
+    rows, columns = window.positions(height, width)
+    if (kh, kw) == (height, width):
+        return x.reshape(*x.shape[:-3], 1, 1, kh * kw * channels)
+    patches = x.unfold(-3, kh, sh).unfold(-3, kw, sw)  # (..., H', W', C, kh, kw)
+    return patches.movedim(-3, -1).reshape(*x.shape[:-3], rows, columns, kh * kw * channels)
+
+
+def fold_sum(patches: Tensor, window: Window, shape: Shape) -> Tensor:  # (..., H', W', D) -> (..., H, W, C)
+    """Adjoint of `unfold`: every patch added at its place; pixels that no window covers get 0."""
+    height, width, channels = shape
+    batch, (rows, columns, features) = patches.shape[:-3], patches.shape[-3:]
+    if window.kernel == (height, width):
+        return patches.reshape(*batch, *shape)
+    flat = patches.reshape(-1, rows * columns, features // channels, channels)
+    blocks = flat.permute(0, 3, 2, 1).reshape(len(flat), features, rows * columns)
+    image = F.fold(blocks, (height, width), window.kernel, stride=window.stride)
+    return image.movedim(1, -1).reshape(*batch, *shape)
+
+
+class Patches:
+    """The windows of a batch.
+
+    Args:
+        x: (..., N, H, W, C).
+        window: what they are.
+
+    Raises:
+        InputError: the window is larger than the map.
+    """
+
+    def __init__(self, x: Tensor, window: Window) -> None:
+        self.x, self.window = x, window
+        self._map = (*x.shape[-4:-3], *window.positions(*x.shape[-3:-1]))
+
+    @cached_property
+    def _values(self) -> Tensor:  # (..., P, D), P = N H' W' patches
+        return unfold(self.x, self.window).flatten(-4, -2)
+
+    @cached_property
+    def _squares(self) -> Tensor:  # (..., P, D)
+        return self._values * self._values
+
+    def contract(
+        self,
+        linear: Tensor,  # (..., K, D)
+        precision: Tensor,  # (..., K, D)
+        constant: Tensor,  # (..., K)
+    ) -> Tensor:  # (..., N, H', W', K)
+        """constant_k + <linear_k, x> - <precision_k, x^2> / 2 for every patch."""
+        if linear.dim() == 2 and self.x.dim() == 4 and native.takes(self.x, linear, precision, constant):
+            return native.scores(self.x, self.window, linear, precision, constant)
+        scores = self._values @ linear.mT - 0.5 * (self._squares @ precision.mT) + constant.unsqueeze(-2)
+        return scores.view(*scores.shape[:-2], *self._map, scores.shape[-1])
+
+    def means(
+        self,
+        winner: Tensor,  # (..., N, H', W'), the component that each patch belongs to
+        components: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # (..., K), (..., K, D), (..., K, D)
+        """Means of 1, x and x^2 by component: sums over its patches, divided by the number of all patches."""
+        flat = winner.flatten(-3).unsqueeze(-1)
+        share = self._values.new_zeros(*flat.shape[:-1], components).scatter_(-1, flat, 1.0 / flat.shape[-2])
+        return share.sum(-2), share.mT @ self._values, share.mT @ self._squares
+
+    def pull(
+        self,
+        weights: Tensor,  # (..., N, H', W', K)
+        linear: Tensor,  # (..., K, D)
+        precision: Tensor,  # (..., K, D)
+    ) -> Tensor:  # (..., N, H, W, C)
+        """Gradient with respect to x of sum_pk w_pk s_k(p), s being what `contract` gives.
+
+        Each patch has the gradient sum_k w_k (linear_k - precision_k x), and is added at its place.
+        """
+        if linear.dim() == 2 and self.x.dim() == 4 and native.takes(self.x, weights, linear, precision):
+            return native.pull(self.x, self.window, weights, linear, precision)
+        flat = weights.flatten(-4, -2)
+        patches = flat @ linear - self._values * (flat @ precision)
+        return fold_sum(patches.view(*patches.shape[:-2], *self._map, -1), self.window, Shape(*self.x.shape[-3:]))

@@ -1,0 +1,287 @@
+"""The stack of Folding, Pooling and GMM layers (section 3), and what its input is raised to."""
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from dcgmm.errors import InputError, OptionError
+from dcgmm.images import Images, as_images, image_batches, to_float
+from dcgmm.model.folding import Folding
+from dcgmm.model.gmm import GMM, Scored
+from dcgmm.model.layers import Layer, build_layer, described_layer, layer_names
+from dcgmm.model.options import Architecture, GMMOptions, LayerOptions, SharpeningPreset
+from dcgmm.model.patches import SINGLE, Patches
+from dcgmm.model.shapes import Shape
+from dcgmm.runtime import set_up_cpu
+
+BATCH_BYTES, BATCH_SIZE = 2**28, 200  # images are scored at most so many at a time, in so much memory
+
+set_up_cpu()  # whoever has a model is about to compute: a script shall be as fast as the command line
+
+
+class DCGMM(nn.Module):
+    """A Deep Convolutional Gaussian Mixture Model: layers from the image up.
+
+    Layers are named folding1, gmm1, pooling1, folding2, gmm2, ... from below.
+
+    Args:
+        layers: at least one GMM layer among them, each layer's input_shape the output_shape of the one before.
+        exponent: pixel values in [0, 1] are raised to it before the first layer sees them, negative ones taken for 0.
+            Every component's variance has the same least value, so dark structure, whose values differ little, counts
+            little: an exponent under 1 spreads it.
+        name: of the architecture.
+        sharpening: how its samples are sharpened by default.
+        batch_shape: leading shape of all parameters, as the GMM layers have it.
+
+    Raises:
+        InputError: no layers, no GMM layer, or neighbours whose shapes differ.
+        OptionError: the exponent is not a positive number.
+
+    Example:
+        >>> model = DCGMM.build((28, 28, 1), [LayerOptions("folding", [28, 28]), LayerOptions("gmm", components=25)])
+        >>> list(model.named_layers)
+        ['folding1', 'gmm1']
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        *,
+        exponent: float = 1.0,
+        name: str = "custom",
+        sharpening: SharpeningPreset | None = None,
+        batch_shape: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__()
+        if not any(isinstance(layer, GMM) for layer in layers):
+            raise InputError("a model needs at least one GMM layer")
+        for number, (below, above) in enumerate(pairwise(layers), start=2):
+            if below.output_shape != above.input_shape:
+                raise InputError(
+                    f"layer {number} takes {above.input_shape}, the layer under it gives {below.output_shape}"
+                )
+        described = [layer.description for layer in layers]
+        self.architecture = Architecture(described, name, float(exponent), sharpening or SharpeningPreset())
+        self.layers = nn.ModuleList(layers)
+        self._names = layer_names(described)
+        self.batch_shape = batch_shape
+
+    @classmethod
+    def build(
+        cls,
+        input_shape: Sequence[int],
+        architecture: Architecture | Sequence[LayerOptions | Mapping[str, Any]],
+        gmm: GMMOptions | None = None,
+        batch_shape: tuple[int, ...] = (),
+    ) -> Self:
+        """Stack layers from their descriptions.
+
+        Args:
+            input_shape: (H, W, C) of the images.
+            architecture: as `dcgmm.arch` gives it, or a list of layers, each as `LayerOptions` or a mapping:
+                {"type": "folding", "kernel": [kh, kw], "stride": [sh, sw]},
+                {"type": "pooling", "kernel": ..., "stride": ...}, {"type": "gmm", "components": K}.
+            gmm: start values and limits of the GMM layers.
+            batch_shape: leading shape of all parameters; (R,) holds R models side by side.
+
+        Raises:
+            InputError: names the layer's number and description, and what is wrong with it.
+
+        Example:
+            >>> DCGMM.build((28, 28, 1), [{"type": "folding", "kernel": [30, 30]}, {"type": "gmm", "components": 25}])
+            Traceback (most recent call last):
+            dcgmm.errors.InputError: layer 1, F(30,30): the window does not fit its 28x28 input; a kernel of at most \
+28x28 would
+        """
+        if not isinstance(architecture, Architecture):
+            layers = [described_layer(number, each) for number, each in enumerate(architecture, start=1)]
+            architecture = Architecture(layers)
+        if len(input_shape) != 3 or any(type(size) is not int or size < 1 for size in input_shape):
+            raise OptionError("input_shape", "three positive whole numbers (H, W, C)", list(input_shape))
+        shape = Shape(*input_shape)
+        stack: list[Layer] = []
+        for number, described in enumerate(architecture.layers, start=1):
+            try:
+                stack.append(build_layer(described, shape, gmm, batch_shape))
+            except InputError as error:
+                raise InputError(f"layer {number}, {described}: {error}") from None
+            shape = stack[-1].output_shape
+        return cls(
+            stack,
+            exponent=architecture.exponent,
+            name=architecture.name,
+            sharpening=architecture.sharpening,
+            batch_shape=batch_shape,
+        )
+
+    @classmethod
+    def side_by_side(cls, models: Sequence[Self]) -> Self:
+        """R models of one architecture, each with batch_shape (), as one with batch_shape (R,)."""
+        together = copy.deepcopy(models[0])
+        together.batch_shape = (len(models),)
+        for name, parameter in models[0].named_parameters():
+            layer, _, key = name.rpartition(".")
+            stacked = torch.stack([model.get_parameter(name).detach() for model in models])
+            setattr(together.get_submodule(layer), key, nn.Parameter(stacked, parameter.requires_grad))
+        return together
+
+    def alone(self) -> list[Self]:
+        """The models of batch_shape (R,), each by itself; one of batch_shape () is its only one."""
+        if not self.batch_shape:
+            return [self]
+        models = []
+        for number in range(*self.batch_shape):
+            # What deepcopy takes as copied already: its own part of each parameter, instead of all R models' once more.
+            own = {id(p): nn.Parameter(p.detach()[number].clone(), p.requires_grad) for p in self.parameters()}
+            model = copy.deepcopy(self, own)
+            model.batch_shape = ()
+            models.append(model)
+        return models
+
+    @property
+    def named_layers(self) -> dict[str, Layer]:
+        """All layers by name, from below."""
+        return dict(zip(self._names, self.layers, strict=True))  # type: ignore[arg-type]  # nn.ModuleList forgets types
+
+    @property
+    def gmms(self) -> dict[str, GMM]:
+        """The GMM layers by name, gmm1 the lowest."""
+        return {name: layer for name, layer in self.named_layers.items() if isinstance(layer, GMM)}
+
+    @property
+    def foldings(self) -> dict[str, Folding]:
+        """The Folding layers by name, folding1 the lowest."""
+        return {name: layer for name, layer in self.named_layers.items() if isinstance(layer, Folding)}
+
+    @property
+    def input_shape(self) -> Shape:
+        """(H, W, C) of the images."""
+        shape: Shape = self.layers[0].input_shape  # type: ignore[assignment]  # nn.ModuleList forgets types
+        return shape
+
+    @property
+    def exponent(self) -> float:
+        """What pixel values are raised to."""
+        return self.architecture.exponent
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number type of the parameters."""
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    @property
+    def batch_size(self) -> int:
+        """Images that are scored at a time: as many as a fixed amount of memory holds, at most `BATCH_SIZE`."""
+        size = torch.finfo(self.dtype).bits // 8
+        values = sum(layer.output_shape.positions * layer.output_shape.channels for layer in self.gmms.values())
+        return max(1, min(BATCH_SIZE, BATCH_BYTES // (size * (values + math.prod(self.input_shape)))))
+
+    def seen_values(self, pixels: Tensor) -> Tensor:  # any shape
+        """Pixel values in [0, 1] as the lowest layer sees them: raised to the exponent."""
+        return pixels if self.exponent == 1 else _positive(pixels).pow(self.exponent)
+
+    def pixel_values(self, seen: Tensor) -> Tensor:  # any shape
+        """The inverse of `seen_values`, for what the lowest layer draws, or gmm1's centroids."""
+        return seen if self.exponent == 1 else _positive(seen).pow(1 / self.exponent)
+
+    def draw_start(self, generator: torch.Generator) -> None:
+        """Draw the start values of all GMM layers, from below."""
+        for gmm in self.gmms.values():
+            gmm.draw_start(generator)
+
+    def score(self, images: Images) -> dict[str, Scored]:
+        """Scores of every GMM layer for a batch of images, by the layer's name.
+
+        Args:
+            images: (N, H, W, C) as `as_images` takes them; (..., N, H, W, C) floats for a model with a batch_shape.
+
+        Raises:
+            InputError: the images have another shape than the model takes, or values that are no pixels'.
+        """
+        if self.batch_shape:
+            assert isinstance(images, Tensor)
+            return self.score_floats(images)
+        return self.score_floats(to_float(as_images(images, self.input_shape).to(self.device), self.dtype))
+
+    def score_floats(self, x: Tensor) -> dict[str, Scored]:  # (..., N, H, W, C)
+        """`score` of what is known to be images, as floats on the model's device."""
+        scored: dict[str, Scored] = {}
+
+        def take(name: str, gmm: GMM, patches: Patches, top: bool) -> Tensor | None:
+            scored[name] = gmm.score(patches)
+            return None if top else scored[name].responsibilities
+
+        self.upward(x, take)
+        return scored
+
+    def upward(self, x: Tensor, take: Callable[[str, GMM, Patches, bool], Tensor | None]) -> None:
+        """Through the layers from below, up to the last GMM layer.
+
+        Args:
+            x: (..., N, H, W, C), images.
+            take: is given every GMM layer's name, the layer, what it sees, and whether it is the last one; returns
+                what the layer passes on.
+        """
+        x = self.seen_values(x)
+        names, layers = list(self.gmms), list(self.layers)
+        for below, layer, above in zip([None, *layers], layers, [*layers[1:], None], strict=False):
+            if isinstance(layer, GMM):
+                patches = below.patches(x) if isinstance(below, Folding) else Patches(x, SINGLE)
+                passed = take(names.pop(0), layer, patches, not names)
+                if not names:
+                    return
+                assert passed is not None
+                x = passed
+            elif not (isinstance(layer, Folding) and isinstance(above, GMM)):  # the GMM layer takes its patches
+                x = layer(x)
+
+    def log_prob(self, images: Images) -> Tensor:  # (N,)
+        """Log-likelihood of each image in the top GMM layer, mean over that layer's positions (nats; equation 3).
+
+        Batch by batch, and with a gradient only where `images` is a tensor that requires one.
+
+        Args:
+            images: (N, H, W, C) as `as_images` takes them; (..., N, H, W, C) floats for a model with a batch_shape.
+
+        Raises:
+            InputError: as for `score`.
+
+        Example:
+            >>> model = DCGMM.build((4, 4, 1), [LayerOptions("folding", [4, 4]), LayerOptions("gmm", components=4)])
+            >>> model.log_prob(torch.zeros(3, 4, 4, 1)).shape
+            torch.Size([3])
+        """
+        wanted = isinstance(images, Tensor) and images.requires_grad
+        with torch.set_grad_enabled(wanted and torch.is_grad_enabled()):
+            if self.batch_shape or wanted:
+                return _top_log_prob(self.score(images))
+            checked = as_images(images, self.input_shape)
+            batches = image_batches(checked, self.batch_size, self.dtype)
+            parts = [_top_log_prob(self.score_floats(batch.to(self.device))) for batch in batches]
+            return torch.cat(parts) if parts else torch.empty(0, dtype=self.dtype, device=self.device)
+
+    def forward(self, x: Tensor) -> Tensor:  # (..., N, H, W, C)
+        """Upward through all layers: the last layer's output."""
+        x = self.seen_values(x)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def _positive(x: Tensor) -> Tensor:
+    # Not 0 but the smallest number that is not: there a power has a derivative.
+    return x.clamp(min=torch.finfo(x.dtype).tiny)
+
+
+def _top_log_prob(scored: Mapping[str, Scored]) -> Tensor:  # (..., N)
+    return list(scored.values())[-1].log_prob.mean((-2, -1))

@@ -1,0 +1,202 @@
+"""Options: dataclasses whose fields carry default, meaning and rule in one place.
+
+The library's functions take them, the command line makes its keys of them. Imports nothing slow.
+
+Example:
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Walk(Options):
+    ...     steps: int = option(10, "how far", whole(least=1))
+    >>> Walk(steps=0)
+    Traceback (most recent call last):
+    dcgmm.errors.OptionError: steps must be a whole number of at least 1, not 0
+"""
+
+import copy
+import functools
+import math
+import numbers
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from enum import Enum
+from types import NoneType
+from typing import Any, TypeVar
+
+from dcgmm.errors import OptionError
+
+Made = TypeVar("Made", bound="Options")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value must be: a text that completes `must be ...`, and whether it holds."""
+
+    text: str
+    holds: Callable[[Any], bool]
+
+
+def whole(least: int = 0, most: int | None = None) -> Rule:
+    """A whole number in a range."""
+    text = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
+    return Rule(text, lambda value: type(value) is int and least <= value and (most is None or value <= most))
+
+
+def number(
+    *, least: float | None = None, above: float | None = None, most: float | None = None, below: float | None = None
+) -> Rule:
+    """A finite number in a range, its ends included (`least`, `most`) or not (`above`, `below`)."""
+    low, high = least if above is None else above, most if below is None else below
+    if low is not None and high is not None:
+        text = f"a number in {'[' if above is None else '('}{low:g}, {high:g}{']' if below is None else ')'}"
+    elif low is not None:
+        text = f"a number of at least {low:g}" if above is None else f"a number above {low:g}"
+    else:
+        text = "a finite number"
+
+    def holds(value: Any) -> bool:
+        return (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+            and (least is None or value >= least)
+            and (above is None or value > above)
+            and (most is None or value <= most)
+            and (below is None or value < below)
+        )
+
+    return Rule(text, holds)
+
+
+def among(names: Sequence[str]) -> Rule:
+    """One of some names, where they are no enumeration."""
+    return Rule(f"one of {', '.join(names)}", lambda value: value in names)
+
+
+def one_or_several(rule: Rule) -> Rule:
+    """A value, or a list of at least one of them."""
+
+    def holds(value: Any) -> bool:
+        if isinstance(value, list | tuple):
+            return bool(value) and all(map(rule.holds, value))
+        return rule.holds(value)
+
+    return Rule(f"{rule.text}, or a list of such", holds)
+
+
+def several(count: int, rule: Rule) -> Rule:
+    """A list of so many values."""
+
+    def holds(value: Any) -> bool:
+        return isinstance(value, list | tuple) and len(value) == count and all(map(rule.holds, value))
+
+    return Rule(f"a list of {count}, each {rule.text}", holds)
+
+
+def option(
+    default: Any = MISSING,
+    help: str = "",
+    rule: Rule | None = None,
+    *,
+    choices: Sequence[str] = (),
+    incidental: bool = False,
+    extendable: bool = False,
+) -> Any:
+    """A field of options.
+
+    Args:
+        default: its default; none makes it a field that must be given. A list is copied, a class of options called.
+        help: what it means, in a line.
+        rule: what it must be where it is not None.
+        choices: names that it is often given, for help and completion; those of an enumeration are known without.
+        incidental: it says where or on what something is computed, not what: it does not identify a run.
+        extendable: a run that goes on may have another value than it began with.
+    """
+    metadata: dict[str, Any] = {"help": help, "rule": rule, "choices": tuple(choices)}
+    metadata |= {"incidental": incidental, "extendable": extendable}
+    if isinstance(default, list):
+        return field(default_factory=functools.partial(copy.copy, default), metadata=metadata)
+    if isinstance(default, type):
+        return field(default_factory=default, metadata=metadata)
+    if default is MISSING:
+        return field(metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class Options:
+    """Base of options: their fields are checked when they are made.
+
+    Names of choices become members of their enumerations, mappings become the options that a field holds.
+
+    Raises:
+        OptionError: a field is out of its range.
+    """
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = self._convert(each.name, getattr(self, each.name))
+            setattr(self, each.name, value)
+            rule = each.metadata.get("rule")
+            # The rule is for values; None says that there is none, where that may be said.
+            empty = value is None and NoneType in typing.get_args(typing.get_type_hints(type(self))[each.name])
+            if rule is not None and not empty and not rule.holds(value):
+                raise OptionError(each.name, rule.text, value, type(self))
+
+    def _convert(self, name: str, value: Any) -> Any:
+        kind = option_type(typing.get_type_hints(type(self))[name])
+        if isinstance(kind, type) and issubclass(kind, Enum) and value is not None and not isinstance(value, kind):
+            try:
+                return kind(value)
+            except ValueError:
+                raise OptionError(name, f"one of {', '.join(each.value for each in kind)}", value, type(self)) from None
+        if isinstance(kind, type) and issubclass(kind, Options) and isinstance(value, Mapping):
+            return made(kind, value, name)
+        if typing.get_origin(kind) is list and isinstance(value, list | tuple):
+            (inner,) = typing.get_args(kind)
+            if isinstance(inner, type) and issubclass(inner, Options):
+                return [made(inner, each, name) if isinstance(each, Mapping) else each for each in value]
+            return [_built_in(each) for each in value]
+        return _built_in(value)
+
+
+def _built_in(value: Any) -> Any:
+    """A number of NumPy's as one of Python's: only these stand in files."""
+    return value.item() if isinstance(value, numbers.Number) and hasattr(value, "item") else value
+
+
+def made(kind: type[Made], given: Mapping[str, Any], name: str = "") -> Made:
+    """Options of a mapping.
+
+    Raises:
+        OptionError: a key is unknown or missing, or a value is out of its range.
+    """
+    known = [each.name for each in fields(kind)]
+    for key in given:
+        if key not in known:
+            raise OptionError(name or kind.__name__, f"given by {', '.join(known)}", key)
+    needed = [each.name for each in fields(kind) if each.default is MISSING and each.default_factory is MISSING]
+    for key in needed:
+        if key not in given:
+            raise OptionError(f"{name}.{key}" if name else key, "given", None)
+    return kind(**given)
+
+
+def option_type(hint: Any) -> Any:
+    """A field's type without its `| None`."""
+    inner = [each for each in typing.get_args(hint) if each is not NoneType]
+    is_union = NoneType in typing.get_args(hint)
+    return inner[0] if is_union and len(inner) == 1 else hint
+
+
+def plain(value: Any) -> Any:
+    """Options as dictionaries, lists and built-ins, as they stand in files."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    return value

@@ -1,0 +1,13 @@
+from .detector import Detector as Detector
+from .detector import ImageReport as ImageReport
+from .evaluation import Evaluation as Evaluation
+from .evaluation import evaluate as evaluate
+from .metrics import Curve as Curve
+from .metrics import Detection as Detection
+from .metrics import detection_curve as detection_curve
+from .metrics import judge as judge
+from .moments import Moments as Moments
+from .moments import log_likelihood_moments as log_likelihood_moments
+from .options import SCORES as SCORES
+from .worst import WorstPosition as WorstPosition
+from .worst import worst_positions as worst_positions

@@ -1,0 +1,75 @@
+"""How well every score of a detector tells known inliers from known outliers.
+
+Shapes: n inliers, m outliers.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dcgmm.images import Images
+from dcgmm.outliers.detector import Detector
+from dcgmm.outliers.metrics import Curve, Detection, Floats, detection_curve, judge
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All scores of known images, by name."""
+
+    detector: Detector
+    inliers: dict[str, Floats]  # (n,) each
+    outliers: dict[str, Floats]  # (m,) each
+
+    def figures(self) -> dict[str, Detection]:
+        """Figures of every score."""
+        return {name: judge(self.inliers[name], self.outliers[name]) for name in self.inliers}
+
+    def curve(self, name: str, values: Sequence[float]) -> Curve:
+        """Inliers kept and outliers removed by a score, with its threshold at each of these values of c (Figure 3)."""
+        thresholds = np.array([self.detector.threshold(name, c) for c in values])
+        return detection_curve(self.inliers[name], self.outliers[name], thresholds)
+
+    def standardised(self, name: str) -> tuple[Floats, Floats]:  # (n,), (m,)
+        """A score of the inliers and of the outliers, in training standard deviations from its training mean."""
+        inside, outside = (
+            self.detector.standardised(name, torch.from_numpy(scores[name])).numpy()
+            for scores in (self.inliers, self.outliers)
+        )
+        return inside, outside
+
+
+def evaluate(
+    detector: Detector,
+    inliers: Images,  # (n, H, W, C)
+    outliers: Images,  # (m, H, W, C)
+    batch_size: int | None = None,
+    report: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Score known inliers and outliers.
+
+    Args:
+        detector: the detector.
+        inliers: images of the kind that the detector was fitted to, at least one.
+        outliers: images of another kind, at least one.
+        batch_size: images at a time; by default as many as memory bears.
+        report: called after every batch with the number of images that are scored.
+
+    Raises:
+        InputError: the images have another shape than the model takes, or values outside [0, 1].
+    """
+    done = 0
+
+    def scores(images: Images) -> dict[str, Floats]:
+        nonlocal done
+        parts: list[dict[str, Tensor]] = []
+        for each in detector.reports(images, batch_size):
+            parts.append({name: values.cpu() for name, values in each.scores.items()})
+            done += len(next(iter(parts[-1].values())))
+            if report:
+                report(done)
+        return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+
+    return Evaluation(detector, scores(inliers), scores(outliers))

@@ -1,0 +1,82 @@
+"""Long-term statistics of the log-likelihood per GMM layer and position (section 3.2.2)."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from dcgmm.images import Images, as_images, image_batches
+from dcgmm.model.stack import DCGMM
+
+# Positions that (nearly) never vary in training, such as an image's corners, count as varying by this fraction of the
+# layer's mean deviation: else rounding there would outweigh all else.
+DEVIATION_FLOOR = 0.02
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and sum of squared deviations over samples, float64; mergeable in any order (Chan et al., 1983)."""
+
+    count: int
+    mean: Tensor  # (H, W)
+    squares: Tensor  # (H, W), sum over samples of (value - mean)^2
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], device: torch.device) -> Self:
+        """The moments that `state_dict` was taken of."""
+        return cls(state["count"], state["mean"].to(device), state["squares"].to(device))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The three parts by name."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, values: Tensor) -> Self:  # (N, H, W), N >= 1
+        """Moments of one batch."""
+        exact = values.double()
+        mean = exact.mean(0)
+        return cls(len(exact), mean, (exact - mean).square().sum(0))
+
+    def merge(self, other: Self) -> Self:
+        """Moments of both batches together."""
+        count = self.count + other.count
+        delta = other.mean - self.mean
+        mean = self.mean + delta * (other.count / count)
+        squares = self.squares + other.squares + delta.square() * (self.count * other.count / count)
+        return type(self)(count, mean, squares)
+
+    @property
+    def variance(self) -> Tensor:  # (H, W)
+        """Variance over the samples (population)."""
+        return self.squares / self.count
+
+
+def standardise(values: Tensor, moments: Moments) -> Tensor:  # (N, ...) -> (N, ...), float64
+    """Distance from the training mean in training standard deviations, (value - mean) / std, at each position (...).
+
+    A position is an inlier at c where this is at least -c (section 3.2.2: L >= mean - c std).
+    """
+    deviation = moments.variance.sqrt()
+    floor = DEVIATION_FLOOR * deviation.mean()
+    # Where no position ever varies, only the mean itself is usual.
+    difference = values.double() - moments.mean
+    return torch.where(difference == 0, 0.0, difference / deviation.clamp(min=floor))
+
+
+@torch.no_grad()
+def log_likelihood_moments(model: DCGMM, images: Images, batch_size: int | None = None) -> dict[str, Moments]:
+    """Moments of the log-likelihood (log-sum-exp, nats) of every GMM layer at every position.
+
+    Args:
+        model: the model.
+        images: (N, H, W, C), N >= 1, as `as_images` takes them.
+        batch_size: images at a time, by default as many as memory bears; the result does not depend on it beyond
+            float64 rounding.
+    """
+    total: dict[str, Moments] = {}
+    for batch in image_batches(as_images(images, model.input_shape), batch_size or model.batch_size, model.dtype):
+        for name, scored in model.score_floats(batch.to(model.device)).items():
+            moments = Moments.of(scored.log_prob)
+            total[name] = total[name].merge(moments) if name in total else moments
+    return total

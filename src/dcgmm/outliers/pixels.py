@@ -1,0 +1,73 @@
+"""The images themselves in a mixture whose components are those of a model's top GMM layer.
+
+Shapes: N images of F values, K components of the top layer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from dcgmm.model.gaussian import natural_parameters
+from dcgmm.model.gmm import Scored
+
+# Added to every variance, of values in [0, 1], so that a pixel that never varies in training does not decide alone.
+VARIANCE = 0.1
+
+
+def spread(images: Tensor) -> Tensor:  # (N, H, W, C) in [0, 1] -> (N, F)
+    """Square roots of the pixel values: dark pixels, most of an image, count as much as bright ones."""
+    return images.clamp(min=0).sqrt().flatten(1)
+
+
+@dataclass(frozen=True)
+class PixelMixture:
+    """Diagonal Gaussians over square roots of pixels: one step of expectation-maximisation, top components given.
+
+    Weight, mean and variance of a component are those of the training images, each with the share to which the top
+    layer gives it to the component: its responsibility, mean over the layer's positions.
+    """
+
+    weights: Tensor  # (K,)
+    mean: Tensor  # (K, F)
+    variance: Tensor  # (K, F), VARIANCE included
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor], device: torch.device) -> Self:
+        """The mixture that `state_dict` was taken of."""
+        return cls(**{name: part.to(device) for name, part in state.items()})
+
+    def state_dict(self) -> dict[str, Any]:
+        """The parameters by name."""
+        return asdict(self)
+
+    def log_prob(self, images: Tensor) -> Tensor:  # (N, H, W, C) in [0, 1] -> (N,) float64
+        """Log-likelihood, log-sum-exp over the components (nats)."""
+        x = spread(images)
+        natural = natural_parameters(self.weights.log(), self.mean, self.variance.rsqrt())
+        scores = natural.constant + x @ natural.linear.mT - 0.5 * x.square() @ natural.precision.mT
+        return scores.double().logsumexp(-1)
+
+
+class PixelSums:
+    """Sums over training images, batch by batch in float64, that a mixture is made of."""
+
+    def __init__(self) -> None:
+        self._sums: list[Tensor] = []  # (K,), (K, F), (K, F): of shares, and of x and x^2 by share
+
+    def add(self, images: Tensor, scored: Scored) -> None:  # (N, H, W, C) in [0, 1]
+        """Add images, with the top layer's scores for them."""
+        x, share = spread(images).double(), scored.responsibilities.double().mean((-3, -2)).mT
+        parts = [share.sum(1), share @ x, share @ x.square()]
+        self._sums = [total + part for total, part in zip(self._sums, parts, strict=True)] if self._sums else parts
+
+    def mixture(self, dtype: torch.dtype) -> PixelMixture:
+        """The mixture of all images that were added."""
+        count, first, second = self._sums
+        size = count.clamp(min=torch.finfo(count.dtype).tiny).unsqueeze(1)
+        mean = first / size
+        variance = (second / size - mean.square()).clamp(min=0) + VARIANCE
+        weights = count / count.sum()
+        return PixelMixture(weights.to(dtype), mean.to(dtype), variance.to(dtype))

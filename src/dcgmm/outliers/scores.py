@@ -1,0 +1,64 @@
+"""Outlier scores of images (section 3.2.2): all are high for inliers, none ever sees an outlier before it is scored.
+
+Two for each GMM layer, named <layer>_<score>, each the mean of a map over the layer's positions:
+
+    log_prob       log-likelihood, log-sum-exp over the components (nats): the paper's score, in the top layer
+    standardised   log_prob in training standard deviations from its training mean, position by position
+
+and four for the whole model:
+
+    ratio    log-likelihood ratio of what the top layer sees, with and without it (`log_ratio`)
+    joint    the smaller of the top layer's standardised score and the ratio, both scaled by their mean and deviation on
+             the training images
+    pixels   log-likelihood of the pixels, as the top components' training images have them (`PixelMixture`)
+    worst    the smallest standardised log-likelihood of a position, in the layers with several positions if there are
+             such: what a small defect lowers
+
+How likely an image looks to the lower layers says mostly how plain it is: a single stroke is likely whatever it means.
+The ratio asks about the arrangement alone: how much better does the top layer tell which lower component is where than
+that layer's overall frequencies do? An image of likely parts in an order of no kind that training images have loses
+there, however plain it is. The likelihood of the pixels looks at the image as a whole, with dark structure
+spread, and knows no parts. In a model of one GMM layer ratio and joint are the standardised score.
+
+Shapes: N images, H W positions of a GMM layer.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from dcgmm.model.gmm import Scored
+from dcgmm.model.stack import DCGMM
+from dcgmm.outliers.moments import Moments, standardise
+from dcgmm.outliers.ratio import log_ratio
+
+
+def position_maps(scored: Mapping[str, Scored], positions: Mapping[str, Moments]) -> dict[str, Tensor]:  # (N, H, W)
+    """Standardised log-likelihood of each GMM layer at each position, float64."""
+    return {name: standardise(layer.log_prob, positions[name]) for name, layer in scored.items()}
+
+
+def own_scores(
+    model: DCGMM, scored: Mapping[str, Scored], maps: Mapping[str, Tensor]
+) -> dict[str, Tensor]:  # (N,) each
+    """The scores that need no other image's: those of each layer, the ratio, and the worst position."""
+    scores: dict[str, Tensor] = {}
+    for name, layer in scored.items():
+        scores[f"{name}_log_prob"] = layer.log_prob.double().mean((-2, -1))
+        scores[f"{name}_standardised"] = maps[name].mean((-2, -1))
+    if len(scored) == 1:
+        scores["ratio"] = scores[f"{next(iter(scored))}_standardised"]
+    else:
+        *_, under, top = model.gmms.values()
+        ratio = log_ratio(top, under.components, list(scored.values())[-1].patches)
+        scores["ratio"] = ratio.double().mean((-2, -1))
+    local = [values for values in maps.values() if values.shape[1:].numel() > 1] or list(maps.values())
+    scores["worst"] = torch.stack([values.flatten(1).amin(1) for values in local]).amin(0)
+    return scores
+
+
+def joint(scores: Mapping[str, Tensor], moments: Mapping[str, Moments], top: str) -> Tensor:  # (N,)
+    """The smaller of the top layer's standardised score and the ratio, both scaled."""
+    parts = [standardise(scores[name], moments[name]) for name in (f"{top}_standardised", "ratio")]
+    return torch.minimum(*parts)

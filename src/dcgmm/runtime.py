@@ -1,0 +1,70 @@
+"""What a process sets up before it computes: device, threads, memory."""
+
+import contextlib
+import ctypes
+import sys
+
+import torch
+
+from dcgmm.errors import OptionError
+
+_THREADS = torch.get_num_threads()  # what a process starts with: as many as the machine, or its settings, offer
+
+
+def choose_device(name: str) -> torch.device:
+    """Device by its name: auto (CUDA where there is one), cpu, cuda or cuda:N.
+
+    Raises:
+        OptionError: the name is unknown, or there is no such CUDA device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if name != "cpu" and (kind != "cuda" or (":" in name and not index.isdecimal())):
+        raise OptionError("device", "auto, cpu, cuda or cuda:N", name)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and int(index or 0) >= count:
+        found = f"this machine has {count} CUDA devices" if count else "this machine has no CUDA device"
+        raise OptionError("device", f"cpu or auto ({found})", name)
+    return torch.device(name)
+
+
+def describe_device(device: torch.device) -> str:
+    """A device in words, for `meta.json`."""
+    if device.type == "cuda":
+        return f"{device}: {torch.cuda.get_device_name(device)}"
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
+def set_threads(threads: int | None = None) -> None:
+    """Set the number of CPU threads; None is as many as the process started with.
+
+    Raises:
+        OptionError: `threads` is below 1.
+    """
+    if threads is not None and threads < 1:
+        raise OptionError("threads", "a whole number of at least 1", threads)
+    torch.set_num_threads(threads or _THREADS)  # not as many as the job had that this process ran before
+
+
+def set_up_cpu() -> None:
+    """Set up two things that speed hangs on.
+
+    Responsibilities far from their component underflow to denormal numbers, which slow matrix products down many
+    times: they are flushed to zero. And glibc gives each large temporary back to the system, so that every step
+    pays for its page faults again: it is told to keep them.
+    """
+    torch.set_flush_denormal(True)
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            mallopt = ctypes.CDLL("libc.so.6").mallopt
+            trim_threshold, mmap_max = -1, -4
+            mallopt(mmap_max, 0)  # memory of its own for no temporary, however large
+            mallopt(trim_threshold, 2**30)
+
+
+def available_cores() -> int:
+    """Cores that this process may use: of its affinity, and of its container's share."""
+    from joblib import cpu_count
+
+    return int(cpu_count())

@@ -1,0 +1,5 @@
+"""scikit-learn estimators: a mixture and an outlier detector, on images or on plain feature vectors."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,2 @@
+from .detector import MixtureOutlierDetector as MixtureOutlierDetector
+from .mixture import ConvolutionalGaussianMixture as ConvolutionalGaussianMixture

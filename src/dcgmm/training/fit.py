@@ -1,0 +1,95 @@
+"""`fit`: a whole training in one call."""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from dcgmm.errors import InputError
+from dcgmm.images import Images
+from dcgmm.model.stack import DCGMM
+from dcgmm.options import made
+from dcgmm.training.layer import LayerReport
+from dcgmm.training.options import TrainerOptions
+from dcgmm.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+Callback = Callable[[Trainer, dict[str, LayerReport]], Any]
+
+
+@dataclass
+class History:
+    """How a training went: a row for each annealing window."""
+
+    steps: list[int] = field(default_factory=list)  # done at its end
+    epochs: list[float] = field(default_factory=list)
+    layers: dict[str, list[LayerReport]] = field(default_factory=dict)  # by GMM layer
+
+    def add(self, trainer: Trainer, report: dict[str, LayerReport]) -> None:
+        """Take in a window."""
+        self.steps.append(trainer.steps)
+        self.epochs.append(trainer.epoch)
+        for name, layer in report.items():
+            self.layers.setdefault(name, []).append(layer)
+
+
+def fit(model: DCGMM, images: Images, *, seed: int = 0, callback: Callback | None = None, **options: Any) -> History:
+    """Train a model from random start values, in place: the same bits as `dcgmm train` with the same seed.
+
+    Args:
+        model: on its device, with its number type. What it has learnt before is lost.
+        images: (N, H, W, C), or (N, H, W) for one channel: uint8, or floats in [0, 1].
+        seed: of start values and shuffling.
+        callback: called at each annealing window's end with the trainer and each GMM layer's report.
+        options: fields of `TrainerOptions`, as in `epochs=25, batch_size=100, annealing={"gamma": 0.8}`.
+
+    Raises:
+        InputError: an option is unknown or out of its range, the images do not fit the model or are fewer than a
+            batch takes, or training diverges.
+
+    Example:
+        >>> import dcgmm
+        >>> model = dcgmm.DCGMM.build((4, 4, 1), [{"type": "gmm", "components": 4}])
+        >>> history = fit(model, torch.rand(50, 4, 4, 1), epochs=100, batch_size=10)
+        >>> history.steps[-1], len(history.layers["gmm1"])
+        (495, 15)
+
+    Source: section 3.2.1.
+    """
+    if model.batch_shape:
+        raise InputError(f"fit takes one model, this one holds {list(model.batch_shape)} side by side: use Trainer")
+    generator = torch.Generator().manual_seed(seed)
+    trainer = Trainer(model, images, made(TrainerOptions, options), [generator])
+    model.draw_start(generator)
+    if advice := short_training(trainer):
+        log.warning("%s", advice)
+    history = History()
+    while trainer.steps < trainer.total_steps:
+        reports = trainer.step()
+        if reports:
+            history.add(trainer, reports[0])
+            if callback is not None:
+                callback(trainer, reports[0])
+    return history
+
+
+def short_training(trainer: Trainer, prefix: str = "") -> str | None:
+    """What to do about a training too short for its annealing to end, in words; None where it is long enough.
+
+    Args:
+        trainer: before its first step.
+        prefix: of the options' names.
+    """
+    missing, options = trainer.missing_steps(), trainer.options
+    if not missing:
+        return None
+    needed = trainer.total_steps + missing
+    return (
+        f"annealing needs at least {needed} steps to reach its end, {options.epochs} epochs give "
+        f"{trainer.total_steps}: raise {prefix}epochs to {math.ceil(needed / trainer.steps_per_epoch)} or "
+        f"{prefix}annealing.alpha to {min(1.0, needed / trainer.total_steps / options.annealing.window):.2g}"
+    )

@@ -1,0 +1,54 @@
+"""CUDA graphs of training steps."""
+
+import logging
+from collections.abc import Callable, Hashable
+
+import torch
+
+log = logging.getLogger(__name__)
+
+
+class Graphs:
+    """Runs steps as CUDA graphs: a step is some hundred small kernels, and launching them costs more than they do.
+
+    A graph holds the launches of one step. A step of another key is another sequence of launches.
+    """
+
+    _WARM_UP = 3  # steps that libraries need to set themselves up in, before a capture
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._key: Hashable = None
+        self._steps = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._capture = True
+
+    def run(self, step: Callable[[], None], key: Hashable) -> None:
+        """One step: captured once a few have run, replayed from then on."""
+        if key != self._key:
+            self._key, self._steps, self._graph = key, 0, None
+        self._steps += 1
+        if self._graph is None and self._capture and self._steps > self._WARM_UP:
+            self._graph = self._captured(step)
+        if self._graph is None:
+            step()
+        else:
+            self._graph.replay()
+
+    def _captured(self, step: Callable[[], None]) -> torch.cuda.CUDAGraph | None:
+        graph = torch.cuda.CUDAGraph()
+        device = self._device
+        try:
+            # A capture is of one device's stream, by default the current device's, whatever the step works on. And one
+            # that fails does not give the stream back that it took: the stream around it does.
+            with (
+                torch.cuda.device(device),
+                torch.cuda.stream(torch.cuda.current_stream(device)),
+                torch.cuda.graph(graph, stream=torch.cuda.Stream(device)),
+            ):
+                step()
+        except RuntimeError as error:
+            self._capture = False
+            log.warning("no CUDA graph of the training step, which is slower without: %s", str(error).splitlines()[0])
+            return None
+        return graph

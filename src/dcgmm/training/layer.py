@@ -1,0 +1,120 @@
+"""One GMM layer in training: its annealing, its rates, and the objective over the window under way."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dcgmm.model.annealing import AnnealingRule, AnnealingState, grid_distances, smoothing_kernel
+from dcgmm.model.gmm import GMM, Rates
+from dcgmm.model.patches import Patches
+from dcgmm.training.options import TrainerOptions
+
+
+def annealing_rule(options: TrainerOptions) -> AnnealingRule:
+    """The rule for sigma and the learning rate."""
+    annealing, rate = options.annealing, options.learning_rate
+    return AnnealingRule(annealing.window, annealing.sigma_end, rate.start, rate.end, annealing.delta, annealing.gamma)
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """A GMM layer at the end of an annealing window."""
+
+    objective: float  # mean smoothed max-component score over the window, nats
+    log_likelihood: float  # mean log-likelihood (log-sum-exp) of the window's last batch, after its step; nats
+    sigma: float  # smoothing width in grid steps
+    learning_rate: float
+
+
+class LayerTraining:
+    """A GMM layer's annealing, and the sum over the window under way.
+
+    What a step reads stays in the same tensors from the first step to the last: a CUDA graph holds their addresses.
+    """
+
+    def __init__(self, gmm: GMM, options: TrainerOptions) -> None:
+        self._gmm, self._options, self._rule = gmm, options, annealing_rule(options)
+        self._distances = grid_distances(gmm.components).to(gmm.loc)
+        batch_shape = tuple(gmm.logits.shape[:-1])
+        self._total = gmm.logits.new_zeros(batch_shape)
+        self._factors = (0.0, options.learning_rate.loc, 0.0)  # of the rates, in their order
+        self._rates = Rates(*(gmm.logits.new_zeros(batch_shape) for _ in Rates._fields))
+        self._kernel = self._distances.new_zeros(*batch_shape, *self._distances.shape)
+        self._anneal(self._rule.start(gmm.components, batch_shape, gmm.loc.dtype).to(gmm.loc.device))
+
+    def _anneal(self, state: AnnealingState) -> None:
+        """Take over a new state, and prepare what every step of the coming window needs of it."""
+        self._state = state
+        # At its floor the kernel is the identity: the plain max-component objective.
+        at_floor = state.sigma <= self._rule.sigma_end
+        self.annealed = bool(at_floor.all())
+        identity = torch.eye(len(self._distances)).to(self._kernel)
+        kernel = smoothing_kernel(self._distances, state.sigma)
+        self._kernel.copy_(torch.where(at_floor[..., None, None], identity, kernel))
+        for rate, factor in zip(self._rates, self._factors, strict=True):
+            torch.mul(state.rate, factor, out=rate)
+
+    def adapt_all(self) -> None:
+        """End phase 1, in which only centroids adapt."""
+        rates = self._options.learning_rate
+        self._factors = (rates.logits, rates.loc, rates.precision_sqrt)
+        self._anneal(self._state)
+
+    @property
+    def sigma(self) -> list[float]:
+        """Smoothing width that annealing has come down to, in grid steps; for each model."""
+        return per_model(self._state.sigma)
+
+    def ascend(self, patches: Patches, *, passes_on: bool) -> Tensor | None:
+        """One step on a batch; returns the responsibilities where the layer passes them on."""
+        kernel = None if self.annealed else self._kernel
+        value, responsibilities = self._gmm.step(patches, kernel, self._rates, passes_on=passes_on)
+        self._total += value
+        return responsibilities
+
+    def are_finite(self, also: Sequence[Tensor] = ()) -> list[bool]:
+        """Whether the window's sum, the parameters and other tensors of batch_shape are, for each model."""
+        values = (self._total, *self._gmm.parameters(), *also)
+        models = self._total.numel()
+        return torch.stack([value.reshape(models, -1).isfinite().all(1) for value in values]).all(0).tolist()
+
+    def end_window(self, log_likelihood: Tensor) -> list[LayerReport]:
+        """Anneal by the window's mean objective; returns where each model stands."""
+        average = self._total / self._rule.window
+        self._total.zero_()
+        columns = (average, log_likelihood, self._state.sigma, self._state.rate)
+        reports = [LayerReport(*row) for row in zip(*map(per_model, columns), strict=True)]
+        self._anneal(self._rule.advance(self._state, average))
+        return reports
+
+    def state_dicts(self) -> list[dict[str, Any]]:
+        """All that a layer's training goes on from, for each model."""
+        tensors = {name: value.reshape(-1).unbind() for name, value in self._state.tensors().items()}
+        return [
+            {
+                "annealing": {name: values[number].clone() for name, values in tensors.items()}
+                | {"windows": self._state.windows},
+                "total": total.clone(),
+            }
+            for number, total in enumerate(self._total.reshape(-1))
+        ]
+
+    def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
+        """Go on from what `state_dicts` gave."""
+        batch_shape, annealing = tuple(self._total.shape), [state["annealing"] for state in states]
+        tensors = {name: stacked([each[name] for each in annealing], batch_shape) for name in self._state.tensors()}
+        self._anneal(AnnealingState(**tensors, windows=annealing[0]["windows"]).to(self._total.device))
+        self._total.copy_(stacked([state["total"] for state in states], batch_shape))
+
+
+def per_model(tensor: Tensor) -> list[float]:
+    """Numbers of a tensor of batch_shape, one for each model."""
+    return [float(value) for value in tensor.reshape(-1).tolist()]
+
+
+def stacked(values: Sequence[Tensor], batch_shape: tuple[int, ...]) -> Tensor:  # (*S) each -> (*batch_shape, *S)
+    """Tensors of all models as one."""
+    return torch.stack(list(values)).view((*batch_shape, *values[0].shape))

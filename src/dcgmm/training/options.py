@@ -1,0 +1,61 @@
+"""How a model is trained: epochs, learning rate, annealing."""
+
+from dataclasses import dataclass
+
+from dcgmm.errors import OptionError
+from dcgmm.options import Options, number, option, whole
+
+
+@dataclass
+class LearningRateOptions(Options):
+    """Plain SGD ascent: parameter += rate * factor * gradient, the rate annealed from start to end.
+
+    Raises:
+        OptionError: a value is out of its range, or the end lies above the start.
+    """
+
+    start: float = option(0.05, "eps_0", number(above=0))
+    end: float = option(0.03, "eps_inf, floor of the rate", number(above=0))
+    logits: float = option(0.05, "factor for the mixture weights' logits", number(least=0))
+    loc: float = option(1.0, "factor for the centroids", number(least=0))
+    precision_sqrt: float = option(1.0, "factor for d = 1 / std", number(least=0))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.end > self.start:
+            raise OptionError("end", f"at most the start, {self.start:g}", self.end, type(self))
+
+
+@dataclass
+class AnnealingOptions(Options):
+    """When the component smoothing and the learning rate shrink (section 3.2.1)."""
+
+    alpha: float = option(
+        0.03, "the objective is averaged over windows of round(1 / alpha) steps", number(above=0, most=1)
+    )
+    delta: float = option(
+        0.05, "it counts as stationary while its relative gain lies in (-2 delta, delta)", number(above=0)
+    )
+    gamma: float = option(0.9, "factor that sigma and the rate then shrink by", number(above=0, below=1))
+    sigma_end: float = option(0.01, "floor of the smoothing width sigma, in grid steps", number(above=0))
+
+    @property
+    def window(self) -> int:
+        """Steps over which the objective is averaged, W = round(1 / alpha)."""
+        return round(1 / self.alpha)
+
+
+@dataclass
+class TrainerOptions(Options):
+    """How a model is trained.
+
+    Example:
+        >>> TrainerOptions(epochs=5, annealing={"gamma": 0.8}).annealing.window
+        33
+    """
+
+    epochs: int = option(25, "passes over the training images", whole(least=1), extendable=True)
+    batch_size: int = option(100, "images a step; what is left at an epoch's end waits for the next", whole(least=1))
+    centroid_epochs: float = option(1.0, "length of phase 1, in which only centroids adapt", number(least=0))
+    learning_rate: LearningRateOptions = option(LearningRateOptions)
+    annealing: AnnealingOptions = option(AnnealingOptions)

@@ -1,0 +1,164 @@
+"""Training: every GMM layer ascends its own objective by plain SGD, all in the same step (section 3.2.1)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from dcgmm.errors import InputError, OptionError
+from dcgmm.images import Images, as_images, to_float
+from dcgmm.model.stack import DCGMM
+from dcgmm.training.graphs import Graphs
+from dcgmm.training.layer import LayerReport, LayerTraining, annealing_rule
+from dcgmm.training.options import TrainerOptions
+
+T = TypeVar("T")
+
+
+class Trainer:
+    """Trains a model, or models side by side, on images; `step` by step, so that the caller decides when to report,
+    save and stop.
+
+    Models side by side share the images and nothing else: each has its own start values, shuffling and annealing,
+    and comes out as if it had been trained alone, up to rounding.
+
+    Args:
+        model: start values drawn; on its device, with its number type. Trained in place. Its batch_shape is () or (R,).
+        images: (N, H, W, C), uint8 or float in [0, 1].
+        options: how to train.
+        generators: of the shuffling, on the CPU; one for each model.
+
+    Raises:
+        OptionError: the images are of another shape than the model's or no pixels, or fewer than one batch takes.
+    """
+
+    def __init__(
+        self, model: DCGMM, images: Images, options: TrainerOptions, generators: Sequence[torch.Generator]
+    ) -> None:
+        images = as_images(images, model.input_shape).to(model.device)
+        if len(images) < options.batch_size:
+            rule = f"at most {len(images)}, the number of training images"
+            raise OptionError("batch_size", rule, options.batch_size, TrainerOptions)
+        assert len(generators) == math.prod(model.batch_shape)
+        self.model, self.options = model, options
+        self._images, self._dtype = images, model.dtype
+        self.steps_per_epoch = len(images) // options.batch_size
+        self.total_steps = options.epochs * self.steps_per_epoch
+        self._window = options.annealing.window
+        self._centroid_steps = round(options.centroid_epochs * self.steps_per_epoch)
+        self.steps = 0
+        self._generators = list(generators)
+        self._epoch_starts = [generator.get_state() for generator in generators]
+        self._order: Tensor | None = None  # (..., N), of the epoch under way
+        self._batch = torch.zeros(*model.batch_shape, options.batch_size, dtype=torch.long, device=images.device)
+        self._layers = {name: LayerTraining(gmm, options) for name, gmm in model.gmms.items()}
+        self._graphs = Graphs(images.device) if images.is_cuda else None
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done, with the fraction of the one under way."""
+        return self.steps / self.steps_per_epoch
+
+    def missing_steps(self) -> int:
+        """Steps that are lacking for annealing to reach its end at the soonest: 0 where there are enough of them."""
+        needed = max(annealing_rule(self.options).minimal_steps(gmm.components) for gmm in self.model.gmms.values())
+        return max(0, needed - self.total_steps)
+
+    def sigma(self) -> list[dict[str, float]]:
+        """Smoothing width that each GMM layer's annealing has come down to, in grid steps; for each model."""
+        return by_model({name: layer.sigma for name, layer in self._layers.items()})
+
+    @torch.no_grad()
+    def step(self) -> list[dict[str, LayerReport]] | None:
+        """One step of SGD on the next batch; at an annealing window's end what each model's GMM layers have reached.
+
+        Raises:
+            InputError: a layer's objective or parameters are NaN or infinite (seen at the end of its window).
+        """
+        self._batch.copy_(self._next_batch())
+        if self.steps == self._centroid_steps:
+            for layer in self._layers.values():
+                layer.adapt_all()
+        if self._graphs is None:
+            self._ascend()
+        else:
+            self._graphs.run(self._ascend, tuple(layer.annealed for layer in self._layers.values()))
+        self.steps += 1
+        if self.steps % self._window:
+            return None
+        self._check_finite()
+        scored = self.model.score_floats(self._images_of_batch())
+        log_likelihoods = {name: layer.log_prob.mean((-3, -2, -1)) for name, layer in scored.items()}
+        self._check_finite(log_likelihoods)
+        return by_model({name: self._layers[name].end_window(value) for name, value in log_likelihoods.items()})
+
+    def _check_finite(self, log_likelihoods: Mapping[str, Tensor] | None = None) -> None:
+        """Raise an InputError where a layer's objective, parameters or log-likelihood are not."""
+        for name, layer in self._layers.items():
+            also = [] if log_likelihoods is None else [log_likelihoods[name]]
+            if bad := [number for number, finite in enumerate(layer.are_finite(also), start=1) if not finite]:
+                which = f" of model {bad[0]} of {len(self._generators)}" if len(self._generators) > 1 else ""
+                raise InputError(
+                    f"{name}{which}: NaN or infinite log-likelihood or parameters within the "
+                    f"{self._window} steps up to step {self.steps}; check the data for such values "
+                    "or lower learning_rate.start"
+                )
+
+    def _next_batch(self) -> Tensor:  # (..., B)
+        position = self.steps % self.steps_per_epoch
+        if position == 0:
+            self._epoch_starts = [generator.get_state() for generator in self._generators]
+        if position == 0 or self._order is None:
+            orders = [torch.randperm(len(self._images), generator=generator) for generator in self._generators]
+            self._order = torch.stack(orders).view(*self.model.batch_shape, -1).to(self._images.device)
+        size = self.options.batch_size
+        return self._order[..., position * size : (position + 1) * size]
+
+    def _images_of_batch(self) -> Tensor:  # (..., B, H, W, C)
+        chosen = self._images.index_select(0, self._batch.flatten())
+        return to_float(chosen, self._dtype).view(*self._batch.shape, *self._images.shape[1:])
+
+    def _ascend(self) -> None:
+        """One step on `_batch`: in place and without a look at any value, so that a CUDA graph can hold it."""
+        # No gradient flows between layers: each takes the responsibilities below it as its data.
+        self.model.upward(
+            self._images_of_batch(), lambda name, _, patches, top: self._layers[name].ascend(patches, passes_on=not top)
+        )
+
+    def state_dicts(self) -> list[dict[str, Any]]:
+        """All that training goes on from beside the model, for each as if it were trained alone: tensors and built-ins.
+
+        Raises:
+            InputError: a layer's objective or parameters are NaN or infinite, so that nothing could go on from here.
+        """
+        self._check_finite()
+        inside = self.steps % self.steps_per_epoch
+        layers = by_model({name: layer.state_dicts() for name, layer in self._layers.items()})
+        return [
+            {
+                "layers": layers[number],
+                "steps": self.steps,
+                "epoch": self.steps // self.steps_per_epoch,
+                "generator": self._epoch_starts[number] if inside else generator.get_state(),
+            }
+            for number, generator in enumerate(self._generators)
+        ]
+
+    def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
+        """Go on from what `state_dicts` gave, with the model as it was then: the next step is the one to come."""
+        self.steps = states[0]["steps"]
+        for name, layer in self._layers.items():
+            layer.load_state_dicts([state["layers"][name] for state in states])
+            if self.steps > self._centroid_steps:
+                layer.adapt_all()
+        for generator, state in zip(self._generators, states, strict=True):
+            generator.set_state(state["generator"])
+        self._epoch_starts = [state["generator"] for state in states]
+        self._order = None
+
+
+def by_model(columns: dict[str, list[T]]) -> list[dict[str, T]]:
+    """A dictionary for each model, of a dictionary of lists over the models."""
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

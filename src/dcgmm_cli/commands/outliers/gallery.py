@@ -1,0 +1,89 @@
+"""The images to show: the most and the least outlying ones, and those that are named."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dcgmm.errors import InputError
+from dcgmm.images import to_float
+from dcgmm.outliers import Detector
+from dcgmm.outliers.localisation import at_pixels, pixel_maps
+from dcgmm_cli.figures.base import save_figure
+from dcgmm_cli.figures.outliers import outlier_maps
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An image with what is written over it."""
+
+    standardised: float
+    name: str
+    image: Tensor  # (H, W, C)
+    note: str
+
+
+class Gallery:
+    """Images to show, picked while all are looked at.
+
+    Args:
+        count: of the most outlying images, and of the least.
+        named: names of images that are shown as well.
+    """
+
+    def __init__(self, count: int, named: Sequence[str]) -> None:
+        self._count, self._named = count, set(map(str, named))  # rows of scores.npz are given as numbers
+        self._groups: dict[str, list[Shown]] = {"most_outlying": [], "least_outlying": [], "named": []}
+
+    def add(self, names: Sequence[str], images: Tensor, standardised: Tensor, notes: Sequence[str]) -> None:
+        """Look at some more images."""
+        order = standardised.argsort().tolist()
+        count = self._count
+        wanted = {
+            "most_outlying": order[:count],
+            "least_outlying": order[::-1][:count],
+            "named": [row for row, name in enumerate(names) if name in self._named],
+        }
+        for group, rows in wanted.items():
+            self._groups[group] += [Shown(float(standardised[i]), names[i], images[i].clone(), notes[i]) for i in rows]
+        self._groups["most_outlying"] = sorted(self._groups["most_outlying"], key=lambda s: s.standardised)[:count]
+        self._groups["least_outlying"] = sorted(self._groups["least_outlying"], key=lambda s: -s.standardised)[:count]
+
+    def save(self, detector: Detector, c: float, folder: Path) -> None:
+        """Draw each group's images beside the maps of all GMM layers.
+
+        Raises:
+            InputError: a named image was not among those looked at.
+        """
+        self.require([shown.name for shown in self._groups["named"]])
+        for group, shown in self._groups.items():
+            if shown:
+                save_figure(map_figure(shown, detector, c), folder / f"{group}.png")
+
+    def require(self, names: Collection[str]) -> None:
+        """Check that all images to be named are among those called `names`.
+
+        Raises:
+            InputError: one is not.
+        """
+        if missing := sorted(self._named.difference(names)):
+            raise InputError(
+                f"outliers.images: no usable image is called {', '.join(missing)}; names are in the scores"
+            )
+
+
+def map_figure(shown: Sequence[Shown], detector: Detector, c: float) -> Figure:
+    """Images beside the maps of all GMM layers, positions under the threshold outlined."""
+    model = detector.model
+    images = torch.stack([to_float(item.image, model.dtype) for item in shown])  # bytes and numbers in [0, 1], mixed
+    maps = detector.report(images.to(model.device)).maps
+    titles = [f"{item.name}, {item.note}: {item.standardised:.1f}" for item in shown]
+    return outlier_maps(
+        images,
+        titles,
+        {name: pixel_maps(model, name, values) for name, values in maps.items()},
+        {name: at_pixels(model, name, values < -c) for name, values in maps.items()},
+    )

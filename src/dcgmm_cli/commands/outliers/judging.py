@@ -1,0 +1,124 @@
+"""Judging a detector by known inliers and outliers."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from dcgmm.files import write_whole
+from dcgmm.outliers import Detector, Evaluation, evaluate
+from dcgmm.outliers.options import MODEL_SCORES
+from dcgmm_cli.commands.outliers.gallery import Gallery
+from dcgmm_cli.commands.outliers.known import Known
+from dcgmm_cli.figures.base import save_figure
+from dcgmm_cli.figures.outliers import detection_figure, score_histograms
+from dcgmm_cli.job import Job
+from dcgmm_cli.progress import ProgressBar
+from dcgmm_cli.schema import OutliersConfig
+
+log = logging.getLogger(__name__)
+
+CURVE = np.linspace(-2, 2, 41).tolist()  # values of c in the paper's figure 3
+MARKED = (-2.0, -1.0, 0.0, 1.0, 2.0)
+DRAWN = "joint"  # beside the layers' log-likelihoods and the score that decides
+
+
+def judge(inliers: Known, outliers: Known, detector: Detector, decisive: str, config: OutliersConfig, job: Job) -> None:
+    """Figures of every score, curve, histograms, maps and scores of all images.
+
+    Raises:
+        InputError: an image that is to be shown is none of them.
+    """
+    c, figures = config.outliers.c, job.directory / "figures"
+    gallery = Gallery(config.outliers.count, config.outliers.images or [])
+    names = _names(inliers, outliers)
+    gallery.require(names)
+    for kind, known in (("inliers", inliers), ("outliers", outliers)):
+        log.info("%s: %d of %s", kind, len(known), known.source)
+    with ProgressBar("score", len(inliers) + len(outliers), "images") as bar:
+        evaluation = evaluate(detector, inliers.images, outliers.images, config.batch_size, bar.update)
+    job.result.update(_result(evaluation, decisive, c, inliers, outliers))
+    _save_scores(evaluation, names, inliers, outliers, job.directory / "scores.npz")
+    _save_figures(evaluation, decisive, c, figures)
+    standardised = evaluation.standardised(decisive)
+    for known, values in zip((inliers, outliers), standardised, strict=True):
+        titles = [f"label {label}" if label >= 0 else "outlier" for label in known.labels.tolist()]
+        own, names = names[: len(known)], names[len(known) :]
+        gallery.add(own, known.images, torch.from_numpy(values), titles)
+    gallery.save(detector, c, figures)
+    _print_table(decisive, job.result)
+
+
+def _names(inliers: Known, outliers: Known) -> list[str]:
+    """A name for every image: its file's, or its row in `scores.npz`."""
+    first = len(inliers)
+    return [
+        *(inliers.names or map(str, range(first))),
+        *(outliers.names or map(str, range(first, first + len(outliers)))),
+    ]
+
+
+def _result(evaluation: Evaluation, decisive: str, c: float, inliers: Known, outliers: Known) -> dict[str, Any]:
+    detector, figures = evaluation.detector, evaluation.figures()
+    kept, removed = (float(part[0]) for part in evaluation.curve(decisive, [c]))
+    curve = evaluation.curve(decisive, CURVE)
+    likelihoods = {layer: detector.name_of("log_prob", layer) for layer in detector.layers}
+    likelihoods["top"] = detector.name_of("log_prob")
+    return {
+        "score": decisive,
+        "c": c,
+        "threshold": detector.threshold(decisive, c),
+        "inliers": {"images": len(inliers), "source": inliers.source, "kept": kept},
+        "outliers": {"images": len(outliers), "source": outliers.source, "removed": removed},
+        "auroc": {key: figures[name].auroc for key, name in likelihoods.items()}
+        | {name: figures[name].auroc for name in MODEL_SCORES},
+        "detection": {name: figure._asdict() for name, figure in figures.items()},
+        "curve": {
+            "c": CURVE,
+            "inliers_kept": curve.inliers_kept.tolist(),
+            "outliers_removed": curve.outliers_removed.tolist(),
+        },
+    }
+
+
+def _save_scores(evaluation: Evaluation, names: list[str], inliers: Known, outliers: Known, path: Path) -> None:
+    arrays: dict[str, NDArray[Any]] = {
+        name: np.concatenate([scores, evaluation.outliers[name]]) for name, scores in evaluation.inliers.items()
+    }
+    arrays |= {
+        "name": np.array(names),
+        "label": torch.cat([inliers.labels, outliers.labels]).numpy(),
+        "outlier": np.repeat([False, True], [len(inliers), len(outliers)]),
+    }
+    write_whole(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]  # NumPy's stub
+
+
+def _save_figures(evaluation: Evaluation, decisive: str, c: float, folder: Path) -> None:
+    """The detection curve and the histograms: of the paper's score in every layer, and of the ones that decide."""
+    detector = evaluation.detector
+    layers = [detector.name_of("log_prob", layer) for layer in detector.layers]
+    drawn = list(dict.fromkeys([*layers, DRAWN, decisive]))
+    marks = sorted({*MARKED, c})
+    kept, removed = evaluation.curve(decisive, marks)
+    marked = {decisive: list(zip(marks, kept.tolist(), removed.tolist(), strict=True))}
+    curves = {name: evaluation.curve(name, CURVE) for name in drawn}
+    save_figure(detection_figure(curves, marked), folder / "curve.png")
+    groups = {name: dict(zip(("inliers", "outliers"), evaluation.standardised(name), strict=True)) for name in drawn}
+    save_figure(score_histograms(groups, {decisive: -c}), folder / "histograms.png")
+
+
+def _print_table(decisive: str, result: dict[str, Any]) -> None:
+    kept, removed = result["inliers"]["kept"], result["outliers"]["removed"]
+    title = f"{result['inliers']['source']} against {result['outliers']['source']}"
+    caption = f"{decisive} at c={result['c']:g}: {kept:.1%} of the inliers kept, {removed:.1%} of the outliers removed"
+    table = Table(title=title, caption=caption)
+    for column in ("score", "AUROC", "AP inliers", "AP outliers", "FPR at 95%"):
+        table.add_column(column, justify="left" if column == "score" else "right")
+    for name, figures in result["detection"].items():
+        table.add_row(name, *(f"{value:.4f}" for value in figures.values()), style="bold" if name == decisive else None)
+    Console().print(table)

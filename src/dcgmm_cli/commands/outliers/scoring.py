@@ -1,0 +1,81 @@
+"""Scoring new images, of which nothing is known."""
+
+import csv
+import io
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from typing import IO
+
+from dcgmm.datasets.images import ImageBatch
+from dcgmm.files import write_whole
+from dcgmm.outliers import Detector, worst_positions
+from dcgmm_cli.commands.outliers.gallery import Gallery
+from dcgmm_cli.job import Job
+from dcgmm_cli.schema import OutlierOptions
+
+log = logging.getLogger(__name__)
+
+SAY_EVERY = 10.0  # seconds between lines on the progress
+COLUMNS = (
+    *("file", "score", "standardised_score", "verdict"),
+    *("worst_layer", "worst_row", "worst_column", "worst_standardised", "problem"),
+)
+
+
+def score(new: Iterator[ImageBatch], detector: Detector, decisive: str, options: OutlierOptions, job: Job) -> None:
+    """Score images into `scores.csv`, a line an image, and show some of them.
+
+    Raises:
+        InputError: an array file is damaged, or an image that is to be shown is not among them.
+    """
+    gallery = Gallery(options.count, options.images or [])
+    counts = {"inlier": 0, "outlier": 0, "failed": 0}
+
+    def score_batch(batch: ImageBatch) -> Iterator[list[object]]:
+        report = detector.report(batch.images)
+        scores = report.scores[decisive].cpu()
+        standardised = detector.standardised(decisive, scores)
+        verdicts = ["outlier" if value < -options.c else "inlier" for value in standardised.tolist()]
+        gallery.add(batch.names, batch.images, standardised, verdicts)
+        worst = worst_positions(detector.model, report.maps)
+        for name, value, standard, verdict, where in zip(
+            batch.names, scores.tolist(), standardised.tolist(), verdicts, worst, strict=True
+        ):
+            counts[verdict] += 1
+            position = (where.layer, where.row, where.column, f"{where.standardised:.6g}")
+            yield [name, f"{value:.6g}", f"{standard:.6g}", verdict, *position, ""]
+
+    def write(file: IO[bytes]) -> None:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        lines = csv.writer(text)
+        lines.writerow(COLUMNS)
+        said = time.monotonic()
+        for batch in new:
+            for name, reason in batch.failures:
+                lines.writerow([name, "", "", "failed", "", "", "", "", reason])
+            counts["failed"] += len(batch.failures)
+            if batch.names:
+                lines.writerows(score_batch(batch))
+            if time.monotonic() > said + SAY_EVERY:
+                said = time.monotonic()
+                log.info("%d images so far: %s", sum(counts.values()), _in_words(counts))
+        text.flush()
+        text.detach()
+
+    write_whole(job.directory / "scores.csv", write)
+    job.result.update(
+        score=decisive,
+        c=options.c,
+        threshold=detector.threshold(decisive, options.c),
+        images=sum(counts.values()),
+        inliers=counts["inlier"],
+        outliers=counts["outlier"],
+        failed=counts["failed"],
+    )
+    gallery.save(detector, options.c, job.directory / "figures")
+    print(f"{decisive} at c={options.c:g}: {_in_words(counts)}")
+
+
+def _in_words(counts: Mapping[str, int]) -> str:
+    return f"{counts['inlier']} inliers, {counts['outlier']} outliers, {counts['failed']} that cannot be read"

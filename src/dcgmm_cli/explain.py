@@ -1,0 +1,107 @@
+"""What Hydra and OmegaConf refuse, in one line for people."""
+
+import difflib
+import re
+import typing
+
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    ValidationError,
+)
+
+from dcgmm.options import Options
+from dcgmm_cli.keys import Key, keys
+from dcgmm_cli.schema import GROUPS, SCHEMAS
+
+LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")  # those of the extra `sweep`
+WITHOUT_SWEEPS = {
+    "data": "fetch=[mnist,svhn] fetches several data sets",
+    "results": "it makes one table; arch=1L,2L-c shows runs of either",
+}
+
+
+def explain(error: Exception, command: str) -> str:
+    """One line for a user out of an exception of Hydra or OmegaConf."""
+    if isinstance(error, OverrideParseException):
+        first = str(error).splitlines()[0]
+        return (
+            f"cannot read {error.override} ({first}); put a value with special characters in quotes of its own, inside "
+            f"those for the shell: \"key='value'\", or \"key='one','other'\" in a sweep"
+        )
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        if group == "hydra/launcher" and choice in LAUNCHERS:
+            return f"{group}={choice} is not installed: pip install 'dcgmm[sweep]', or leave it out"
+        return f"{group}={choice} is unknown; choose {', '.join(error.options)}"
+    if found := re.search(r"Ambiguous value for argument '([^=']+)=(.*)'", str(error)):
+        return _several_values(found[1], found[2], command)
+    found = re.search(r"Could not override '([^']+)'", str(error))
+    if found and found[1] not in given_names(command):
+        return unknown_key(found[1], command)
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key is not None:
+        return _misfit(cause, command)
+    return next(iter(str(cause).splitlines()), type(cause).__name__)
+
+
+def _several_values(key: str, values: str, command: str) -> str:
+    advice = [] if command in WITHOUT_SWEEPS else ["add -m for a sweep"]
+    if any(each.name == key and _takes_list(each) for each in keys(SCHEMAS[command])):
+        advice.append(f"write {key}=[{values}] for a list")
+    return f"{key}={values} gives several values: {', or '.join(advice) or 'it takes one'}"
+
+
+def _takes_list(key: Key) -> bool:
+    return key.type is typing.Any or typing.get_origin(key.type) is list
+
+
+def _misfit(error: OmegaConfBaseException, command: str) -> str:
+    """A key or value that does not fit the schema."""
+    name, owner = str(error.full_key), error.object_type
+    known = {key.name: key for key in keys(SCHEMAS[command])}
+    where = ""
+    # Of what stands in a list, such as a layer, OmegaConf often knows only the last part of its name.
+    lists = [key.name for key in known.values() if owner in typing.get_args(key.type)]
+    if lists and isinstance(owner, type) and issubclass(owner, Options):
+        where = "" if name.startswith(lists[0]) else f"{lists[0]}: "
+        known = {key.name: key for key in keys(owner)}
+    if isinstance(error, MissingMandatoryValue):
+        return f"{name} is needed: give {name}=..."
+    if isinstance(error, ConfigAttributeError | ConfigKeyError):
+        return f"{where}unknown key {name}; the keys are {', '.join(known)}" if where else unknown_key(name, command)
+    value = getattr(error, "value", None)
+    if isinstance(error, ValidationError) and name in known and known[name].is_enumeration:
+        return f"{where}{name}={'null' if value is None else value}: choose {', '.join(known[name].choices)}"
+    if isinstance(error, ValidationError) and value is None:
+        return f"{where}{name} must not be null"
+    return f"{where}{name}: {str(error).splitlines()[0]}"
+
+
+def unknown_key(key: str, command: str) -> str:
+    """That a command has no such key, and which it may be."""
+    close = closest(key, command)
+    hint = f"did you mean {close}? " if close else ""
+    return f"unknown key {key}: {hint}{see_help(command)}"
+
+
+def see_help(command: str) -> str:
+    """Where a command's keys are listed."""
+    return f"`dcgmm {command} --help` lists the keys"
+
+
+def given_names(command: str) -> list[str]:
+    """All that can stand before the `=` of a command's overrides."""
+    return [*(key.name for key in keys(SCHEMAS[command])), *GROUPS.get(command, ())]
+
+
+def closest(given: str, command: str) -> str | None:
+    """The key that a name is most like, whole or in its last part; None if there is none."""
+    names = given_names(command)
+    whole = {name.rpartition(".")[2]: name for name in reversed(names)} | {name: name for name in names}
+    return next((whole[close] for close in difflib.get_close_matches(given, whole, 1)), None)

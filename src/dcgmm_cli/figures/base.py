@@ -1,0 +1,65 @@
+"""What pictures of several commands are made with.
+
+Shapes: N images, H W pixels, C channels.
+"""
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from dcgmm.files import write_whole
+
+ENLARGE = 3  # pixels of a picture for one of an image
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
+    write_whole(path, lambda file: file.write(buffer.getvalue()))
+
+
+def save_image(image: Tensor, path: Path, enlarge: int = 1) -> None:  # (H, W, C), C 1 or 3, in [0, 1]
+    """Write an image as PNG, each pixel as a square of `enlarge` x `enlarge`."""
+    pixels = image.detach().cpu().clamp(0, 1).mul(255).round().to(torch.uint8)
+    pixels = pixels.repeat_interleave(enlarge, 0).repeat_interleave(enlarge, 1)
+    array: NDArray[Any] = pixels.squeeze(-1).numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format="png", optimize=True)
+    write_whole(path, lambda file: file.write(buffer.getvalue()))
+
+
+def save_grid(images: Tensor, path: Path) -> None:  # (N, H, W, C)
+    """Write images side by side as one PNG."""
+    save_image(tile(picture(images)), path, ENLARGE)
+
+
+def tile(images: Tensor, columns: int | None = None, gap: int = 1) -> Tensor:  # (N, H, W, C) -> (H', W', C)
+    """Images side by side in rows (as square as can be by default), with a mid-grey gap."""
+    count, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    cells = images.new_full((rows * columns, height + gap, width + gap, channels), 0.5)
+    cells[:count, :height, :width] = images
+    sheet = cells.view(rows, columns, height + gap, width + gap, channels).movedim(2, 1)
+    sheet = sheet.reshape(rows * (height + gap), columns * (width + gap), channels)
+    return sheet[: sheet.shape[0] - gap, : sheet.shape[1] - gap]
+
+
+def picture(images: Tensor) -> Tensor:  # (N, H, W, C) -> (N, H, W, 1 or 3)
+    """Images as they can be drawn: clamped to [0, 1], and in the mean of their channels unless these are 1 or 3."""
+    clamped = images.clamp(0, 1)
+    return clamped if clamped.shape[-1] in (1, 3) else clamped.mean(-1, keepdim=True)
+
+
+def pixels_of(image: Tensor) -> NDArray[Any]:  # (H, W, 1 or 3) -> (H, W) or (H, W, 3)
+    """An image as Matplotlib draws it: clamped to [0, 1], a single channel without its axis."""
+    array: NDArray[Any] = image.detach().cpu().clamp(0, 1).numpy()
+    return array.squeeze(-1) if array.shape[-1] == 1 else array

@@ -1,0 +1,53 @@
+"""Pictures of a training run."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dcgmm.model import DCGMM, Folding
+from dcgmm_cli.figures.base import save_figure, save_image, tile
+
+
+def save_training_figures(model: DCGMM, home: Path, metrics: Sequence[Mapping[str, Any]]) -> None:
+    """Training curves, and the first GMM layer's centroids where they are patches of an image, in a run directory."""
+    if metrics:  # none, where training was shorter than one annealing window
+        save_figure(training_curves(metrics), home / "figures" / "training.png")
+    gmm, (first, second, *_) = model.gmms["gmm1"], [*model.layers, None]
+    if isinstance(first, Folding) and second is gmm and model.input_shape.channels in (1, 3):
+        kernel = first.window.kernel
+        values = model.pixel_values(gmm.loc.detach())  # (K, D)
+        patches = values.reshape(len(values), *kernel, model.input_shape.channels)
+        save_image(tile(patches), home / "figures" / "centroids_gmm1.png", enlarge=max(1, 64 // kernel[0]))
+
+
+def training_curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
+    """Log-likelihood, sigma and learning rate of each GMM layer over the epochs, from a run's measurements."""
+    names = sorted({name for line in metrics for name in line["layers"]})
+    figure = Figure(figsize=(4 * len(names), 6.5), layout="constrained")
+    axes = figure.subplots(3, len(names), squeeze=False, sharex=True)
+    epochs = [line["epoch"] for line in metrics]
+
+    def curve(name: str, key: str) -> list[float]:
+        return [line["layers"][name][key] for line in metrics]
+
+    for column, name in enumerate(names):
+        likelihood, sigma, rate = axes[:, column]
+        likelihood.plot(epochs, curve(name, "log_likelihood"), lw=0.8, label="log-likelihood (batch)")
+        likelihood.plot(epochs, curve(name, "objective"), lw=1.2, label="objective (window)")
+        # The first steps are far below all that follows and would flatten the rest.
+        values = curve(name, "log_likelihood") + curve(name, "objective")
+        low, high = np.quantile(values, 0.03), max(values)
+        if high > low:
+            likelihood.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        likelihood.set_title(name)
+        sigma.semilogy(epochs, curve(name, "sigma"), color="C2")
+        rate.plot(epochs, curve(name, "learning_rate"), color="C3")
+        rate.set_xlabel("epoch")
+    axes[0, 0].set_ylabel("nats a position")
+    axes[0, 0].legend(fontsize="small")
+    axes[1, 0].set_ylabel("sigma (grid steps)")
+    axes[2, 0].set_ylabel("learning rate")
+    return figure

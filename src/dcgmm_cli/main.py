@@ -1,0 +1,149 @@
+"""The `dcgmm` command: takes the command's name off the arguments and lets Hydra do the rest.
+
+Imports neither torch nor Hydra before they are needed, so that help and completion answer at once.
+"""
+
+import difflib
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from dcgmm import __version__
+from dcgmm.errors import InputError
+from dcgmm_cli.job import remember_command_line
+
+COMMANDS = {
+    "train": "train a model; results and checkpoint go to a new run directory",
+    "outliers": "tell outliers from the images that a model was trained on, and show where they differ",
+    "sample": "draw images from a model, and judge them",
+    "sharpen": "draw images and sharpen them, or sharpen given ones; shows before, after and difference",
+    "visualize": "show what a model has learnt: centroids, variances, weights and use of its components",
+    "cluster": "judge a model's components as clusters of images, beside k-means and a plain mixture",
+    "results": "one table over runs: filter, sort, group over seeds",
+    "data": "fetch, verify and list data sets",
+}
+
+USAGE = f"""\
+dcgmm {__version__}: Deep Convolutional Gaussian Mixture Models
+
+usage: dcgmm COMMAND [key=value ...] [Hydra flags]
+
+commands:
+{{commands}}
+
+  dcgmm COMMAND --help         the command's keys, with types, defaults and meaning
+  dcgmm completion SHELL       a completion script for bash or zsh: eval "$(dcgmm completion bash)"
+  dcgmm --version
+
+Hydra flags that are often of use: -m (sweep over comma-separated values), --cfg job (show the configuration),
+--config-dir DIR (your own arch/ and dataset/ files), --hydra-help (all of them).
+"""
+
+
+def main() -> None:
+    """Entry point: exits with 0, 1 (our fault: traceback in the run's log), 2 (the user's mistake), 128 + signal."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS))
+        print(
+            USAGE.format(commands="\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())),
+            end="",
+        )
+        return 0
+    command, rest = arguments[0], list(arguments[1:])
+    if command == "--version":
+        print(__version__)
+        return 0
+    try:
+        if command == "completion":
+            _complete(rest)
+        elif command not in COMMANDS:
+            close = difflib.get_close_matches(command, COMMANDS, 1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise InputError(f"unknown command {command!r}: {hint}the commands are {', '.join(COMMANDS)}")
+        elif "-h" in rest or "--help" in rest:
+            from dcgmm_cli.help import command_help
+
+            print(command_help(command, COMMANDS[command], conf_dir()), end="")
+        else:
+            return _run_hydra(command, rest)
+    except InputError as error:
+        return _fail(str(error))
+    return 0
+
+
+def conf_dir() -> Path:
+    """The Hydra tree: inside the installed package, else at the top of the source tree."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parents[1] / "conf"
+
+
+def _run_hydra(command: str, rest: list[str]) -> int:
+    # Hydra would print a traceback's tail and exit with 1 for any mistake; we want its exceptions.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from dcgmm_cli.explain import explain
+    from dcgmm_cli.hydra_glue import prepare, run_hydra
+    from dcgmm_cli.interruption import Interruption
+    from dcgmm_cli.sweep_start import SweepStart
+    from dcgmm_cli.sweeps import summary
+    from dcgmm_cli.task import FAILURES, run_task
+
+    # Hydra only warns of errors in callbacks; without what this one sets up, failures would be lost.
+    warnings.filterwarnings("error", f"Callback {SweepStart.__name__}")
+    remember_command_line(["dcgmm", command, *rest])
+    FAILURES.clear()
+    try:
+        asked = prepare(command, rest)
+        with Interruption().installed():  # also between a sweep's jobs, and while they run in other processes
+            run_hydra(asked, command, conf_dir(), run_task)
+    except KeyboardInterrupt as error:
+        signum = getattr(error, "signum", 2)
+        print(f"dcgmm {command}: interrupted", file=sys.stderr)
+        return 128 + int(signum)
+    except InputError as error:
+        return _fail(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        return _fail(explain(error, command))
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+    except OSError as error:  # Hydra makes the output directory
+        return _fail(f"cannot write {error.filename}: {error.strerror}")
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"dcgmm {command}: internal error: {text}", file=sys.stderr)
+        return 1
+    finally:
+        if (sweep := SweepStart.take()) and (outcomes := sweep.outcomes()):
+            if sweep.prints_elsewhere:
+                print(*filter(None, (outcome.directory for outcome in outcomes)), sep="\n", flush=True)
+            print(summary(sweep.jobs, outcomes), file=sys.stderr)
+            FAILURES[:] = [outcome.code for outcome in outcomes if outcome.code]
+    # Our own failures before the user's.
+    return 1 if 1 in FAILURES else max(FAILURES, default=0)
+
+
+def _fail(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _complete(arguments: Sequence[str]) -> None:
+    from dcgmm_cli.completion import SHELLS, completions, script
+
+    if len(arguments) == 2 and arguments[0] == "--line":  # so its script asks
+        print(*completions(arguments[1], conf_dir()), sep="\n")
+    elif len(arguments) == 1 and arguments[0] in SHELLS:
+        print(script(arguments[0]))
+    else:
+        raise InputError(f"usage: dcgmm completion SHELL, with SHELL {' or '.join(SHELLS)}")

@@ -1,0 +1,300 @@
+"""The typed configuration of every command: the library's options, and what only commands need.
+
+Hydra merges the YAML files of `conf/` and the command line into these classes, so that an unknown key, a value of the
+wrong type or out of its range fails before anything runs. Imports neither torch nor Hydra: `--help` stays instant.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from dcgmm.datasets.options import NAMES, DataRootOptions, DatasetOptions
+from dcgmm.generation.options import SamplingOptions, SharpeningOptions
+from dcgmm.model.options import Architecture, GMMOptions
+from dcgmm.options import Options, among, number, one_or_several, option, whole
+from dcgmm.outliers.options import SCORES
+from dcgmm.training.options import TrainerOptions
+from dcgmm_cli.keys import keys
+
+SEEDS = 2**32  # NumPy takes no seed from here on
+DEVICES = ("auto", "cpu", "cuda")
+OTHERS = tuple(name for name in NAMES if name != "folder")
+
+
+class NumberType(StrEnum):
+    """Number types of parameters."""
+
+    float32 = "float32"
+    float64 = "float64"
+
+
+def _device() -> Any:
+    return option("auto", "auto (cuda where there is one), cpu, cuda or cuda:N", choices=DEVICES, incidental=True)
+
+
+def _threads() -> Any:
+    help = "CPU threads; null: as many as the machine offers"
+    return option(None, help, whole(least=1), incidental=True)
+
+
+def _seed(help: str) -> Any:
+    return option(0, help, whole(least=0, most=SEEDS - 1))
+
+
+@dataclass
+class TrainerConfig(TrainerOptions):
+    """How a model is trained, and on what."""
+
+    device: str = _device()
+    dtype: NumberType = option(NumberType.float32, "number type of the parameters")
+    threads: int | None = _threads()
+    replicas: int = option(
+        1, "models trained side by side, of seeds seed, seed + 1, ...; each gets its own run directory", whole(least=1)
+    )
+    checkpoint_epochs: int = option(
+        1, "a checkpoint is written every so many epochs, and at the end", whole(least=1), incidental=True
+    )
+
+
+@dataclass(kw_only=True)
+class TrainConfig(Options):
+    """`dcgmm train`."""
+
+    arch: Architecture = option(help="")
+    dataset: DatasetOptions = option(help="")
+    gmm: GMMOptions = option(GMMOptions)
+    trainer: TrainerConfig = option(TrainerConfig)
+    seed: int = _seed("of start values and shuffling")
+    runs_dir: str = option("runs", "where run directories are made", incidental=True)
+    run: str | None = option(None, "an interrupted run to go on with: its path, its name, or latest")
+
+
+@dataclass
+class FollowUpConfig(Options):
+    """What every command that works on a trained model takes."""
+
+    run: str = option("latest", "the training run: its path, its name, or latest")
+    runs_dir: str = option("runs", "where run directories are", incidental=True)
+    device: str = _device()
+    threads: int | None = _threads()
+
+
+@dataclass
+class DataConfig(Options):
+    """`dcgmm data`."""
+
+    fetch: Any = option(None, "data sets to fetch, as in [mnist,svhn], or all; null only lists them", choices=("all",))
+    dataset: DataRootOptions = option(DataRootOptions)
+
+
+class TableFormat(StrEnum):
+    """Formats of a table."""
+
+    table = "table"
+    csv = "csv"
+    markdown = "markdown"
+    json = "json"
+
+
+@dataclass
+class ResultsConfig(Options):
+    """`dcgmm results`."""
+
+    paths: list[str] = option(["runs"], "directories with runs: words without =, as in runs/a")
+    where: list[str] = option([], "conditions: every other column=value, as in arch=1L status=failed")
+    columns: Any = option(
+        None, "columns, as in [arch,auroc.top], or all; null: what tells the runs apart, and main results"
+    )
+    group: Any = option(None, "settings to summarise over, as in seed: mean, deviation, worst and best of the results")
+    sort: str | None = option(None, "column to sort by; with a minus before it from large to small")
+    format: TableFormat = option(TableFormat.table, "table, csv, markdown or json")
+    output: str | None = option(None, "file to write to; null: standard output")
+
+
+@dataclass
+class OutlierOptions(Options):
+    """What the outliers are that a model is judged by, and how it tells them."""
+
+    classes: list[Any] | None = option(
+        None, "outlier classes, by number or name; null: all that the run was not trained on"
+    )
+    dataset: str | None = option(
+        None,
+        "another data set, of the same image shape, whose test images are the outliers",
+        among(OTHERS),
+        choices=OTHERS,
+    )
+    path: str | None = option(None, "a folder of images, or a .npy or .npz file, as the outliers")
+    score: str = option(
+        "joint",
+        f"decides: {', '.join(SCORES)}; log_prob and standardised of the last GMM layer, or as gmm1_log_prob",
+        choices=SCORES,
+    )
+    c: float = option(
+        1.5,
+        "an outlier scores less than mean - c standard deviations of the training images' scores",
+        number(),
+    )
+    count: int = option(4, "how many of the most and of the least outlying images are shown", whole(least=0))
+    images: list[str] | None = option(None, "images to show as well: file names, or numbers of rows in scores.npz")
+
+
+@dataclass
+class OutliersConfig(FollowUpConfig):
+    """`dcgmm outliers`."""
+
+    outliers: OutlierOptions = option(OutlierOptions)
+    input: str | None = option(
+        None, "images to score instead: a folder, an image, or a .npy or .npz file; gives scores.csv"
+    )
+    batch_size: int = option(200, "images at a time", whole(least=1))
+
+
+@dataclass
+class SamplingConfig(SamplingOptions):
+    """How many images are drawn, and how."""
+
+    top_s: Any = option(
+        1,
+        "a layer draws among its control signal's so many strongest entries; [1,2,5]: a grid each",
+        one_or_several(whole(least=1)),
+    )
+    count: int = option(100, "images that are drawn, shown and saved", whole(least=1))
+
+
+@dataclass
+class QualityConfig(Options):
+    """Figures of sample quality."""
+
+    count: int = option(
+        1000, "images that are drawn for the figures, with the same options; 0 leaves the figures out", whole(least=0)
+    )
+    bins: int = option(100, "k-means bins of NDB", whole(least=1))
+    flat: str | None = option(None, "training run of a flat GMM (1L) whose samples are judged as well")
+
+
+@dataclass
+class DrawConfig(FollowUpConfig):
+    """What both commands that draw images take."""
+
+    seed: int = _seed("of what is drawn")
+    sampling: SamplingConfig = option(SamplingConfig)
+    sharpening: SharpeningOptions = option(SharpeningOptions)
+    quality: QualityConfig = option(QualityConfig)
+
+
+@dataclass
+class SampleConfig(DrawConfig):
+    """`dcgmm sample`."""
+
+    sharpen: bool = option(False, "whether the Folding layers of sharpening.layers are sharpened")
+
+
+@dataclass
+class SharpenConfig(DrawConfig):
+    """`dcgmm sharpen`."""
+
+    input: str | None = option(None, "images to sharpen instead of draws: a folder, an image, or a .npy or .npz file")
+
+
+@dataclass
+class VisualizeConfig(FollowUpConfig):
+    """`dcgmm visualize`."""
+
+    seed: int = _seed("of what is drawn")
+    component: int | None = option(
+        None, "component of the last GMM layer that the walk follows; null: the heaviest", whole(least=0)
+    )
+    images: int = option(
+        2000, "training images that the use of components is counted on; 0 leaves it out", whole(least=0)
+    )
+
+
+class Part(StrEnum):
+    """Parts of a data set."""
+
+    test = "test"
+    train = "train"
+
+
+class Space(StrEnum):
+    """What distances between images are taken in."""
+
+    pixels = "pixels"
+    responsibilities = "responsibilities"
+
+
+class Merge(StrEnum):
+    """Which components may be merged."""
+
+    ward = "ward"
+    grid = "grid"
+
+
+@dataclass
+class ClusterOptions(Options):
+    """Which images are clustered, by what, and what the clustering is judged in."""
+
+    count: int | None = option(
+        1000,
+        "images, drawn by the seed, at most as many as there are; 1000 as for Table 2; null: all",
+        whole(least=2),
+    )
+    split: Part = option(Part.test, "images they are drawn from: test or train")
+    space: Space = option(
+        Space.pixels, "what distances are taken in: pixels or responsibilities (of the layer, at its position)"
+    )
+    layer: str | None = option(None, "GMM layer whose most likely component is the cluster, as in gmm1; null: the last")
+    position: list[int] | None = option(
+        None, "[row, column] of the layer's positions, from 0; needed where it has several"
+    )
+    merge: Merge | None = option(
+        None, "components to merge to fewer clusters: ward (any two), grid (neighbours); null: none"
+    )
+    classes: int | None = option(
+        None, "clusters that are left by merging; null: as many as the images have classes", whole(least=1)
+    )
+    training: int = option(
+        10000, "training images that name the clusters for accuracy by majority; 0 leaves it out", whole(least=0)
+    )
+    nearest: int = option(10, "images shown a cluster, those nearest to its mean", whole(least=1))
+
+
+@dataclass
+class ClusterConfig(FollowUpConfig):
+    """`dcgmm cluster`."""
+
+    seed: int = _seed("of what is drawn")
+    cluster: ClusterOptions = option(ClusterOptions)
+
+
+SCHEMAS: dict[str, type[Options]] = {
+    "train": TrainConfig,
+    "outliers": OutliersConfig,
+    "sample": SampleConfig,
+    "sharpen": SharpenConfig,
+    "visualize": VisualizeConfig,
+    "cluster": ClusterConfig,
+    "results": ResultsConfig,
+    "data": DataConfig,
+}
+
+
+# Groups of configuration files, by command: they take a choice as a key takes a value.
+GROUPS = {"train": ("arch", "dataset")}
+
+
+@functools.cache
+def marked(mark: str) -> frozenset[str]:
+    """Keys of all commands whose field is marked so: `incidental` or `extendable`."""
+    return frozenset(key.name for schema in SCHEMAS.values() for key in keys(schema) if key.field.metadata.get(mark))
+
+
+def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one with dotted keys."""
+    leaves: dict[str, Any] = {}
+    for key, value in content.items():
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return leaves

@@ -1,0 +1,160 @@
+"""A training as its run directory sees it: measurements, checkpoints, and what is written when it has ended."""
+
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from dcgmm.checkpoints import model_state, save_detector, write_state
+from dcgmm.datasets import ImageData
+from dcgmm.errors import InputError
+from dcgmm.files import CHECKPOINT
+from dcgmm.model import DCGMM
+from dcgmm.options import plain
+from dcgmm.outliers import Detector, Moments, log_likelihood_moments
+from dcgmm.training import LayerReport, Trainer
+from dcgmm_cli.figures.train import save_training_figures
+from dcgmm_cli.interruption import Interruption
+from dcgmm_cli.progress import ProgressBar
+from dcgmm_cli.records import append_metrics, read_metrics, write_result
+from dcgmm_cli.runs import REPLICAS
+from dcgmm_cli.schema import TrainConfig
+
+
+def homes_of(directory: Path, config: TrainConfig) -> tuple[list[Path], list[TrainConfig]]:
+    """A run directory and configuration for each model: the run's own, or those of each replica in it."""
+    if config.trainer.replicas == 1:
+        return [directory], [config]
+    seeds = range(config.seed, config.seed + config.trainer.replicas)
+    alone = replace(config.trainer, replicas=1)
+    homes = [directory / REPLICAS / f"seed-{seed}" for seed in seeds]
+    return homes, [replace(config, seed=seed, trainer=alone) for seed in seeds]
+
+
+@dataclass
+class Training:
+    """One model, or several side by side, on the way from start values to finished run directories."""
+
+    config: TrainConfig
+    data: ImageData
+    trainer: Trainer
+    directory: Path
+    homes: list[Path]  # each model's run directory
+    configs: list[TrainConfig]  # and configuration
+    seconds: float  # that all starts before this one have trained
+
+    def train(self, interruption: Interruption) -> None:
+        """Take all steps, with measurements at each window's end and a checkpoint every so many epochs."""
+        trainer, pending = self.trainer, dict[Path, list[dict[str, Any]]]()
+        self._started = time.monotonic() - self.seconds
+
+        def write_measurements() -> None:
+            for home, lines in pending.items():
+                append_metrics(home, lines)
+            pending.clear()
+
+        def step() -> list[dict[str, LayerReport]] | None:
+            try:
+                return trainer.step()
+            except InputError:  # it diverged: what it did on the way there is of interest
+                write_measurements()
+                raise
+
+        def save() -> None:
+            # Measurements first: what lies behind the checkpoint is cut off when the run is resumed.
+            write_measurements()
+            self._save()
+
+        every, total_epochs = self.config.trainer.checkpoint_epochs, trainer.options.epochs
+        with ProgressBar("train", trainer.total_steps, "steps", trainer.steps) as bar, interruption.held():
+            while trainer.steps < trainer.total_steps:
+                reports = step()
+                if reports:
+                    for home, report in zip(self.homes, reports, strict=True):
+                        layers = {name: asdict(layer) for name, layer in report.items()}
+                        line = {"step": trainer.steps, "epoch": round(trainer.epoch, 4), "layers": layers}
+                        pending.setdefault(home, []).append(line)
+                    bar.update(trainer.steps, f"epoch {trainer.epoch:.1f} of {total_epochs}  {_brief(reports)}")
+                if trainer.steps % (every * trainer.steps_per_epoch) == 0 or trainer.steps == trainer.total_steps:
+                    save()
+                if interruption.pending:
+                    save()
+                    interruption.check()
+        self.seconds = time.monotonic() - self._started
+
+    def _save(self) -> None:
+        """Write the one checkpoint that training goes on from: all models are at the same step in it."""
+        self.seconds = time.monotonic() - self._started
+        parts = self._parts()
+        state = parts[0] if len(parts) == 1 else {"replicas": parts}
+        write_state(self.directory / CHECKPOINT, {**self._description(self.config), **state})
+
+    def _parts(self) -> list[dict[str, Any]]:
+        """Each model with its training's state."""
+        pairs = zip(self.trainer.model.alone(), self.trainer.state_dicts(), strict=True)
+        return [{"model": model_state(model), "training": {**state, "seconds": self.seconds}} for model, state in pairs]
+
+    def _description(self, config: TrainConfig) -> dict[str, Any]:
+        return {"config": plain(config), "class_names": list(self.data.class_names)}
+
+    def facts(self) -> dict[str, Any]:
+        """What all models have in common, for `result.json`."""
+        return {
+            "steps": self.trainer.steps,
+            "epochs": self.trainer.options.epochs,
+            "train_seconds": round(self.seconds, 3),
+            "train_images": len(self.data.train),
+            "test_images": len(self.data.test),
+            "data_source": self.data.source,
+        }
+
+    def finish(self) -> list[dict[str, Any]]:
+        """Score training and test images, write each model's checkpoint, detector and figures; return their results."""
+        results, models = [], self.trainer.model.alone()
+        parts = zip(self.homes, self.configs, models, self._parts(), self.trainer.sigma(), strict=True)
+        for home, config, model, part, sigma in parts:
+            started = time.monotonic()
+            detector = Detector.fit(model, self.data.train.images)
+            write_state(home / CHECKPOINT, {**self._description(config), **part})
+            save_detector(detector, home)
+            save_training_figures(model, home, read_metrics(home))
+            results.append({"layers": _layer_results(model, detector, self.data, sigma)} | self.facts())
+            if len(models) > 1:
+                finished = {"command": "train", **results[-1], "status": "finished"}
+                write_result(home, finished, self.seconds + time.monotonic() - started)
+        return results
+
+
+def _layer_results(
+    model: DCGMM, detector: Detector, data: ImageData, sigma: dict[str, float]
+) -> dict[str, dict[str, Any]]:
+    train = detector.positions
+    test = log_likelihood_moments(model, data.test.images) if len(data.test) else {}
+    return {
+        name: {
+            "train_log_likelihood": _mean(train[name]),
+            "test_log_likelihood": _mean(test[name]) if test else None,
+            "sigma": sigma[name],
+            "components": gmm.components,
+            "weights_in_use": int((gmm.log_weights.exp() > 0.1 / gmm.components).sum()),
+        }
+        for name, gmm in model.gmms.items()
+    }
+
+
+def _mean(moments: Moments) -> float:
+    return float(moments.mean.mean())
+
+
+def _brief(reports: list[dict[str, LayerReport]]) -> str:
+    """The GMM layers' progress in one line; of models side by side their mean."""
+
+    def mean(name: str, key: str) -> float:
+        return fmean(getattr(report[name], key) for report in reports)
+
+    return "  ".join(
+        f"{name}: {mean(name, 'log_likelihood'):.1f} nats, sigma {mean(name, 'sigma'):.3g}, "
+        f"rate {mean(name, 'learning_rate'):.3g}"
+        for name in reports[0]
+    )

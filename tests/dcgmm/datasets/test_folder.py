@@ -1,0 +1,146 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dcgmm.datasets import DatasetOptions, ImageData, load
+from dcgmm.errors import InputError, OptionError
+
+
+def _fill(folder: Path, count: int, value: int, shape: tuple[int, ...] = (5, 4)) -> None:
+    """Put images into a folder: all pixels of image i are `value + i`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        Image.fromarray(np.full(shape, value + index, np.uint8)).save(folder / f"{index:03d}.png")
+
+
+def _load(folder: Path, **options: Any) -> ImageData:
+    return load(DatasetOptions(name="folder", path=str(folder), **options))
+
+
+def _values(images: torch.Tensor) -> list[int]:
+    assert torch.equal(images, images[:, :1, :1].expand_as(images))
+    return images[:, 0, 0, 0].tolist()
+
+
+def test_subfolders_are_classes_sorted_by_name(tmp_path: Path) -> None:
+    _fill(tmp_path / "zebra", 5, 100)
+    _fill(tmp_path / "ant", 10, 0)
+    data = _load(tmp_path)
+    assert data.class_names == ("ant", "zebra")
+    assert data.train.images.shape == (12, 5, 4, 1)
+    assert data.train.images.dtype == torch.uint8
+    assert data.train.labels.dtype == torch.int64
+    for split, ants, zebras in ((data.train, 8, 4), (data.test, 2, 1)):
+        assert split.labels.bincount().tolist() == [ants, zebras]
+        assert [value >= 100 for value in _values(split.images)] == split.labels.bool().tolist()
+    assert sorted(_values(data.train.images) + _values(data.test.images)) == [*range(10), *range(100, 105)]
+
+
+def test_the_split_is_the_same_each_time_and_spread_over_the_files(tmp_path: Path) -> None:
+    _fill(tmp_path / "a", 10, 0)
+    data, again = _load(tmp_path, test_fraction=0.3), _load(tmp_path, test_fraction=0.3)
+    assert _values(data.test.images) == _values(again.test.images) == [3, 6, 9]
+    assert len(_load(tmp_path, test_fraction=0.0).test) == 0
+    assert len(_load(tmp_path, test_fraction=0.99).train) == 1
+
+
+def test_classes_alternate_so_that_a_limit_is_fair(tmp_path: Path) -> None:
+    _fill(tmp_path / "a", 20, 0)
+    _fill(tmp_path / "b", 10, 100)
+    data = _load(tmp_path, test_fraction=0.0, limit=6)
+    assert data.train.labels.bincount().tolist() == [4, 2]
+    data = _load(tmp_path, test_fraction=0.0, holdout=0.2)
+    assert data.test.labels.bincount().tolist() == [4, 2]
+
+
+def test_train_and_test_folders_are_the_split(tmp_path: Path) -> None:
+    _fill(tmp_path / "train" / "a", 3, 0)
+    _fill(tmp_path / "train" / "b", 2, 50)
+    _fill(tmp_path / "test" / "c", 1, 100)
+    _fill(tmp_path / "test" / "b", 1, 150)
+    data = _load(tmp_path)
+    assert data.class_names == ("a", "b", "c")
+    assert data.train.labels.bincount(minlength=3).tolist() == [3, 2, 0]
+    assert dict(zip(data.test.labels.tolist(), _values(data.test.images), strict=True)) == {2: 100, 1: 150}
+    with pytest.raises(InputError, match="such that folder has training images of one, not "):
+        _load(tmp_path, classes=[2])
+
+
+def test_a_folder_without_subfolders_is_one_class(tmp_path: Path) -> None:
+    _fill(tmp_path, 5, 0)
+    data = _load(tmp_path)
+    assert data.class_names == ("0",)
+    assert (len(data.train), len(data.test)) == (4, 1)
+
+
+def test_images_beside_the_subfolders_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _fill(tmp_path / "a", 2, 0)
+    _fill(tmp_path, 3, 0)
+    assert len(_load(tmp_path, test_fraction=0.0).train) == 2
+    assert "3 images beside the sub-folders have no class" in caplog.text
+
+
+def test_images_are_resized_and_coloured(tmp_path: Path) -> None:
+    _fill(tmp_path / "a", 1, 7, (10, 20))
+    _fill(tmp_path / "b", 1, 9, (40, 8, 3))
+    data = _load(tmp_path, size=[6, 5], color=True, test_fraction=0.0)
+    assert data.train.images.shape == (2, 6, 5, 3)
+    assert _values(data.train.images) == [7, 9]
+
+
+def test_images_of_different_sizes_need_a_size(tmp_path: Path) -> None:
+    _fill(tmp_path / "a", 2, 0, (5, 4))
+    _fill(tmp_path / "b", 2, 0, (5, 3))
+    with pytest.raises(
+        InputError, match=r"b/000\.png has 5x3 pixels where the first image has 5x4: give size=\[HEIGHT"
+    ):
+        _load(tmp_path)
+
+
+def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
+    _fill(tmp_path / "a", 4, 0)
+    (tmp_path / "a" / "002.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"a/002\.png: no readable image .*; mend or remove it") as raised:
+        _load(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_float_image_with_nan_is_named(tmp_path: Path) -> None:
+    _fill(tmp_path / "a", 1, 0)
+    Image.fromarray(np.full((5, 4), np.nan, np.float32)).save(tmp_path / "a" / "nan.tif")
+    with pytest.raises(InputError, match=r"a/nan\.tif: it holds NaN or infinite values"):
+        _load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": [28]}, "size must be a list of 2, each a whole number of at least 1, not"),
+        ({"size": [28, 0]}, "size must be a list of 2, each a whole number of at least 1, not"),
+        ({"test_fraction": 1.0}, "test_fraction must be a number in [0, 1), not 1.0"),
+        ({"test_fraction": -0.1}, "test_fraction must be a number in [0, 1), not -0.1"),
+    ],
+)
+def test_what_cannot_be_is_named(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError) as error:
+        _load(tmp_path, **options)
+    assert str(error.value).startswith(message)
+
+
+def test_a_path_without_images_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"path must be a folder of images, not .*missing$"):
+        _load(tmp_path / "missing")
+    with pytest.raises(InputError, match=f"{tmp_path} holds no images"):
+        _load(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "notes.txt").write_text("")
+    with pytest.raises(InputError, match=f"{tmp_path} holds no images"):
+        _load(tmp_path)
+    _fill(tmp_path / "train" / "a", 1, 0)
+    (tmp_path / "test").mkdir()
+    with pytest.raises(InputError, match="test holds no images"):
+        _load(tmp_path)

@@ -1,0 +1,34 @@
+import struct
+
+import numpy as np
+import pytest
+
+from dcgmm.datasets.idx import decode, encode
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 5, 4), (0, 28, 28)])
+def test_decode_inverts_encode(shape: tuple[int, ...]) -> None:
+    array = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    decoded = decode(bytearray(encode(array)))
+    assert decoded.shape == shape
+    np.testing.assert_array_equal(decoded, array)
+
+
+def test_header_is_that_of_the_format() -> None:
+    # MNIST's own test labels start like this: magic number 2049, then the count, both big-endian.
+    assert encode(np.array([7, 2], np.uint8)) == struct.pack(">II", 2049, 2) + bytes((7, 2))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no idx file"),
+        (b"\x00\x00\x0d\x01\x00\x00\x00\x01\x00\x00\x00\x00", "no idx file"),  # floats
+        (b"\x00\x00\x08\x03\x00\x00\x00\x01", "cut off inside its header"),
+        (struct.pack(">II", 2049, 5) + bytes(4), "4 bytes of data where its header announces 5"),
+        (struct.pack(">II", 2049, 5) + bytes(6), "6 bytes of data where its header announces 5"),
+    ],
+)
+def test_what_is_no_idx_file_is_refused(content: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        decode(bytearray(content))

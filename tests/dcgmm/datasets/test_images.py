@@ -1,0 +1,155 @@
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dcgmm.datasets.images import iter_images, load_images
+from dcgmm.errors import InputError
+
+GREY, COLOUR = (5, 4, 1), (5, 4, 3)
+
+
+def _bytes(*shape: int) -> Any:
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def test_a_folder_comes_in_batches_with_what_cannot_be_used(tmp_path: Path) -> None:
+    pixels = _bytes(5, 5, 4)
+    (tmp_path / "sub").mkdir()
+    for index, name in enumerate(("a.png", "b.png", "d.png", "sub/a.png", "sub/b.png")):
+        Image.fromarray(pixels[index]).save(tmp_path / name)
+    (tmp_path / "c.png").write_bytes(b"no image")
+    Image.fromarray(_bytes(4, 5)).save(tmp_path / "e.png")
+    batches = list(iter_images(tmp_path, GREY, batch_size=3))
+    assert [len(batch.images) for batch in batches] == [2, 2, 1]
+    assert [len(batch.failures) for batch in batches] == [1, 1, 0]
+    whole = load_images(tmp_path, GREY)
+    assert whole.names == ["a.png", "b.png", "d.png", "sub/a.png", "sub/b.png"]
+    assert whole.images.dtype == torch.float32
+    np.testing.assert_array_equal(whole.images[..., 0], pixels.astype(np.float32) / np.float32(255))
+    assert [name for name, _ in whole.failures] == ["c.png", "e.png"]
+    assert whole.failures[0][1].startswith("no readable image")
+    assert whole.failures[1][1] == "it is 4x5x1, the model takes 5x4x1"
+
+
+def test_image_files_are_converted_to_the_models_channels(tmp_path: Path) -> None:
+    Image.fromarray(_bytes(5, 4)).save(tmp_path / "grey.png")
+    assert load_images(tmp_path, COLOUR).images.shape == (1, *COLOUR)
+
+
+def test_one_image_is_a_batch_of_its_own(tmp_path: Path) -> None:
+    Image.fromarray(_bytes(5, 4)).save(tmp_path / "one.png")
+    whole = load_images(str(tmp_path / "one.png"), GREY)
+    assert whole.names == ["one.png"]
+
+
+@pytest.mark.parametrize("save", [np.save, np.savez, np.savez_compressed])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32, np.float64, ">f4"])
+def test_arrays_come_in_batches(tmp_path: Path, save: Any, dtype: Any) -> None:
+    array = _bytes(7, *COLOUR)
+    expected = array.astype(np.float32) / np.float32(255)
+    if dtype != np.uint8:
+        array = expected = expected.astype(dtype)
+    path = tmp_path / ("set.npy" if save is np.save else "set.npz")
+    save(path, array)
+    batches = iter_images(path, COLOUR, batch_size=3)
+    assert [len(batch.images) for batch in batches] == [3, 3, 1]
+    whole = load_images(path, COLOUR)
+    assert whole.images.dtype == torch.float32
+    np.testing.assert_allclose(whole.images, expected.astype(np.float32), rtol=1e-6)
+    assert whole.names[::3] == [f"{path.name}[0]", f"{path.name}[3]", f"{path.name}[6]"]
+    assert not whole.failures
+
+
+def test_images_without_a_channel_axis_are_grey(tmp_path: Path) -> None:
+    array = _bytes(3, 5, 4)
+    np.save(tmp_path / "set.npy", array)
+    assert load_images(tmp_path / "set.npy", GREY).images.shape == (3, *GREY)
+    with pytest.raises(InputError, match=r"holds an array 3x5x4; the model takes images Nx5x4x3"):
+        iter_images(tmp_path / "set.npy", COLOUR)
+
+
+def test_of_several_arrays_images_is_taken(tmp_path: Path) -> None:
+    array = _bytes(3, 5, 4)
+    np.savez(tmp_path / "set.npz", labels=np.arange(3), images=array)
+    np.testing.assert_allclose(load_images(tmp_path / "set.npz", GREY).images[..., 0], array / 255, rtol=1e-6)
+    np.savez(tmp_path / "other.npz", labels=np.arange(3), pictures=array)
+    with pytest.raises(InputError, match="must hold an array `images`; its arrays: labels, pictures"):
+        iter_images(tmp_path / "other.npz", GREY)
+
+
+def test_images_with_impossible_values_are_rejected_one_by_one(tmp_path: Path) -> None:
+    array = np.full((5, *GREY), 0.5, np.float32)
+    array[1, 0, 0], array[2, 4, 3], array[3, 2, 2], array[4, 0, 1] = np.nan, -np.inf, 2, -0.25
+    np.save(tmp_path / "set.npy", array)
+    whole = load_images(tmp_path / "set.npy", GREY)
+    assert whole.names == ["set.npy[0]"]
+    assert whole.images.shape == (1, *GREY)
+    assert whole.failures == [
+        ("set.npy[1]", "it holds NaN or infinite values"),
+        ("set.npy[2]", "it holds NaN or infinite values"),
+        ("set.npy[3]", "its values run from 0.5 to 2, outside [0, 1]"),
+        ("set.npy[4]", "its values run from -0.25 to 0.5, outside [0, 1]"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((3, 6, 4, 1), np.uint8), "holds an array 3x6x4x1; the model takes images Nx5x4x1"),
+        (np.zeros((5, 4), np.uint8), "holds an array 5x4;"),
+        (np.zeros((), np.uint8), "holds an array"),
+        (np.zeros((0, 5, 4, 1), np.uint8), "holds no images"),
+        (np.zeros((3, 5, 4, 1), np.int64), "holds int64 values; save them as uint8, or as floats"),
+        (np.zeros((3, 5, 4, 1), bool), "holds bool values"),
+        (np.asfortranarray(np.zeros((3, 5, 4, 1), np.uint8)), "Fortran order"),
+    ],
+)
+def test_an_array_that_cannot_be_images_is_refused(tmp_path: Path, array: Any, message: str) -> None:
+    np.save(tmp_path / "set.npy", array)
+    with pytest.raises(InputError, match=message):
+        iter_images(tmp_path / "set.npy", GREY)
+
+
+@pytest.mark.parametrize("name", ["set.npy", "set.npz"])
+def test_a_file_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
+    for content in (b"", b"no array at all", b"\x93NUMPY\x09\x00"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=f"{name} is no readable array file") as raised:
+            iter_images(tmp_path / name, GREY)
+        assert "\n" not in str(raised.value)
+
+
+def test_a_damaged_array_is_told_when_it_is_reached(tmp_path: Path) -> None:
+    path = tmp_path / "set.npy"
+    np.save(path, _bytes(6, *GREY))
+    path.write_bytes(path.read_bytes()[:-25])
+    batches = iter_images(path, GREY, batch_size=2)
+    assert len(next(batches).images) == len(next(batches).images) == 2
+    with pytest.raises(InputError, match=r"set\.npy is cut off: it ends in image 4$"):
+        next(batches)
+
+
+def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    with zipfile.ZipFile(path, "w") as archive, archive.open("images.npy", "w") as file:
+        np.save(file, _bytes(1000, *GREY))
+    content = bytearray(path.read_bytes())
+    content[10_000] ^= 1  # a pixel: the archive's own checksum finds it
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"set\.npz is damaged: Bad CRC"):
+        list(iter_images(path, GREY))
+
+
+def test_a_path_without_images_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="missing does not exist: give a folder of images"):
+        iter_images(tmp_path / "missing", GREY)
+    with pytest.raises(InputError, match=f"{tmp_path} holds no images"):
+        iter_images(tmp_path, GREY)
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(InputError, match=r"notes\.txt is no image, \.npy or \.npz file"):
+        iter_images(tmp_path / "notes.txt", GREY)

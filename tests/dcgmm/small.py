@@ -1,0 +1,33 @@
+"""Small models with parameters that are all different."""
+
+import torch
+from torch import Tensor
+
+from dcgmm.model import DCGMM, LayerOptions, LayerType
+
+SHAPE = (9, 7, 2)  # not square, two channels
+LAYERS = [
+    LayerOptions(LayerType.folding, kernel=[3, 2], stride=[2, 1]),
+    LayerOptions(LayerType.gmm, components=4),
+    LayerOptions(LayerType.pooling, kernel=[2, 2]),
+    LayerOptions(LayerType.folding, kernel=[2, 3], stride=[1, 1]),
+    LayerOptions(LayerType.gmm, components=9),
+]
+
+
+def small_model(seed: int = 0) -> DCGMM:
+    """Two GMM layers in float64, gmm1 with 4x6 positions, gmm2 with one."""
+    generator = torch.Generator().manual_seed(seed)
+    model = DCGMM.build(SHAPE, LAYERS).double()
+    with torch.no_grad():
+        for layer in model.gmms.values():
+            layer.logits.copy_(torch.randn(layer.logits.shape, generator=generator))
+            layer.loc.copy_(torch.rand(layer.loc.shape, generator=generator))
+            layer.precision_sqrt.copy_(1 + 3 * torch.rand(layer.loc.shape, generator=generator))
+    return model
+
+
+def small_images(count: int, seed: int = 0) -> Tensor:  # (N, 9, 7, 2)
+    """Bytes."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, generator=generator)

@@ -1,0 +1,122 @@
+import ctypes
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from dcgmm import runtime
+from dcgmm.errors import OptionError
+from dcgmm.runtime import available_cores, choose_device, describe_device, set_threads, set_up_cpu
+
+
+@pytest.fixture
+def cuda_devices(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    count: int = request.param
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+@pytest.mark.parametrize(
+    ("cuda_devices", "name", "device"),
+    [(0, "auto", "cpu"), (2, "auto", "cuda"), (2, "cpu", "cpu"), (2, "cuda", "cuda"), (2, "cuda:1", "cuda:1")],
+    indirect=["cuda_devices"],
+)
+@pytest.mark.usefixtures("cuda_devices")
+def test_devices(name: str, device: str) -> None:
+    assert choose_device(name) == torch.device(device)
+
+
+@pytest.mark.parametrize(
+    ("cuda_devices", "name", "message"),
+    [
+        (0, "cuda", "device must be cpu or auto (this machine has no CUDA device), not cuda"),
+        (0, "cuda:0", "device must be cpu or auto (this machine has no CUDA device), not cuda:0"),
+        (2, "cuda:2", "device must be cpu or auto (this machine has 2 CUDA devices), not cuda:2"),
+    ],
+    indirect=["cuda_devices"],
+)
+@pytest.mark.usefixtures("cuda_devices")
+def test_absent_devices(name: str, message: str) -> None:
+    with pytest.raises(OptionError) as error:
+        choose_device(name)
+    assert str(error.value) == message
+    assert (error.value.field, error.value.value) == ("device", name)
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:", "cuda:x", "cuda:-1", "cuda:²", "cpu:0", "CUDA", "cuda 0"])
+def test_unknown_devices(name: str) -> None:
+    with pytest.raises(OptionError) as error:
+        choose_device(name)
+    assert (error.value.field, error.value.value) == ("device", name)
+    assert error.value.rule == "auto, cpu, cuda or cuda:N"
+
+
+def test_devices_in_words() -> None:
+    assert describe_device(torch.device("cpu")) == f"cpu, {torch.get_num_threads()} threads"
+
+
+@pytest.fixture
+def cpu_settings() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # as whoever imports the model finds it
+
+
+@pytest.mark.usefixtures("cpu_settings")
+def test_threads() -> None:
+    set_threads(2)
+    assert torch.get_num_threads() == 2
+    set_threads()
+    assert torch.get_num_threads() == runtime._THREADS  # not the 2 of what ran before
+
+
+@pytest.mark.usefixtures("cpu_settings")
+@pytest.mark.parametrize("threads", [0, -1])
+def test_threads_below_one(threads: int) -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(OptionError) as error:
+        set_threads(threads)
+    assert (error.value.field, error.value.value) == ("threads", threads)
+    assert torch.get_num_threads() == before
+
+
+def flushes() -> bool:
+    tiny = torch.tensor([1e-30], dtype=torch.float32)
+    return float(tiny * 1e-10) == 0  # a denormal
+
+
+@pytest.mark.usefixtures("cpu_settings")
+def test_cpu_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_flush_denormal(False)
+    assert not flushes()
+    set_up_cpu()
+    assert flushes()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.delattr(ctypes, "CDLL")
+    set_up_cpu()  # asks for no C library where it is not glibc's
+
+
+def test_whoever_has_a_model_computes_as_fast_as_the_command_line() -> None:
+    script = """
+import os
+import dcgmm
+assert os.environ["GOMP_SPINCOUNT"] == "3000"
+dcgmm.DCGMM
+import torch
+assert float(torch.tensor([1e-30]) * 1e-10) == 0
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+
+
+def test_what_the_user_says_of_spinning_threads_stays() -> None:
+    script = "import os, dcgmm; assert os.environ['GOMP_SPINCOUNT'] == '7'"
+    subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "GOMP_SPINCOUNT": "7"})
+
+
+def test_cores_of_this_process() -> None:
+    assert 1 <= available_cores() <= (os.cpu_count() or 1)

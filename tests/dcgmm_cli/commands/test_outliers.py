@@ -1,0 +1,188 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dcgmm.checkpoints import load_run
+from dcgmm.files import DETECTOR, read_json
+from dcgmm.outliers import Detector
+from dcgmm_cli.commands.outliers import gallery
+from tests.dcgmm_cli.commands.conftest import QUICK, Runner
+
+TRAIN = [*QUICK, "dataset.classes=[0,1,2]"]
+FIGURES = ("curve", "histograms", "most_outlying", "least_outlying")
+
+
+def save_digits(folder: Path) -> None:
+    """Three images, one of them half painted over, and three that cannot be used."""
+    (folder / "sub").mkdir(parents=True)
+    generator = torch.Generator().manual_seed(0)
+    for name in ("a", "sub/b", "damaged"):
+        pixels = torch.zeros(28, 28)
+        pixels[4:24, 12:16] = 0.9
+        if name == "damaged":
+            pixels[16:24, 2:10] = torch.rand(8, 8, generator=generator)
+        Image.fromarray(pixels.mul(255).byte().numpy()).save(folder / f"{name}.png")
+    (folder / "broken.png").write_bytes(b"no image")
+    Image.fromarray(np.zeros((20, 28), np.uint8)).save(folder / "small.png")
+
+
+def test_judging_leaves_what_is_documented(installed: Runner, dcgmm: Runner, tmp_path: Path) -> None:
+    trained = dcgmm("train", *TRAIN).directory
+    outcome = installed("outliers", "run=latest", "outliers.classes=[7,9]", "outliers.images=[0,5]", "outliers.count=1")
+    assert outcome.code == 0, outcome.err
+    directory = outcome.directory
+    assert directory.parent == trained / "outliers"
+    for name in (*FIGURES, "named"):
+        with Image.open(directory / "figures" / f"{name}.png") as image:
+            assert min(image.size) > 100
+
+    result = read_json(directory / "result.json")
+    assert (result["command"], result["status"], result["score"]) == ("outliers", "finished", "joint")
+    assert (result["inliers"]["images"], result["outliers"]["images"]) == (150, 100)
+    assert set(result["auroc"]) == {"gmm1", "gmm2", "top", "ratio", "joint", "pixels", "worst"}
+    assert result["auroc"]["top"] == result["auroc"]["gmm2"] == result["detection"]["gmm2_log_prob"]["auroc"]
+    assert result["curve"]["c"][0] == -2
+    assert result["curve"]["c"][-1] == 2
+
+    # Every figure can be had again from the scores.
+    with np.load(directory / "scores.npz") as scores:
+        outlier, joint = scores["outlier"], scores["joint"]
+        assert set(scores["label"][outlier]) == {7, 9}
+        assert set(scores["label"][~outlier]) == {0, 1, 2}
+        assert scores["name"].tolist() == [str(row) for row in range(250)]
+        top = scores["gmm2_log_prob"]
+    pairs = (top[~outlier][:, None] > top[outlier]).mean() + (top[~outlier][:, None] == top[outlier]).mean() / 2
+    assert result["auroc"]["top"] == pytest.approx(pairs)
+    assert result["inliers"]["kept"] == (joint[~outlier] >= result["threshold"]).mean()
+    assert result["outliers"]["removed"] == (joint[outlier] < result["threshold"]).mean()
+    assert "gmm2_log_prob" in outcome.out
+
+
+def test_a_run_that_has_not_ended_is_measured(dcgmm: Runner) -> None:
+    trained = dcgmm("train", *TRAIN).directory
+    arguments = ("outliers", "outliers.classes=[7]", "outliers.count=0")
+    first = dcgmm(*arguments)
+    assert "measuring the scores of" not in first.err
+    expected = read_json(first.directory / "result.json")
+    (trained / DETECTOR).unlink()
+    outcome = dcgmm(*arguments)
+    assert "measuring the scores of" in outcome.err
+    result = read_json(outcome.directory / "result.json")
+    assert result["detection"]["joint"] == pytest.approx(expected["detection"]["joint"])
+    assert result["threshold"] == pytest.approx(expected["threshold"])
+
+
+def test_other_data_and_folders_are_outliers_too(dcgmm: Runner, tmp_path: Path) -> None:
+    dcgmm("train", *QUICK)  # on all classes
+    other = ["outliers.dataset=fashion_mnist_sample", "outliers.count=0"]
+    fashion = dcgmm("outliers", *other, "outliers.classes=[1,ankle boot]")
+    assert fashion.code == 0, fashion.err
+    result = read_json(fashion.directory / "result.json")
+    assert result["outliers"]["images"] == 100
+    with np.load(fashion.directory / "scores.npz") as scores:
+        assert set(scores["label"][scores["outlier"]]) == {1, 9}
+    assert not (fashion.directory / "figures" / "most_outlying.png").exists()
+
+    save_digits(tmp_path / "mine")
+    mine = dcgmm(
+        "outliers", "outliers.path=mine", "outliers.score=log_prob", "outliers.images=[damaged.png]", "outliers.count=0"
+    )
+    assert mine.code == 0, mine.err
+    assert "left out broken.png" in mine.err
+    result = read_json(mine.directory / "result.json")
+    assert result["score"] == "gmm2_log_prob"
+    assert result["outliers"]["images"] == 3
+    assert (mine.directory / "figures" / "named.png").exists()
+
+
+def test_scoring_new_images(dcgmm: Runner, tmp_path: Path) -> None:
+    dcgmm("train", *TRAIN)
+    save_digits(tmp_path / "mine")
+    outcome = dcgmm("outliers", "input=mine", "batch_size=2", "outliers.c=0.5", "outliers.count=1")
+    assert outcome.code == 0, outcome.err
+    result = read_json(outcome.directory / "result.json")
+    assert (result["images"], result["failed"]) == (5, 2)
+    with (outcome.directory / "scores.csv").open(newline="") as file:
+        lines = {line["file"]: line for line in csv.DictReader(file)}
+    assert set(lines) == {"a.png", "sub/b.png", "damaged.png", "broken.png", "small.png"}
+    assert lines["broken.png"]["verdict"] == "failed"
+    assert "no readable image" in lines["broken.png"]["problem"]
+    assert "20x28x1" in lines["small.png"]["problem"]
+    usable = [line for line in lines.values() if line["verdict"] != "failed"]
+    for line in usable:
+        assert (float(line["standardised_score"]) < -0.5) == (line["verdict"] == "outlier")
+        assert (float(line["score"]) < result["threshold"]) == (line["verdict"] == "outlier")
+    assert result["outliers"] == sum(line["verdict"] == "outlier" for line in usable)
+    assert lines["a.png"]["score"] == lines["sub/b.png"]["score"]
+    # The damage lies in rows 16 to 23 and columns 2 to 9: a tile of 7x7 pixels that sees it has its centre near by.
+    worst = lines["damaged.png"]
+    assert worst["worst_layer"] == "gmm1"
+    assert 13 <= int(worst["worst_row"]) <= 27
+    assert 0 <= int(worst["worst_column"]) <= 13
+
+    pixels = np.zeros((4, 28, 28), np.float32)
+    np.savez(tmp_path / "new.npz", images=pixels)
+    outcome = dcgmm("outliers", "input=new.npz", "outliers.count=0")
+    assert outcome.code == 0, outcome.err
+    assert read_json(outcome.directory / "result.json")["images"] == 4
+
+
+def test_every_score_of_the_table_can_decide(tiny_run: Path, dcgmm: Runner) -> None:
+    arguments = ["outliers", f"run={tiny_run}", "outliers.dataset=fashion_mnist_sample", "outliers.count=0"]
+    for name in read_json(dcgmm(*arguments).directory / "result.json")["detection"]:
+        outcome = dcgmm(*arguments, f"outliers.score={name}")
+        assert outcome.code == 0, outcome.err
+        assert read_json(outcome.directory / "result.json")["score"] == name
+
+
+def test_bad_input_gets_one_line_and_code_2(dcgmm: Runner, tmp_path: Path) -> None:
+    some, all_classes = dcgmm("train", *TRAIN).directory, dcgmm("train", *QUICK).directory
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.png").write_bytes(b"no image")
+    np.savez(tmp_path / "small.npz", images=np.zeros((3, 20, 28), np.uint8))
+    cases = [
+        (all_classes, [], "trained on all classes of mnist_sample, which leaves no outliers: give outliers.dataset"),
+        (some, ["outliers.classes=[2,7]"], "outliers.classes: the run was trained on 2; choose from the others, 3, 4"),
+        (some, ["outliers.classes=[12]"], "outliers.classes must be some of 3 (3), 4 (4)"),
+        (some, ["outliers.classes=[]"], "outliers.classes must be some of"),
+        (some, ["outliers.classes=[seven]"], "outliers.classes must be some of"),
+        (some, ["outliers.c=much"], "outliers.c"),
+        (some, ["outliers.c=nan"], "outliers.c must be a finite number"),
+        (some, ["outliers.score=best"], "outliers.score must be one of log_prob, standardised, ratio"),
+        (some, ["outliers.score=residual"], "outliers.score must be one of"),
+        (some, ["outliers.count=-1"], "outliers.count must be a whole number of at least 0"),
+        (some, ["batch_size=0"], "batch_size must be a whole number of at least 1"),
+        (some, ["outliers.dataset=imagenet"], "outliers.dataset must be one of mnist"),
+        (some, ["outliers.path=empty"], "empty"),
+        (some, ["outliers.path=broken"], "none of its 1 images can be used"),
+        (some, ["outliers.path=small.npz"], "small.npz holds an array 3x20x28; the model takes images Nx28x28x1"),
+        (some, ["outliers.path=empty", "outliers.classes=[7]"], "leave out outliers.classes"),
+        (some, ["input=nowhere"], "nowhere"),
+        (some, ["input=empty"], "empty"),
+        (some, ["input=small.npz"], "the model takes images Nx28x28x1"),
+        (some, ["input=empty", "outliers.classes=[7]"], "leave out outliers.classes"),
+        (some, ["outliers.images=[900]"], "outliers.images: no usable image is called 900"),
+    ]
+    for directory, arguments, message in cases:
+        outcome = dcgmm("outliers", f"run={directory}", *arguments)
+        assert outcome.code == 2, arguments
+        errors = [line for line in outcome.err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, outcome.err
+        assert message in errors[0]
+        assert "Traceback" not in outcome.err
+
+
+def test_bytes_and_numbers_are_shown_on_one_scale(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.randint(0, 256, (6, 28, 28, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    detector = Detector.fit(load_run(tiny_run).model, images)
+    shown: list[torch.Tensor] = []
+    monkeypatch.setattr(gallery, "outlier_maps", lambda pictures, *others: shown.append(pictures))
+    # An image of the run's data set, as its file has it, beside the same one read from a folder.
+    both = [gallery.Shown(0.0, name, image, "") for name, image in (("0", images[0]), ("a", images[0] / 255))]
+    gallery.map_figure(both, detector, 1.5)
+    torch.testing.assert_close(shown[0], (images[:1] / 255).expand(2, -1, -1, -1))

@@ -1,0 +1,126 @@
+import contextlib
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dcgmm_cli.commands.results import _fold_name, _widths
+from tests.dcgmm_cli.commands.conftest import QUICK, Runner
+
+
+def test_a_table_over_runs(installed: Runner, dcgmm: Runner, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        assert dcgmm("train", *QUICK, f"seed={seed}").code == 0
+        assert dcgmm("outliers", "run=latest", "outliers.dataset=fashion_mnist_sample", "outliers.count=0").code == 0
+    assert dcgmm("train", *QUICK, "seed=2", "trainer.batch_size=10000").code == 2
+    shown = installed("results")
+    assert shown.code == 0, shown.err
+    rows = [line.split("│") for line in shown.out.splitlines() if line.startswith("│")]
+    assert [row[4].strip() for row in rows] == ["0", "1", "2"]
+    assert "trainer.batch_size must be " in shown.out
+
+    done = installed("results", "runs", "command=outliers", "group=seed", "columns=[arch,auroc.top]", "format=json")
+    assert done.code == 0, done.err
+    (row,) = json.loads(done.out)
+    values = [json.loads(path.read_text())["auroc"]["top"] for path in tmp_path.glob("runs/*/*/outliers/*/result.json")]
+    assert row["runs"] == 2
+    assert (row["auroc.top worst"], row["auroc.top best"]) == (min(values), max(values))
+
+    written = installed("results", "format=csv", "output=tables/runs.csv", "status=finished", "sort=-seed")
+    assert written.code == 0, written.err
+    assert written.out.strip() == "tables/runs.csv"
+    lines = (tmp_path / "tables" / "runs.csv").read_text().splitlines()
+    assert [line.split(",")[3] for line in lines] == ["seed", "1", "0"]
+    assert not list(tmp_path.glob("outputs")) + list(tmp_path.glob(".hydra"))
+
+
+def test_a_sweep_in_a_directory_of_its_own(installed: Runner, dcgmm: Runner, tiny_run: Path) -> None:
+    swept = dcgmm("cluster", "-m", f"run={tiny_run}", "seed=7", "cluster.count=100", "hydra.sweep.dir=swept")
+    assert swept.code == 0, swept.err
+    shown = installed("results", "swept", "command=cluster", "columns=[arch,seed,cluster.seed]", "format=json")
+    assert shown.code == 0, shown.err
+    assert json.loads(shown.out) == [{"arch": "custom", "seed": 0, "cluster.seed": 7}]
+
+
+def test_texts_are_shown_as_they_are(installed: Runner, tmp_path: Path) -> None:
+    for number, error in enumerate(["close [/x], write [arch] :smile:", "two\nlines"]):
+        directory = tmp_path / "runs" / "1L-mnist" / str(number)
+        directory.mkdir(parents=True)
+        (directory / "result.json").write_text(json.dumps({"command": "train", "status": "failed", "error": error}))
+    shown = installed("results", "columns=[run,error]")
+    assert shown.code == 0, shown.err
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.out.splitlines() if "│" in line]
+    assert rows == [["runs/1L-mnist/0", "close [/x], write [arch] :smile:"], ["runs/1L-mnist/1", "two lines"]]
+
+
+@pytest.mark.parametrize("width", [200, 110, 60])
+def test_a_terminal_has_a_width(width: int, tmp_path: Path) -> None:
+    error = "more than there is room for"
+    outcomes: list[dict[str, object]] = [{"layers": {"gmm1": {"test_log_likelihood": 12345.6}}}, {"error": error}]
+    for number, result in enumerate(outcomes):
+        directory = tmp_path / "runs" / f"some-architecture-{'x' * 30}" / f"name-{number}"
+        directory.mkdir(parents=True)
+        (directory / "result.json").write_text(json.dumps({"command": "train", "status": "failed", **result}))
+    terminal, end = pty.openpty()
+    command = [str(Path(sys.executable).parent / "dcgmm"), "results"]
+    environment = {**os.environ, "COLUMNS": str(width), "TERM": "dumb"}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=end, stderr=subprocess.PIPE) as process:
+        os.close(end)
+        with open(terminal, encoding="utf-8", newline="") as reader:
+            text = ""
+            with contextlib.suppress(OSError):  # the other end is closed
+                while more := reader.readline():
+                    text += more
+        assert process.stderr is not None
+        told = process.stderr.read().decode()
+    lines = text.splitlines()
+    assert len({len(line) for line in lines}) == 1
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+    assert cells[0][-1] == "12,346"
+    assert cells[0][0].endswith("x/name-0")
+    assert " ".join(row[-2] for row in cells).strip() == error
+    assert (len(lines[0]) <= width) == (width > 60)
+    assert told == (
+        "" if width > 60 else f"the table is {len(lines[0])} wide, the terminal 60: columns=[...] chooses\n"
+    )
+
+
+def test_long_names_of_short_columns_are_folded() -> None:
+    assert _widths(["layers.gmm1.sigma", "seed"], [["1", "2"]], [True, True], 10) == [7, 4]
+    assert _fold_name("layers.gmm1.sigma mean", 12) == "layers.gmm1.\nsigma mean"
+
+
+def test_flags_of_hydra_are_no_directories(dcgmm: Runner) -> None:
+    shown = dcgmm("results", "some/runs", "--cfg", "job", "status=failed")
+    assert shown.code == 0, shown.err
+    assert "paths:\n- some/runs\nwhere:\n- status=failed\n" in shown.out
+    assert "usage: dcgmm results [DIR ...] [key=value ...]" in dcgmm("results", "--help").out
+
+
+def test_mistakes(installed: Runner, dcgmm: Runner, tmp_path: Path) -> None:
+    missing = installed("results")
+    assert missing.code == 2
+    assert missing.err.strip() == "error: runs is no directory; give the directories that hold the runs"
+    assert dcgmm("train", *QUICK).code == 0
+    for arguments, message in {
+        ("runs", "seeed=0"): "no run here has seeed: did you mean seed",
+        ("format=html",): "format=html: choose table, csv, markdown, json",
+        ("output=x.csv",): "output=x.csv needs a format for files",
+        ("seed=5",): "no run here has command=train and seed=5",
+        ("sort=nothing",): "no run here has nothing",
+        ("group=seed", "sort=nothing"): "the table has no column nothing",
+        ("fromat=csv",): "no run here has fromat: did you mean format?",
+        ("columns=arch,seed",): "columns=arch,seed gives several values: write columns=[arch,seed] for a list",
+        ("columns=5",): "no run here has 5",
+        ("-m", "group=seed,arch"): "dcgmm results takes no -m: it makes one table",
+        ("format=csv", "output=runs"): "cannot write runs: Is a directory",
+    }.items():
+        outcome = dcgmm("results", *arguments)
+        assert outcome.code == 2, arguments
+        assert message in outcome.err
+        assert outcome.err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]

@@ -1,0 +1,146 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import dcgmm as library
+from dcgmm.checkpoints import load_run, read_state
+from dcgmm.files import CHECKPOINT, read_json
+from dcgmm.generation.quality import nearest
+from dcgmm_cli.runs import META
+from tests.dcgmm_cli.commands.conftest import QUICK, Runner
+
+FEW = ["sampling.count=12", "quality.count=30", "quality.bins=10"]
+
+
+@pytest.fixture
+def run(tiny_run: Path) -> str:
+    return f"run={tiny_run}"
+
+
+def test_sample_leaves_what_is_documented(run: str, tiny_run: Path, installed: Runner) -> None:
+    outcome = installed("sample", run, *FEW, "sampling.top_s=[1,3]", "sampling.std_scale=[0.1,1]", "seed=4")
+    assert outcome.code == 0, outcome.err
+    directory = outcome.directory
+    assert directory.parent == tiny_run / "sample"
+    result = read_json(directory / "result.json")
+    assert (result["command"], result["status"]) == ("sample", "finished")
+    assert set(result["quality"]) == {"top_s=1", "top_s=3", "test images"}
+    for figures in result["quality"].values():
+        assert figures["count"] == 30
+        assert 0 <= figures["ndb"] <= figures["bins"] == 10
+    assert result["diversity"] == result["quality"]["top_s=1"]["diversity"] > 0
+    assert result["ndb"] == result["quality"]["top_s=1"]["ndb"]
+    assert "near-duplicates" in outcome.out
+
+    arrays = np.load(directory / "samples.npz")
+    assert arrays["images"].shape == (24, 28, 28, 1)
+    assert arrays["top_s"].tolist() == [1] * 12 + [3] * 12
+    for top_s in (1, 3):
+        with Image.open(directory / "figures" / f"samples_top{top_s}.png") as image:
+            assert min(image.size) > 3 * 28
+    # The saved images and components are those that the library draws.
+    expected = library.sample(load_run(tiny_run).model, 12, seed=4, top_s=3, std_scale=[0.1, 1.0])
+    assert np.allclose(arrays["images"][12:], expected.images.clamp(0, 1).numpy(), atol=1e-6)
+    assert np.array_equal(arrays["components_gmm2"][12:], expected.components["gmm2"].numpy())
+    assert arrays["components_gmm1"].shape == (24, 4, 4)
+
+
+def test_figures_are_the_same_twice_and_sharpening_changes_them(run: str, dcgmm: Runner) -> None:
+    first, second = (dcgmm("sample", run, *FEW) for _ in range(2))
+    assert first.directory != second.directory
+    assert quality(first.directory) == quality(second.directory)
+    sharpened = dcgmm("sample", run, *FEW, "sharpen=true", "sharpening.iterations=3", "sharpening.layers=[folding1]")
+    assert quality(sharpened.directory) != quality(first.directory)
+    assert "ndb" not in read_json(dcgmm("sample", run, "quality.count=0").directory / "result.json")
+
+
+def quality(directory: Path) -> dict[str, dict[str, float]]:
+    figures: dict[str, dict[str, float]] = read_json(directory / "result.json")["quality"]
+    return figures
+
+
+def test_a_flat_mixture_is_judged_beside_the_model(run: str, dcgmm: Runner) -> None:
+    layers = "arch.layers=[{type:folding,kernel:[28,28]},{type:gmm,components:4}]"
+    flat = dcgmm("train", *QUICK, layers, "runs_dir=elsewhere").directory
+    outcome = dcgmm("sample", run, *FEW, "quality.flat=latest", "runs_dir=elsewhere", "seed=2")
+    judged = read_json(outcome.directory / "result.json")["quality"]
+    assert set(judged) == {"top_s=1", "test images", "flat GMM"}
+    images = library.sample(load_run(flat).model, 30, seed=2).images.clamp(0, 1)
+    assert judged["flat GMM"]["diversity"] == pytest.approx(float(nearest(images.flatten(1))[0].mean()))
+
+
+def test_test_images_are_drawn_and_as_many_as_there_are(run: str, dcgmm: Runner) -> None:
+    def tests(*arguments: str) -> dict[str, float]:
+        return quality(dcgmm("sample", run, *FEW, *arguments).directory)["test images"]
+
+    assert tests("seed=1") == tests("seed=1")
+    assert tests("seed=1") != tests("seed=2")
+    assert tests("quality.count=400")["count"] == 300  # the run's data have no more
+    assert "test images: only 300" in dcgmm("sample", run, *FEW, "quality.count=400").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sampling.top_s=5"], "sampling.top_s must be at most 4, the components of gmm1, not 5"),
+        (["sampling.top_s=0"], "sampling.top_s must be a whole number of at least 1"),
+        (["sampling.top_s=many"], "sampling.top_s must be a whole number of at least 1, or a list of such, not many"),
+        (["sampling.std_scale=none"], "sampling.std_scale must be a number"),
+        (["sampling.start=gmm7"], "sampling.start must be a GMM layer of the model (gmm1, gmm2), not gmm7"),
+        (["quality.bins=5000"], "quality.bins must be from 1 to 300"),
+        (["sharpen=true", "sharpening.setting=full"], "sharpening.setting"),
+        (["quality.count=-5"], "quality.count must be a whole number of at least 0, not -5"),
+        (["quality.count=0", "quality.flat=latest"], "quality.flat has no effect with quality.count=0"),
+        (["sharpening.iterations=7"], "sharpening.* has no effect without sharpen=true"),
+        (["quality.flat=latest", "quality.count=30"], "must be a run of one GMM layer"),
+        (["run=nowhere"], "run=nowhere: no run directory"),
+    ],
+)
+def test_mistakes_are_one_line(run: str, tiny_run: Path, dcgmm: Runner, arguments: list[str], message: str) -> None:
+    outcome = dcgmm("sample", run, f"runs_dir={tiny_run.parents[1]}", *arguments)
+    assert outcome.code == 2
+    assert message in outcome.err.splitlines()[-1]
+    assert "Traceback" not in outcome.err
+
+
+def test_one_of_several_flat_models_must_be_given(run: str, dcgmm: Runner) -> None:
+    flat = ["arch.layers=[{type:folding,kernel:[28,28]},{type:gmm,components:4}]", "trainer.replicas=2"]
+    several = dcgmm("train", *QUICK, *flat).directory
+    outcome = dcgmm("sample", run, *FEW, f"quality.flat={several}")
+    assert outcome.code == 2
+    assert f"quality.flat={several} has 2 models: give the directory of one, such as " in outcome.err.splitlines()[-1]
+    one = outcome.err.split()[-1]
+    assert dcgmm("sample", run, *FEW, f"quality.flat={one}").code == 0
+
+
+def test_runs_without_a_usable_checkpoint(tiny_run: Path, dcgmm: Runner, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / META).write_text(json.dumps({}))
+    assert "has no checkpoint" in dcgmm("sample", f"run={bare}").err
+    (bare / CHECKPOINT).parent.mkdir()
+    torch.save({**read_state(tiny_run / CHECKPOINT), "format": 999}, bare / CHECKPOINT)
+    outcome = dcgmm("sample", f"run={bare}")
+    assert outcome.code == 2
+    assert "(format 999)" in outcome.err
+
+
+@pytest.mark.slow
+def test_only_without_convolution_do_top_1_samples_repeat_centroids(dcgmm: Runner) -> None:
+    """Figure 4, by diversity and the share of near-duplicates; the noise of the pixels is left out."""
+    figures = {}
+    for arch in ("2L-b", "2L-c", "2L-d"):
+        quick = ["dataset=mnist_sample", "trainer.epochs=60", "trainer.annealing.alpha=0.1"]
+        assert dcgmm("train", f"arch={arch}", *quick).code == 0
+        options = ["sampling.top_s=1", "sampling.std_scale=[0,1]", "quality.count=500", "quality.bins=20"]
+        figures[arch] = read_json(dcgmm("sample", *options).directory / "result.json")
+    flat = figures.pop("2L-d")
+    assert flat["diversity"] < 0.1
+    assert flat["near_duplicates"] > 0.95
+    for convolutional in figures.values():
+        assert convolutional["diversity"] > 2
+        assert convolutional["near_duplicates"] < 0.5

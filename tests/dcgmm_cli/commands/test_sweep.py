@@ -1,0 +1,283 @@
+"""Sweeps, through the installed entry point and in this process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+
+from dcgmm.checkpoints import load_run, read_state
+from dcgmm.files import CHECKPOINT, read_json
+from tests.dcgmm_cli.commands.conftest import QUICK, Outcome, Runner
+from tests.dcgmm_cli.commands.test_train import SELF_SIGNAL
+
+
+def directories(outcome: Outcome) -> list[Path]:
+    """What each job named in its last line, in the order of the jobs' ends."""
+    return [Path(line) for line in outcome.out.splitlines() if line.startswith("/")]
+
+
+def seeds(outcome: Outcome) -> list[int]:
+    return sorted(read_json(directory / "meta.json")["seed"] for directory in directories(outcome))
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
+def test_a_failed_job_is_named_and_the_others_run_on(launcher: str, installed: Runner, tmp_path: Path) -> None:
+    sweep = ["-m", *QUICK, "trainer.batch_size=1000,100", "hydra.sweep.dir=sweep"]
+    outcome = installed("train", *sweep, f"hydra/launcher={launcher}", OMP_NUM_THREADS=None)
+    assert outcome.code == 2, outcome.err
+    *_, head, line = outcome.err.splitlines()
+    assert head == "sweep of 2 jobs: 1 finished, 1 failed"
+    assert line.startswith("  #0 failed: ")
+    assert "trainer.batch_size=1000 " in line
+    assert ": trainer.batch_size must be " in line
+    found = directories(outcome)
+    assert {path.parent for path in found} == {tmp_path / "sweep"}
+    status = {path: read_json(path / "result.json")["status"] for path in found}
+    assert sorted(status.values()) == ["failed", "finished"]
+    (finished,) = (path for path in found if status[path] == "finished")
+    # What was typed is known in the processes of the jobs too.
+    typed = ["dcgmm", "train", *sweep, f"hydra/launcher={launcher}"]
+    assert read_json(finished / "meta.json")["starts"][0]["argv"] == typed
+    assert (tmp_path / "runs" / "latest").resolve() == finished
+    assert not list(tmp_path.rglob(".sweeps"))
+    if launcher != "submitit_local":
+        assert "#0 error: trainer.batch_size must be " in outcome.err
+    if launcher != "basic":
+        # One thread each: with joblib as many jobs as cores, with submitit_local all at once.
+        assert read_json(finished / "meta.json")["starts"][0]["device"] == "cpu, 1 threads"
+
+
+def test_threads_that_are_given_are_kept(installed: Runner) -> None:
+    given = ["+hydra.job.env_set.OMP_NUM_THREADS=2", "+hydra.job.env_set.TERM=xterm", "hydra/launcher=submitit_local"]
+    outcome = installed("train", "-m", *QUICK, *given, OMP_NUM_THREADS=None)
+    assert outcome.code == 0, outcome.err
+    assert read_json(outcome.directory / "meta.json")["starts"][0]["device"] == "cpu, 2 threads"
+
+
+def test_each_job_has_a_directory_of_its_own(dcgmm: Runner, tmp_path: Path) -> None:
+    outcome = dcgmm("train", "-m", *QUICK, "dataset.classes=[0,1],[2,3]", "dataset.limit=600")
+    assert outcome.code == 0, outcome.err
+    found = directories(outcome)
+    assert len(set(found)) == 2
+    assert {path.parent for path in found} == {tmp_path / "runs" / "custom-mnist_sample"}
+    classes = [read_json(path / "meta.json")["config"]["dataset"]["classes"] for path in found]
+    assert classes == [[0, 1], [2, 3]]
+
+
+def test_a_sweep_with_its_own_directory_finds_its_jobs_again(dcgmm: Runner, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    study = "# @package _global_\nhydra: {sweep: {dir: runs/study}}\n"
+    (tmp_path / "mine" / "experiment" / "study.yaml").write_text(study)
+    in_file = ["--config-dir", "mine", "+experiment=study"]
+    skipped = "0 finished, 1 skipped (done before)"
+    for given, status in [
+        (["hydra.sweep.dir=runs/study"], "1 finished"),
+        (["hydra.sweep.dir='${runs_dir}/study'"], skipped),
+        (in_file, "1 finished"),  # the file is among the job's overrides
+        (in_file, skipped),
+    ]:
+        outcome = dcgmm("train", "-m", *QUICK, *given)
+        assert outcome.code == 0, outcome.err
+        assert outcome.err.splitlines()[-1] == f"sweep of 1 job: {status}"
+        assert outcome.directory.parent == tmp_path / "runs" / "study"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "runs"]
+    # Its directories' names are of use as they are.
+    outcome = dcgmm("visualize", f"run={outcome.directory.name}", "images=0")
+    assert outcome.code == 0, outcome.err
+
+
+def test_a_sweep_given_again_does_what_is_missing(dcgmm: Runner) -> None:
+    given = ["-m", *QUICK, "hydra.sweep.dir=sweep"]
+    first = dcgmm("train", *given, "seed=0,1")
+    assert first.code == 0, first.err
+    before = {path: (path / "checkpoints" / "last.pt").stat().st_mtime_ns for path in directories(first)}
+    again = dcgmm("train", *given, "seed=0,1,2")
+    assert again.code == 0, again.err
+    assert again.err.splitlines()[-1] == "sweep of 3 jobs: 1 finished, 2 skipped (done before)"
+    assert seeds(again) == [0, 1, 2]
+    assert before == {path: (path / "checkpoints" / "last.pt").stat().st_mtime_ns for path in before}
+
+
+def test_an_interrupted_job_goes_on_from_its_checkpoint(dcgmm: Runner, tmp_path: Path) -> None:
+    given = ["-m", *QUICK, "seed=5"]
+    whole = directories(dcgmm("train", *given))[0]
+    begun = directories(dcgmm("train", *given, "hydra.sweep.dir=sweep"))[0]
+    # As a job that was killed in its last epoch leaves its directory.
+    model = load_run(whole).model
+    stopped = directories(dcgmm("train", *given, "trainer.epochs=1"))[0]
+    (stopped / "checkpoints" / "last.pt").replace(begun / "checkpoints" / "last.pt")
+    (begun / "result.json").unlink()
+    lines = (begun / "metrics.jsonl").read_text().splitlines()
+    again = dcgmm("train", *given, "hydra.sweep.dir=sweep")
+    assert again.code == 0, again.err
+    assert "going on at step 3 of 6" in again.err
+    for name, value in load_run(begun).model.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name])
+    assert (begun / "metrics.jsonl").read_text().splitlines()[-1] == lines[-1]
+
+
+def test_another_configuration_is_not_taken_for_the_same(dcgmm: Runner) -> None:
+    given = ["-m", *QUICK, "seed=5", "hydra.sweep.dir=sweep"]
+    directory = directories(dcgmm("train", *given))[0]
+    meta = read_json(directory / "meta.json")
+    meta["config"]["gmm"]["loc_range"] = 0.5
+    (directory / "meta.json").write_text(json.dumps(meta))
+    outcome = dcgmm("train", *given)
+    assert outcome.code == 2
+    assert "holds a run with gmm.loc_range=0.5, not 0.01: give the sweep another hydra.sweep.dir" in outcome.err
+    assert read_json(directory / "result.json")["status"] == "finished"
+
+
+def test_follow_ups_sweep_over_options_and_over_all_models_of_a_directory(dcgmm: Runner, tmp_path: Path) -> None:
+    models = directories(dcgmm("train", "-m", *QUICK, "seed=0,1", "hydra.sweep.dir=my sweep"))
+    options = ["sampling.count=4", "quality.count=0"]
+    outcome = dcgmm("sample", "run=my sweep", *options)
+    assert outcome.code == 0, outcome.err
+    assert sorted(path.parents[1] for path in directories(outcome)) == sorted(models)
+    outcome = dcgmm("sample", "-m", f"run='{models[0]}'", "sampling.top_s=1,2", *options)
+    assert len(set(directories(outcome))) == 2
+    assert {path.parents[1] for path in directories(outcome)} == {models[0]}
+    outcome = dcgmm("sample", "-m", "run='my sweep',nowhere", "sampling.top_s=1,2", *options)
+    assert outcome.code == 2
+    head, *jobs = outcome.err.splitlines()[-3:]
+    assert head == "sweep of 6 jobs: 4 finished, 2 failed"
+    assert [job[:28] for job in jobs] == ["  #4 failed: run=nowhere sam", "  #5 failed: run=nowhere sam"]
+    outcome = dcgmm("sample", f"run={models[0].name},{models[1].name}", *options)
+    assert outcome.code == 2
+    assert outcome.err.endswith("; several runs need -m\n")
+    replicas = dcgmm("train", *QUICK, "trainer.replicas=2").directory
+    outcome = dcgmm("visualize", "images=0")  # run=latest
+    assert outcome.code == 0, outcome.err
+    assert {path.parents[1] for path in directories(outcome)} == set((replicas / "replicas").iterdir())
+    missing = dcgmm("sample", f"run={tmp_path / 'nowhere'}")
+    assert missing.code == 2
+    assert "no run directory there" in missing.err
+
+
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.slow)])
+def test_a_follow_up_whose_run_is_missing_fails_alone(
+    launcher: str, installed: Runner, tiny_run: Path, tmp_path: Path
+) -> None:
+    options = ["sampling.count=4", "quality.count=0", f"hydra/launcher={launcher}"]
+    outcome = installed("sample", "-m", f"run=nowhere,{tiny_run}", *options)
+    assert outcome.code == 2
+    *_, head, line = outcome.err.splitlines()
+    assert head == "sweep of 2 jobs: 1 finished, 1 failed"
+    assert line.startswith("  #0 failed: run=nowhere ")
+    assert ": run=nowhere: no run directory there" in line
+    status = {path: read_json(path / "result.json")["status"] for path in directories(outcome)}
+    assert sorted(status.values()) == ["failed", "finished"]
+    for path, each in status.items():
+        assert path.parent == (tmp_path / "runs" if each == "failed" else tiny_run) / "sample"
+
+
+def test_paths_with_special_characters(dcgmm: Runner, tmp_path: Path) -> None:
+    home = tmp_path / "my runs (1), a=b"
+    runs = [dcgmm("train", *QUICK, f"seed={seed}", f"hydra.run.dir='{home / str(seed)}'").directory for seed in (0, 1)]
+    for given in (str(runs[0]), f"'{runs[0]}'"):  # one alone needs no quotes of its own
+        outcome = dcgmm("visualize", f"run={given}", "images=0")
+        assert outcome.code == 0, outcome.err
+        assert outcome.directory.parents[1] == runs[0]
+    outcome = dcgmm("visualize", "-m", f"run={runs[0]},{runs[1]}", "images=0")
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: cannot read run={runs[0]},{runs[1]} (")
+    assert outcome.err.endswith(""""key='value'", or "key='one','other'" in a sweep\n""")
+    outcome = dcgmm("visualize", "-m", f"run='{runs[0]}','{runs[1]}'", "images=0", "hydra.sweep.dir=sweep")
+    assert outcome.code == 0, outcome.err
+    assert [path.name[:6] for path in directories(outcome)] == ["images", "images"]
+    assert len(set(directories(outcome))) == 2
+
+
+def test_train_goes_on_with_one_run_only(dcgmm: Runner, tmp_path: Path) -> None:
+    outcome = dcgmm("train", "-m", "run=a,b")
+    assert outcome.code == 2
+    assert outcome.err == "error: train run=... goes on with one run: leave out -m\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("given", ["+foo=1", "+foo=1,2", "++trainer.foo=1", "foo=1"])
+def test_an_unknown_key_is_refused_before_any_job_starts(given: str, dcgmm: Runner, tmp_path: Path) -> None:
+    outcome = dcgmm("train", "-m", *QUICK, given, "seed=0,1")
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: unknown key {given.partition('=')[0].lstrip('+')}: ")
+    assert len(outcome.err.splitlines()) == 1
+    assert not outcome.out
+    assert not [path for path in tmp_path.glob("runs/*") if path.is_dir()]
+
+
+def test_ctrl_c_stops_the_sweep(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SELF_SIGNAL, str(int(signal.SIGINT)), "4", "train", "-m", *QUICK, "seed=0,1,2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 130, done.stderr
+    *_, told, head, job = done.stderr.splitlines()
+    assert told == "dcgmm train: interrupted"
+    assert head == "sweep of 3 jobs: 0 finished, 1 interrupted, 2 not begun"
+    assert job.startswith("  #0 interrupted: ")
+    (result,) = tmp_path.glob("runs/custom-mnist_sample/*/result.json")
+    assert read_json(result)["status"] == "interrupted"
+    assert done.stdout.splitlines()[-1] == str(result.parent)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_jobs_in_other_processes(signum: signal.Signals, code: int, tmp_path: Path) -> None:
+    given = ["train", "-m", *QUICK, "trainer.epochs=20000", "seed=0,1,2,3", "hydra/launcher=joblib"]
+    with subprocess.Popen(
+        [Path(sys.executable).parent / "dcgmm", *given, "hydra.launcher.n_jobs=2"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as sweep:
+        assert sweep.stderr is not None
+        begun = set[str]()
+        while len(begun) < 2:
+            line = sweep.stderr.readline()
+            assert line, "the sweep has ended"
+            if " train: " in line:  # a first line of progress
+                begun.add(line.split()[0])
+        if signum == signal.SIGINT:
+            os.killpg(sweep.pid, signum)  # as a terminal does
+        else:
+            os.kill(sweep.pid, signum)
+        *_, told, head, _, _ = sweep.stderr.read().splitlines()  # to its end: no job is left that could write
+    assert sweep.returncode == code
+    assert told == "dcgmm train: interrupted"
+    assert head.startswith("sweep of 4 jobs: 0 finished, ")
+    assert head.endswith(" 2 not begun")
+    for directory in tmp_path.glob("runs/custom-mnist_sample/*"):
+        assert read_state(directory / CHECKPOINT)["training"]["steps"] > 0
+
+
+def test_what_cannot_be_set_up_is_not_passed_over(dcgmm: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dcgmm_cli.sweep_start.new_record", lambda sweep_dir: 1 / 0)
+    outcome = dcgmm("train", "-m", *QUICK)
+    assert outcome.code == 1
+    assert "SweepStart.on_multirun_start raised ZeroDivisionError" in outcome.err
+
+
+def test_a_sweep_directory_that_cannot_be(dcgmm: Runner, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    outcome = dcgmm("train", "-m", *QUICK, "hydra.sweep.dir=file/sweep")
+    assert outcome.code == 2
+    assert outcome.err == "error: cannot write file/sweep: Not a directory\n"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "text"),
+    [("joblib", "is not installed: pip install 'dcgmm[sweep]', or leave it"), ("job", "is unknown; choose basic, ")],
+)
+def test_a_launcher_that_is_not_there(launcher: str, text: str, dcgmm: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    Plugins.instance()  # finds the launchers that are installed
+    monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], "joblib.yaml")
+    outcome = dcgmm("train", "-m", *QUICK, f"hydra/launcher={launcher}")
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: hydra/launcher={launcher} {text}")
+    assert len(outcome.err.splitlines()) == 1

@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dcgmm_cli.figures.base import picture, pixels_of, save_grid, save_image, tile
+
+
+def test_tiles_stand_in_rows_with_grey_between_them() -> None:
+    images = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 2, 4, 1)
+    sheet = tile(images)
+    assert sheet.shape == (2 * 2 + 1, 2 * 4 + 1, 1)
+    assert torch.equal(sheet[0, :, 0], torch.tensor([0.0] * 4 + [0.5] + [1.0] * 4))
+    assert torch.equal(sheet[3, :, 0], torch.tensor([2.0] * 4 + [0.5] * 5))
+    assert tile(images, columns=3, gap=2).shape == (2, 3 * 4 + 2 * 2, 1)
+
+
+@pytest.mark.parametrize(("channels", "drawn"), [(1, 1), (2, 1), (3, 3), (4, 1)])
+def test_pictures_have_one_channel_or_three(channels: int, drawn: int) -> None:
+    images = torch.linspace(-1, 2, 2 * channels).view(1, 2, 1, channels)
+    shown = picture(images)
+    assert shown.shape == (1, 2, 1, drawn)
+    assert pixels_of(shown[0]).shape == ((2, 1) if drawn == 1 else (2, 1, 3))
+    assert 0 <= float(shown.min()) <= float(shown.max()) <= 1
+    torch.testing.assert_close(shown.mean(-1), images.clamp(0, 1).mean(-1))
+
+
+def test_images_are_written_enlarged(tmp_path: Path) -> None:
+    save_image(torch.tensor([[0.0, 1.0], [0.5, 2.0]]).unsqueeze(-1), tmp_path / "image.png", enlarge=2)
+    with Image.open(tmp_path / "image.png") as image:
+        assert np.array_equal(np.asarray(image)[::2, ::2], [[0, 255], [128, 255]])
+        assert image.size == (4, 4)
+    save_grid(torch.rand(4, 5, 3, 3), tmp_path / "grid.png")
+    with Image.open(tmp_path / "grid.png") as image:
+        assert (image.size, image.mode) == ((3 * 7, 3 * 11), "RGB")

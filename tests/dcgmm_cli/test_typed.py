@@ -1,0 +1,84 @@
+import re
+from typing import Any
+
+import pytest
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from dcgmm.errors import InputError, OptionError
+from dcgmm.model.options import Architecture, LayerOptions, LayerType
+from dcgmm.training.options import AnnealingOptions
+from dcgmm_cli.schema import SCHEMAS, ClusterConfig, Merge, Part, TrainConfig
+from dcgmm_cli.typed import typed
+
+GIVEN: dict[str, Any] = {
+    "arch": {"layers": [{"type": "folding", "kernel": [28, 28]}, {"type": "gmm", "components": 25}]},
+    "dataset": {"name": "mnist"},
+}
+
+
+def train(*changes: str) -> Any:
+    config = OmegaConf.merge(OmegaConf.structured(SCHEMAS["train"]), GIVEN)
+    assert isinstance(config, DictConfig)
+    for change in changes:
+        key, _, value = change.partition("=")
+        OmegaConf.update(config, key, yaml.safe_load(value), force_add=True)  # as Hydra does
+    return typed(config, "train")
+
+
+def test_every_node_becomes_the_options_that_it_stands_for() -> None:
+    config = train("dataset.classes=[1,two]", "trainer.annealing.alpha=0.5")
+    assert isinstance(config, TrainConfig)
+    assert isinstance(config.trainer.annealing, AnnealingOptions)
+    assert config.trainer.annealing.window == 2
+    assert config.arch == Architecture([LayerOptions("folding", [28, 28]), LayerOptions("gmm", components=25)])  # type: ignore[arg-type]
+    assert config.arch.layers[1].type is LayerType.gmm
+    assert config.dataset.classes == [1, "two"]
+    assert type(config.dataset.classes) is list
+
+
+def test_interpolations_are_resolved_and_names_become_members() -> None:
+    config = OmegaConf.structured(ClusterConfig)
+    config.cluster.count = "${seed}"
+    config.seed, config.cluster.split, config.cluster.merge = 7, "train", "ward"
+    config = typed(config, "cluster")
+    assert (config.cluster.count, config.cluster.split, config.cluster.merge) == (7, Part.train, Merge.ward)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ("seed=-1", "seed"),
+        ("seed=4294967296", "seed"),
+        ("trainer.epochs=0", "trainer.epochs"),
+        ("trainer.annealing.gamma=1.5", "trainer.annealing.gamma"),
+        ("trainer.learning_rate.end=0.5", "trainer.learning_rate.end"),
+        ("arch.exponent=0", "arch.exponent"),
+        ("dataset.size=[1]", "dataset.size"),
+    ],
+)
+def test_a_value_out_of_range_is_named_by_its_key(change: str, field: str) -> None:
+    with pytest.raises(OptionError) as error:
+        train(change)
+    assert error.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("foo=1", "unknown key foo: `dcgmm train --help` lists the keys"),
+        ("trainer.epoch=1", "unknown key trainer.epoch: did you mean trainer.epochs? "),
+        ("arch.layers=[{type: gmm, components: 4}, {type: gmm}]", "arch.layers: layer 2: a gmm layer needs components"),
+        (
+            "arch.layers=[{type: gmm, kernel: [2, 2]}]",
+            "arch.layers: layer 1: kernel is not for gmm layers, which take ",
+        ),
+        ("arch.layers=[{components: 4}]", "arch.layers[0].type is needed: give arch.layers[0].type=..."),
+        ("arch.name=???", "arch.name is needed: give arch.name=..."),
+        ("seed=${nothing}", "seed: Interpolation key 'nothing' not found"),
+    ],
+)
+def test_other_mistakes_are_told_in_a_line(change: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(message)}") as error:
+        train(change)
+    assert "\n" not in str(error.value)
