@@ -14,7 +14,10 @@ PACKAGES = ("dcgmm", "dcgmm_cli")
 
 # A module, or a package as a whole, and what it may import of the library. Alone, `dcgmm` is its `__init__`.
 BASE = {"dcgmm.errors", "dcgmm.options"}
-FORMULAS = {f"dcgmm.model.{name}" for name in ("options", "shapes", "gaussian", "annealing", "native", "patches")}
+FORMULAS = {
+    *(f"dcgmm.model.{name}" for name in ("options", "shapes", "gaussian", "factors", "conditionals")),
+    *(f"dcgmm.model.{name}" for name in ("annealing", "native", "patches")),
+}
 LAYERS = {f"dcgmm.model.{name}" for name in ("folding", "pooling", "gmm", "layers")}
 MODEL = BASE | FORMULAS | LAYERS | {"dcgmm.images", "dcgmm.model.stack"}
 LIBRARY: dict[str, set[str]] = {
@@ -28,6 +31,8 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.model.options": BASE,
     "dcgmm.model.shapes": BASE,
     "dcgmm.model.gaussian": BASE,
+    "dcgmm.model.factors": BASE | {"dcgmm.model.gaussian"},
+    "dcgmm.model.conditionals": BASE | {"dcgmm.model.gaussian", "dcgmm.model.factors"},
     "dcgmm.model.annealing": BASE,
     "dcgmm.model.native": BASE | {"dcgmm.model.native", "dcgmm.model.shapes"},
     "dcgmm.model.patches": BASE | {"dcgmm.model.native", "dcgmm.model.shapes"},

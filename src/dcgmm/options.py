@@ -144,20 +144,27 @@ class Options:
                 raise OptionError(each.name, rule.text, value, type(self))
 
     def _convert(self, name: str, value: Any) -> Any:
-        kind = option_type(typing.get_type_hints(type(self))[name])
-        if isinstance(kind, type) and issubclass(kind, Enum) and value is not None and not isinstance(value, kind):
+        hint = typing.get_type_hints(type(self))[name]
+        kind = option_type(hint)
+        if value is None and kind is not hint:
+            return None
+        if isinstance(kind, type) and issubclass(kind, Enum) and not isinstance(value, kind):
             try:
                 return kind(value)
             except ValueError:
                 raise OptionError(name, f"one of {', '.join(each.value for each in kind)}", value, type(self)) from None
-        if isinstance(kind, type) and issubclass(kind, Options) and isinstance(value, Mapping):
-            return made(kind, value, name)
         if typing.get_origin(kind) is list and isinstance(value, list | tuple):
             (inner,) = typing.get_args(kind)
-            if isinstance(inner, type) and issubclass(inner, Options):
-                return [made(inner, each, name) if isinstance(each, Mapping) else each for each in value]
-            return [_built_in(each) for each in value]
-        return _built_in(value)
+            return [self._made(name, inner, each) for each in value]
+        return self._made(name, kind, value)
+
+    def _made(self, name: str, kind: Any, value: Any) -> Any:
+        """A value of a field, made options where the field holds such."""
+        if not (isinstance(kind, type) and issubclass(kind, Options)) or isinstance(value, kind):
+            return _built_in(value)
+        if isinstance(value, Mapping):
+            return made(kind, value, name)
+        raise OptionError(name, f"given by {', '.join(each.name for each in fields(kind))}", value, type(self))
 
 
 def _built_in(value: Any) -> Any:

@@ -55,6 +55,7 @@ def test_fields_of_another_type_and_fields_that_lack(fields: dict[str, Any], mes
     [
         ("type", "power"),
         ("type", 3),
+        ("type", None),
         ("kernel", [2]),
         ("kernel", [0, 1]),
         ("kernel", [2.0, 2.0]),
@@ -97,6 +98,10 @@ def test_an_architecture_reads_as_the_paper_writes_it() -> None:
         ({"exponent": math.inf}, "exponent"),
         ({"exponent": math.nan}, "exponent"),
         ({"exponent": None}, "exponent"),
+        ({"layers": [3]}, "layers"),
+        ({"layers": [None]}, "layers"),
+        ({"sharpening": 0.1}, "sharpening"),
+        ({"sharpening": None}, "sharpening"),
         ({"sharpening": {"rate": 2.0}}, "rate"),
         ({"sharpening": {"iterations": -1}}, "iterations"),
         ({"sharpening": {"steps": 3}}, "sharpening"),
@@ -105,7 +110,7 @@ def test_an_architecture_reads_as_the_paper_writes_it() -> None:
 )
 def test_architectures_out_of_range(change: dict[str, Any], field: str) -> None:
     with pytest.raises(OptionError) as error:
-        made(Architecture, {"layers": [{"type": "gmm", "components": 4}], **change}, "arch")
+        made(Architecture, {"layers": [{"type": "gmm", "components": 4}]} | change, "arch")
     assert error.value.field == field
 
 
