@@ -1,5 +1,6 @@
 """A finished training run, opened by the commands that work on its model."""
 
+import logging
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,13 +8,18 @@ from pathlib import Path
 from dcgmm.checkpoints import TrainedRun, load_run
 from dcgmm.datasets import DatasetOptions, ImageData, load
 from dcgmm.datasets.catalogue import KNOWN
+from dcgmm.errors import InputError
+from dcgmm.files import DETECTOR
 from dcgmm.model import DCGMM
 from dcgmm.options import made
 from dcgmm.runtime import choose_device, describe_device, set_threads
+from dcgmm.training.weights import weights_by_use
 from dcgmm_cli.job import Job
 from dcgmm_cli.records import write_meta
 from dcgmm_cli.runs import find_run
 from dcgmm_cli.schema import FollowUpConfig, TrainConfig
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,13 @@ def open_run(config: FollowUpConfig, job: Job) -> OpenedRun:
     run.model.to(device).eval()
     trained = made(TrainConfig, run.config)
     write_meta(job.directory, job.command, config, describe_device(device))
-    return OpenedRun(run, replace(trained, dataset=at_hand(trained.dataset)))
+    opened = OpenedRun(run, replace(trained, dataset=at_hand(trained.dataset)))
+    if trained.trainer.weights_by_use and not (run.directory / DETECTOR).is_file():  # its training has not ended
+        try:
+            weights_by_use(run.model, opened.data().train.images)
+        except InputError as error:
+            log.warning("mixture weights are as trained so far, not by use: %s", error)
+    return opened
 
 
 def at_hand(dataset: DatasetOptions) -> DatasetOptions:

@@ -14,6 +14,7 @@ from dcgmm.model import DCGMM
 from dcgmm.options import plain
 from dcgmm.outliers import Detector, Moments, log_likelihood_moments
 from dcgmm.training import LayerReport, Trainer
+from dcgmm.training.weights import weights_by_use
 from dcgmm_cli.figures.train import save_training_figures
 from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.progress import ProgressBar
@@ -86,14 +87,14 @@ class Training:
     def _save(self) -> None:
         """Write the one checkpoint that training goes on from: all models are at the same step in it."""
         self.seconds = time.monotonic() - self._started
-        parts = self._parts()
+        models, states = self.trainer.model.alone(), self._states()
+        parts = [{"model": model_state(model), "training": state} for model, state in zip(models, states, strict=True)]
         state = parts[0] if len(parts) == 1 else {"replicas": parts}
         write_state(self.directory / CHECKPOINT, {**self._description(self.config), **state})
 
-    def _parts(self) -> list[dict[str, Any]]:
-        """Each model with its training's state."""
-        pairs = zip(self.trainer.model.alone(), self.trainer.state_dicts(), strict=True)
-        return [{"model": model_state(model), "training": {**state, "seconds": self.seconds}} for model, state in pairs]
+    def _states(self) -> list[dict[str, Any]]:
+        """What each model's training goes on from, with the time that it has taken."""
+        return [{**state, "seconds": self.seconds} for state in self.trainer.state_dicts()]
 
     def _description(self, config: TrainConfig) -> dict[str, Any]:
         return {"config": plain(config), "class_names": list(self.data.class_names)}
@@ -111,12 +112,16 @@ class Training:
 
     def finish(self) -> list[dict[str, Any]]:
         """Score training and test images, write each model's checkpoint, detector and figures; return their results."""
-        results, models = [], self.trainer.model.alone()
-        parts = zip(self.homes, self.configs, models, self._parts(), self.trainer.sigma(), strict=True)
-        for home, config, model, part, sigma in parts:
+        results, models, states = [], self.trainer.model.alone(), self._states()
+        parts = zip(self.homes, self.configs, models, states, self.trainer.sigma(), strict=True)
+        for home, config, model, state, sigma in parts:
             started = time.monotonic()
+            if config.trainer.weights_by_use:
+                weights_by_use(model, self.data.train.images)
             detector = Detector.fit(model, self.data.train.images)
-            write_state(home / CHECKPOINT, {**self._description(config), **part})
+            write_state(
+                home / CHECKPOINT, {**self._description(config), "model": model_state(model), "training": state}
+            )
             save_detector(detector, home)
             save_training_figures(model, home, read_metrics(home))
             results.append({"layers": _layer_results(model, detector, self.data, sigma)} | self.facts())
@@ -137,7 +142,7 @@ def _layer_results(
             "test_log_likelihood": _mean(test[name]) if test else None,
             "sigma": sigma[name],
             "components": gmm.components,
-            "weights_in_use": int((gmm.log_weights.exp() > 0.1 / gmm.components).sum()),
+            "weights_in_use": gmm.components_in_use,
         }
         for name, gmm in model.gmms.items()
     }

@@ -29,20 +29,23 @@ def grid_side(components: int) -> int:
     return side
 
 
-def grid_distances(components: int) -> Tensor:  # (K, K)
-    """Squared Euclidean distances between components on the toroidal sqrt(K) x sqrt(K) grid, in grid steps."""
+def ring_distances(components: int) -> Tensor:  # (S, S), S = sqrt(K)
+    """Squared distances along one side of the toroidal S x S grid that K components lie on, in grid steps."""
     side = grid_side(components)
     index = torch.arange(side)
     gap = (index[:, None] - index[None, :]).abs()
-    ring = torch.minimum(gap, side - gap).square()
-    return (ring[:, None, :, None] + ring[None, :, None, :]).reshape(components, components)
+    return torch.minimum(gap, side - gap).square()
 
 
 def smoothing_kernel(
-    distances: Tensor,  # (K, K), from grid_distances
+    distances: Tensor,  # (S, S), from ring_distances
     sigma: Tensor,  # (...), in grid steps
-) -> Tensor:  # (..., K, K)
-    """Row-normalised Gaussian kernel G_kj(sigma) = exp(-dist_kj^2 / (2 sigma^2)) / sum_j' exp(...)."""
+) -> Tensor:  # (..., S, S)
+    """Row-normalised Gaussian kernel of one side of the grid, g_ab = exp(-dist_ab^2 / (2 sigma^2)) / sum_b' exp(...).
+
+    Squared distances on the grid are sums over its sides, so the kernel of the components is G = g x g, a Kronecker
+    product: component (a, a') has the weight g_ab g_a'b' for (b, b').
+    """
     width = sigma.square()[..., None, None]
     return torch.softmax(-0.5 * distances.to(sigma.dtype) / width, -1)
 

@@ -37,26 +37,42 @@ def natural_parameters(
 
 
 class Gradient(NamedTuple):
-    """Gradient of the objective with respect to a GMM layer's free parameters."""
+    """Gradient of the objective with respect to a GMM layer's free parameters, and what limits a step."""
 
     logits: Tensor  # (..., K)
     loc: Tensor  # (..., K, D)
     precision_sqrt: Tensor  # (..., K, D)
+    share: Tensor  # (..., K), S0: of the points that each component wins
+
+
+def smoothed(
+    rows: Tensor,  # (..., K, F)
+    kernel: Tensor,  # (..., S, S), S = sqrt(K)
+) -> Tensor:  # (..., K, F)
+    """(g x g) times the rows, a Kronecker product, without forming it: g is applied along either side of the grid."""
+    side, (components, features) = kernel.shape[-1], rows.shape[-2:]
+    along = kernel @ rows.reshape(*rows.shape[:-2], side, side * features)
+    grid = along.view(*rows.shape[:-2], side, side, features)
+    return (kernel.unsqueeze(-3) @ grid).view(*rows.shape[:-2], components, features)
 
 
 def smoothed_winner(
     scores: Tensor,  # (..., P, K)
-    kernel: Tensor | None,  # (..., K, K), rows sum to 1; None is the identity
+    kernel: Tensor | None,  # (..., S, S), of G = g x g, rows sum to 1; None is the identity
 ) -> tuple[Tensor, Tensor]:  # (..., P), (..., P)
     """Value and index of max_k sum_j G_kj s_j for each point: the annealed max-component score."""
-    smoothed = scores if kernel is None else scores @ kernel.mT
-    value, winner = smoothed.max(-1)
-    return value, winner
+    if kernel is None:
+        value, winner = scores.max(-1)
+        return value, winner
+    # Scores lie far from 0 and near each other: their differences are smoothed, lest rounding decides.
+    shift = scores.amax(-1, keepdim=True)
+    value, winner = smoothed((scores - shift).mT, kernel).max(-2)
+    return value + shift.squeeze(-1), winner
 
 
 def objective_gradient(
     means: tuple[Tensor, Tensor, Tensor],  # (..., K), (..., K, D), (..., K, D): of 1, x and x^2 by winner
-    kernel: Tensor | None,  # (..., K, K); None is the identity
+    kernel: Tensor | None,  # (..., S, S), of G = g x g; None is the identity
     log_weights: Tensor,  # (..., K)
     loc: Tensor,  # (..., K, D)
     precision_sqrt: Tensor,  # (..., K, D)
@@ -74,7 +90,7 @@ def objective_gradient(
     s0, s1, s2 = means
     if kernel is not None:
         spread = kernel.mT
-        s0, s1, s2 = (spread @ s0.unsqueeze(-1)).squeeze(-1), spread @ s1, spread @ s2
+        s0, s1, s2 = smoothed(s0.unsqueeze(-1), spread).squeeze(-1), smoothed(s1, spread), smoothed(s2, spread)
     weight = s0.unsqueeze(-1)
     centred = torch.addcmul(s1, loc, weight, value=-1.0)  # S1 - mu S0
     deviation = torch.addcmul(s2, loc, s1 + centred, value=-1.0)  # S2 - 2 mu S1 + mu^2 S0
@@ -82,4 +98,5 @@ def objective_gradient(
         logits=s0 - log_weights.exp(),
         loc=precision * centred,
         precision_sqrt=torch.addcmul(weight / precision_sqrt, precision_sqrt, deviation, value=-1.0),
+        share=s0,
     )

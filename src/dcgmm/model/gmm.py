@@ -19,6 +19,8 @@ from dcgmm.model.options import GMMOptions, LayerOptions, LayerType, Start
 from dcgmm.model.patches import SINGLE, Patches
 from dcgmm.model.shapes import Shape
 
+IN_USE = 0.1  # of an even share: a component with less counts as unused
+
 
 class Rates(NamedTuple):
     """Learning rate of each kind of parameter, of batch_shape."""
@@ -97,6 +99,11 @@ class GMM(nn.Module):
         return self.options.precision_sqrt_max if self.options.precision_sqrt_start is Start.limit else 1.0
 
     @property
+    def components_in_use(self) -> int:
+        """Components whose mixture weight is above a tenth of an even share, 0.1 / K."""
+        return int((self.log_weights.exp() > IN_USE / self.components).sum())
+
+    @property
     def description(self) -> LayerOptions:
         """What `DCGMM.build` makes such a layer of."""
         return LayerOptions(LayerType.gmm, components=self.components)
@@ -158,7 +165,7 @@ class GMM(nn.Module):
     def step(
         self,
         x: Tensor | Patches,  # (..., N, H, W, D)
-        kernel: Tensor | None,  # (..., K, K); None after annealing
+        kernel: Tensor | None,  # (..., S, S), of one side of the grid; None after annealing
         rates: Rates,
         *,
         passes_on: bool,
@@ -183,7 +190,7 @@ class GMM(nn.Module):
     def objective(
         self,
         scored: Scored,
-        kernel: Tensor | None,  # (..., K, K); None after annealing
+        kernel: Tensor | None,  # (..., S, S), of one side of the grid; None after annealing
     ) -> tuple[Tensor, Gradient]:
         """Mean over samples and positions of max_k sum_j G_kj s_j, of batch_shape, and its gradient.
 
@@ -198,9 +205,10 @@ class GMM(nn.Module):
 
     @torch.no_grad()
     def ascend(self, gradient: Gradient, rates: Rates) -> None:
-        """One step of plain SGD ascent, in place."""
+        """One step of plain SGD ascent, in place; a centroid goes at most to the mean of what it won."""
         self.logits.addcmul_(gradient.logits, rates.logits[..., None])
-        self.loc.addcmul_(gradient.loc, rates.loc[..., None, None])
+        farthest = 1 / (self.precision_sqrt.square() * gradient.share.unsqueeze(-1))
+        self.loc.addcmul_(gradient.loc, torch.minimum(farthest, rates.loc[..., None, None]))
         self.precision_sqrt.addcmul_(gradient.precision_sqrt, rates.precision_sqrt[..., None, None])
         # Project after the step: d can cross 0, where log d is undefined.
         self.precision_sqrt.clamp_(self.options.precision_sqrt_min, self.options.precision_sqrt_max)

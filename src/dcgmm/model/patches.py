@@ -8,6 +8,7 @@ Shapes as in `shapes`; H' W' are window positions, D = kh kw C features of a pat
 
 from functools import cached_property
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -81,9 +82,12 @@ class Patches:
         components: int,
     ) -> tuple[Tensor, Tensor, Tensor]:  # (..., K), (..., K, D), (..., K, D)
         """Means of 1, x and x^2 by component: sums over its patches, divided by the number of all patches."""
-        flat = winner.flatten(-3).unsqueeze(-1)
-        share = self._values.new_zeros(*flat.shape[:-1], components).scatter_(-1, flat, 1.0 / flat.shape[-2])
-        return share.sum(-2), share.mT @ self._values, share.mT @ self._squares
+        flat = winner.flatten(-3)
+        points = flat.shape[-1]
+        # Integers: a sum of many equal shares would lose the later ones.
+        counts = flat.new_zeros(*flat.shape[:-1], components).scatter_add_(-1, flat, torch.ones_like(flat))
+        share = self._values.new_zeros(*flat.shape, components).scatter_(-1, flat.unsqueeze(-1), 1.0 / points)
+        return counts.to(share.dtype) / points, share.mT @ self._values, share.mT @ self._squares
 
     def pull(
         self,

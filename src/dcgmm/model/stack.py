@@ -213,27 +213,32 @@ class DCGMM(nn.Module):
             return self.score_floats(images)
         return self.score_floats(to_float(as_images(images, self.input_shape).to(self.device), self.dtype))
 
-    def score_floats(self, x: Tensor) -> dict[str, Scored]:  # (..., N, H, W, C)
-        """`score` of what is known to be images, as floats on the model's device."""
+    def score_floats(self, x: Tensor, up_to: str | None = None) -> dict[str, Scored]:  # (..., N, H, W, C)
+        """`score` of what is known to be images, as floats on the model's device; maybe of the lower layers alone."""
         scored: dict[str, Scored] = {}
 
         def take(name: str, gmm: GMM, patches: Patches, top: bool) -> Tensor | None:
             scored[name] = gmm.score(patches)
             return None if top else scored[name].responsibilities
 
-        self.upward(x, take)
+        self.upward(x, take, up_to)
         return scored
 
-    def upward(self, x: Tensor, take: Callable[[str, GMM, Patches, bool], Tensor | None]) -> None:
-        """Through the layers from below, up to the last GMM layer.
+    def upward(
+        self, x: Tensor, take: Callable[[str, GMM, Patches, bool], Tensor | None], up_to: str | None = None
+    ) -> None:
+        """Through the layers from below, up to a GMM layer, by default the last one.
 
         Args:
             x: (..., N, H, W, C), images.
             take: is given every GMM layer's name, the layer, what it sees, and whether it is the last one; returns
                 what the layer passes on.
+            up_to: name of the GMM layer.
         """
         x = self.seen_values(x)
         names, layers = list(self.gmms), list(self.layers)
+        if up_to is not None:
+            names = names[: names.index(up_to) + 1]
         for below, layer, above in zip([None, *layers], layers, [*layers[1:], None], strict=False):
             if isinstance(layer, GMM):
                 patches = below.patches(x) if isinstance(below, Folding) else Patches(x, SINGLE)

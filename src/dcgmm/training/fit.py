@@ -15,6 +15,7 @@ from dcgmm.options import made
 from dcgmm.training.layer import LayerReport
 from dcgmm.training.options import TrainerOptions
 from dcgmm.training.trainer import Trainer
+from dcgmm.training.weights import weights_by_use
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ def fit(model: DCGMM, images: Images, *, seed: int = 0, callback: Callback | Non
             history.add(trainer, reports[0])
             if callback is not None:
                 callback(trainer, reports[0])
+    if trainer.options.weights_by_use:
+        weights_by_use(model, images)
     return history
 
 

@@ -7,10 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcgmm.model.annealing import AnnealingRule, AnnealingState, grid_distances, smoothing_kernel
+from dcgmm.model.annealing import AnnealingRule, AnnealingState, ring_distances, smoothing_kernel
 from dcgmm.model.gmm import GMM, Rates
 from dcgmm.model.patches import Patches
 from dcgmm.training.options import TrainerOptions
+
+# The learning rate is that of a layer of so many components. One of K wins 1 / K of the points, and takes steps in
+# proportion to that: at a rate in proportion to K it learns as fast, however many they are.
+REFERENCE = 25
 
 
 def annealing_rule(options: TrainerOptions) -> AnnealingRule:
@@ -37,7 +41,7 @@ class LayerTraining:
 
     def __init__(self, gmm: GMM, options: TrainerOptions) -> None:
         self._gmm, self._options, self._rule = gmm, options, annealing_rule(options)
-        self._distances = grid_distances(gmm.components).to(gmm.loc)
+        self._distances = ring_distances(gmm.components).to(gmm.loc)
         batch_shape = tuple(gmm.logits.shape[:-1])
         self._total = gmm.logits.new_zeros(batch_shape)
         self._factors = (0.0, options.learning_rate.loc, 0.0)  # of the rates, in their order
@@ -55,7 +59,7 @@ class LayerTraining:
         kernel = smoothing_kernel(self._distances, state.sigma)
         self._kernel.copy_(torch.where(at_floor[..., None, None], identity, kernel))
         for rate, factor in zip(self._rates, self._factors, strict=True):
-            torch.mul(state.rate, factor, out=rate)
+            torch.mul(state.rate, factor * self._gmm.components / REFERENCE, out=rate)
 
     def adapt_all(self) -> None:
         """End phase 1, in which only centroids adapt."""
@@ -98,8 +102,11 @@ class LayerTraining:
                 "annealing": {name: values[number].clone() for name, values in tensors.items()}
                 | {"windows": self._state.windows},
                 "total": total.clone(),
+                "logits": logits.clone(),  # as trained: the model's may follow use by then
             }
-            for number, total in enumerate(self._total.reshape(-1))
+            for number, (total, logits) in enumerate(
+                zip(self._total.reshape(-1), self._gmm.logits.detach().reshape(-1, self._gmm.components), strict=True)
+            )
         ]
 
     def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
@@ -108,6 +115,8 @@ class LayerTraining:
         tensors = {name: stacked([each[name] for each in annealing], batch_shape) for name in self._state.tensors()}
         self._anneal(AnnealingState(**tensors, windows=annealing[0]["windows"]).to(self._total.device))
         self._total.copy_(stacked([state["total"] for state in states], batch_shape))
+        with torch.no_grad():
+            self._gmm.logits.copy_(stacked([state["logits"] for state in states], batch_shape))
 
 
 def per_model(tensor: Tensor) -> list[float]:

@@ -10,11 +10,13 @@ from dcgmm.options import Options, number, option, whole
 class LearningRateOptions(Options):
     """Plain SGD ascent: parameter += rate * factor * gradient, the rate annealed from start to end.
 
+    Rates are for a GMM layer of 25 components; one of K takes K / 25 times as much.
+
     Raises:
         OptionError: a value is out of its range, or the end lies above the start.
     """
 
-    start: float = option(0.05, "eps_0", number(above=0))
+    start: float = option(0.05, "eps_0, of a layer of 25 components; one of K takes K / 25 of it", number(above=0))
     end: float = option(0.03, "eps_inf, floor of the rate", number(above=0))
     logits: float = option(0.05, "factor for the mixture weights' logits", number(least=0))
     loc: float = option(1.0, "factor for the centroids", number(least=0))
@@ -59,3 +61,6 @@ class TrainerOptions(Options):
     centroid_epochs: float = option(1.0, "length of phase 1, in which only centroids adapt", number(least=0))
     learning_rate: LearningRateOptions = option(LearningRateOptions)
     annealing: AnnealingOptions = option(AnnealingOptions)
+    weights_by_use: bool = option(
+        True, "at the end mixture weights are set to how much their components are used by the training images"
+    )

@@ -9,7 +9,8 @@ from torch import Tensor
 from dcgmm.errors import OptionError
 from dcgmm.generation.components import greedy_sample, mean_images
 from dcgmm.model import DCGMM
-from dcgmm.model.inspection import component_use
+from dcgmm.model.gmm import IN_USE
+from dcgmm.training.weights import mean_responsibilities
 from dcgmm_cli.figures.base import save_figure
 from dcgmm_cli.figures.visualize import save_layer, walk_figure
 from dcgmm_cli.job import Job
@@ -29,7 +30,7 @@ def run(config: VisualizeConfig, job: Job) -> None:
     use: dict[str, Tensor] = {}
     if config.images:
         images = opened.data().train.images[: config.images]
-        use = component_use(model, images)
+        use = {name: mean_responsibilities(model, images, name).cpu() for name in model.gmms}
         job.result["images"] = len(images)
     for name in model.gmms:
         save_layer(model, name, mean_images(model, name, config.seed), use.get(name), figures)
@@ -56,7 +57,7 @@ def _facts(model: DCGMM, name: str, use: Tensor | None) -> dict[str, Any]:  # (K
         "weights": gmm.log_weights.exp().tolist(),
         "use": None if use is None else use.tolist(),
         "mean_variance": float(gmm.precision_sqrt.detach().pow(-2).mean()),
-        "components_in_use": None if use is None else int((use > 0).sum()),
+        "components_in_use": None if use is None else int((use > IN_USE / gmm.components).sum()),
     }
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from dcgmm.errors import OptionError
-from dcgmm.model.annealing import AnnealingRule, grid_distances, grid_side, smoothing_kernel
+from dcgmm.model.annealing import AnnealingRule, grid_side, ring_distances, smoothing_kernel
+from dcgmm.model.gaussian import smoothed
 
 RULE = AnnealingRule(window=50, sigma_end=0.01, rate_start=0.05, rate_end=0.01, delta=0.05, gamma=0.9)
 
@@ -17,23 +18,35 @@ def test_components_must_be_square(components: int) -> None:
 
 
 def test_distances_on_the_torus_by_hand() -> None:
-    distances = grid_distances(16)
-    assert distances.shape == (16, 16)
-    assert distances[0, 3] == 1  # left edge to right edge: around the torus
-    assert distances[0, 12] == 1
-    assert distances[0, 10] == 4 + 4  # two rows and two columns away
-    assert distances[5, 0] == 2
+    distances = ring_distances(25)
+    assert distances[0].tolist() == [0, 1, 4, 4, 1]  # around the torus
     assert torch.equal(distances, distances.T)
 
 
 def test_kernel_rows_by_hand_and_at_the_ends() -> None:
     sigma = torch.tensor([0.01, 1.0, 1e4], dtype=torch.float64)
-    kernel = smoothing_kernel(grid_distances(4), sigma)
+    side = smoothing_kernel(ring_distances(4), sigma)
+    kernel = torch.stack([torch.kron(each, each) for each in side])  # of the four components
     torch.testing.assert_close(kernel.sum(-1), torch.ones(3, 4, dtype=torch.float64))
     assert torch.equal(kernel[0], torch.eye(4, dtype=torch.float64))
     weights = torch.tensor([1, math.exp(-0.5), math.exp(-0.5), math.exp(-1)], dtype=torch.float64)
     torch.testing.assert_close(kernel[1, 0], weights / weights.sum())
     torch.testing.assert_close(kernel[2], torch.full((4, 4), 0.25, dtype=torch.float64), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("components", [1, 4, 9, 16])
+def test_smoothing_is_by_distances_on_the_whole_torus(components: int) -> None:
+    side = math.isqrt(components)
+    places = [divmod(k, side) for k in range(components)]
+
+    def gap(a: int, b: int) -> int:
+        return min(abs(a - b), side - abs(a - b))
+
+    dense = torch.tensor([[math.exp(-(gap(a, c) ** 2 + gap(b, d) ** 2) / 2) for c, d in places] for a, b in places])
+    dense = dense.double() / dense.double().sum(-1, keepdim=True)
+    kernel = smoothing_kernel(ring_distances(components), torch.tensor(1.0, dtype=torch.float64))
+    rows = torch.randn(components, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(smoothed(rows, kernel), dense @ rows, rtol=1e-6, atol=1e-7)
 
 
 def test_rule_against_a_hand_written_trace() -> None:

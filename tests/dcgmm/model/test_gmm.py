@@ -10,7 +10,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 from dcgmm.errors import OptionError
 from dcgmm.model import GMM, Folding, GMMOptions, Pooling, Rates, Shape
-from dcgmm.model.annealing import grid_distances, smoothing_kernel
+from dcgmm.model.annealing import ring_distances, smoothing_kernel
 from dcgmm.model.options import Start
 from tests.conftest import FLOAT32, ROUNDING, normal, uniform
 
@@ -31,7 +31,7 @@ def layer(batch_shape: tuple[int, ...] = (), shape: Shape = INPUT, components: i
 def kernel_of(sigma: float | None, components: int = 9) -> Tensor | None:
     if sigma is None:
         return None
-    return smoothing_kernel(grid_distances(components), torch.tensor(sigma, dtype=torch.float64))
+    return smoothing_kernel(ring_distances(components), torch.tensor(sigma, dtype=torch.float64))
 
 
 def mixture(gmm: GMM) -> MixtureSameFamily:
@@ -92,7 +92,7 @@ def test_densities_at_the_limits_of_d_stay_finite() -> None:
 
 def written_out_objective(gmm: GMM, x: Tensor, kernel: Tensor | None) -> Tensor:
     """mean over samples and positions of max_k sum_j G_kj s_j, a position at a time."""
-    weights = torch.eye(gmm.components, dtype=x.dtype) if kernel is None else kernel
+    weights = torch.eye(gmm.components, dtype=x.dtype) if kernel is None else torch.kron(kernel, kernel)
     log_pi = gmm.logits - gmm.logits.logsumexp(-1)
     best = []
     for point in x.reshape(-1, x.shape[-1]):
@@ -111,19 +111,19 @@ def test_objective_and_gradient_are_autograds(sigma: float | None, features: int
     expected = torch.autograd.grad(objective, [gmm.logits, gmm.loc, gmm.precision_sqrt])
     value, gradient = gmm.objective(gmm.score(x), kernel)
     torch.testing.assert_close(value, objective.detach(), **ROUNDING)
-    for closed, automatic in zip(gradient, expected, strict=True):
+    for closed, automatic in zip(gradient[:3], expected, strict=True):
         torch.testing.assert_close(closed, automatic, **ROUNDING)
     assert not value.requires_grad
 
 
 def test_any_kernel_whose_rows_sum_to_one_will_do() -> None:
     # The kernel of the torus is symmetric, and would not tell rows from columns.
-    gmm, x, kernel = layer(), normal(4, *INPUT, seed=7), normal(9, 9, seed=8).softmax(-1)
+    gmm, x, kernel = layer(), normal(4, *INPUT, seed=7), normal(3, 3, seed=8).softmax(-1)
     objective = written_out_objective(gmm, x, kernel)
     expected = torch.autograd.grad(objective, [gmm.logits, gmm.loc, gmm.precision_sqrt])
     value, gradient = gmm.objective(gmm.score(x), kernel)
     torch.testing.assert_close(value, objective.detach(), **ROUNDING)
-    for closed, automatic in zip(gradient, expected, strict=True):
+    for closed, automatic in zip(gradient[:3], expected, strict=True):
         torch.testing.assert_close(closed, automatic, **ROUNDING)
 
 

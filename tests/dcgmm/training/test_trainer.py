@@ -228,8 +228,11 @@ def written_out_training(
                 "loc": rate.loc,
                 "precision_sqrt": 0.0 if only_centroids else rate.precision_sqrt,
             }
+            share = (gradient["logits"] + layer["logits"].softmax(-1)).clamp(min=1e-300)[:, None]
+            farthest = 1 / (layer["precision_sqrt"] ** 2 * share)  # a centroid goes at most to the mean of what it won
             for name, value in layer.items():
-                value += rates[number] * factors[name] * gradient[name]
+                speed = torch.tensor(rates[number] * factors[name] * components / 25, dtype=x.dtype)
+                value += (torch.minimum(farthest, speed) if name == "loc" else speed) * gradient[name]
             layer["precision_sqrt"].clamp_(0.01, math.sqrt(20))
             objectives[number].append(objective.item())
             x = scores.softmax(-1)
@@ -351,7 +354,7 @@ def test_a_state_with_bad_values_is_never_given_out(value: float) -> None:
 
 
 def test_steps_that_are_too_large_stop_with_layer_and_step() -> None:
-    subject = trainer(learning_rate={"start": 1e30, "end": 0.01})
+    subject = trainer(learning_rate={"start": 1e38, "end": 0.01, "logits": 1e3}, centroid_epochs=0)
     with pytest.raises(InputError, match=r"^gmm1: NaN or infinite .* step 4; .*lower learning_rate.start$"):
         train(subject)
 

@@ -12,8 +12,8 @@ from PIL import Image
 from dcgmm.checkpoints import load_run, read_state
 from dcgmm.files import CHECKPOINT, read_json
 from dcgmm_cli.records import read_metrics
-from tests.dcgmm_cli.commands.conftest import QUICK, TINY, Runner
 from tests.dcgmm.datasets.conftest import tiny_set
+from tests.dcgmm_cli.commands.conftest import QUICK, TINY, Runner
 
 
 def parameters(directory: Path) -> dict[str, torch.Tensor]:
@@ -233,7 +233,8 @@ def test_a_run_stopped_after_its_last_step_goes_on_to_its_result(dcgmm: Runner) 
 
 def test_divergence_stops_and_keeps_the_last_good_checkpoint(dcgmm: Runner, tmp_path: Path) -> None:
     good = dcgmm("train", *QUICK, "trainer.epochs=1").directory
-    outcome = dcgmm("train", *QUICK, "trainer.learning_rate.start=1e30", "trainer.centroid_epochs=0")
+    rates = ["trainer.learning_rate.start=1e38", "trainer.learning_rate.logits=1e3"]
+    outcome = dcgmm("train", *QUICK, *rates, "trainer.centroid_epochs=0")
     assert outcome.code == 2
     assert "gmm1: NaN or infinite" in outcome.err
     assert "step 2" in outcome.err

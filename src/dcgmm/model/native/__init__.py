@@ -95,7 +95,7 @@ def step(
     x: Tensor,  # (..., N, H, W, C)
     window: Window,
     parameters: Sequence[Tensor],  # logits (..., K), loc (..., K, D), precision_sqrt (..., K, D), changed in place
-    kernel: Tensor | None,  # (..., K, K)
+    kernel: Tensor | None,  # (..., S, S), S = sqrt(K)
     rates: Sequence[Tensor],  # (...) each, of the parameters
     limits: tuple[float, float],  # of precision_sqrt
     *,

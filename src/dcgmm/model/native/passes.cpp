@@ -3,7 +3,7 @@
  * components in registers, and turned into responsibilities, winners and the winners' sums while they are in the cache.
  *
  * Shapes: N samples; H W C the map under the layer; P = N H' W' points (sample and window position in one); D = kh kw C
- * features of a patch; K components. Arrays are dense, in the order of their shapes. `width` and `stride` are K and D
+ * features of a patch; K components on a grid of S x S, S = sqrt(K). Arrays are dense, in the order of their shapes. `width` and `stride` are K and D
  * rounded up to whole vectors.
  *
  * The same input and number of threads give the same bits: each thread has a fixed range of points, and the sums of the
@@ -24,6 +24,7 @@
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
+#define INLINE_MEMBER inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
 namespace {
@@ -286,6 +287,8 @@ struct Thread {
     long to(long size) const { return size * (number + 1) / all; }
 };
 
+constexpr long MOST_SUMMED = 1 << 15; /* points whose sums are taken in float32 */
+
 constexpr long padded(long size) { return (size + LANES - 1) / LANES * LANES; }
 
 /* The scores' coefficients for features `from` to `to`, as Score takes them; 0 from component K on. */
@@ -356,6 +359,96 @@ INLINE void summarise(const float *scores, long row, long components, long count
     }
 }
 
+/* Largest of a point's smoothed scores, and its place: of sum_j G_kj (s_j - shift) + shift, G = g x g, where shift is the
+ * largest score: scores lie far from 0 and near each other, and rounding would decide between them. `spread` is g
+ * transposed, `lanes` apart; `between` has room for S rows of that and `smoothed` for K values and a vector. */
+struct Smoothing {
+    long side, lanes; /* S, and S rounded up to whole vectors */
+    const float *spread;
+
+    float largest(const float *scores, long width, float *between, float *smoothed, long *place) const {
+        const vec shift = largest_of(scores, width);
+        switch (side) { /* sides that a vector holds whatever its length are unrolled */
+            case 2: return shift[0] + largest_small<2>(scores, shift, between, place);
+            case 3: return shift[0] + largest_small<3>(scores, shift, between, place);
+            case 4: return shift[0] + largest_small<4>(scores, shift, between, place);
+            case 5: return shift[0] + largest_small<5>(scores, shift, between, place);
+            case 6: return shift[0] + largest_small<6>(scores, shift, between, place);
+            case 7: return shift[0] + largest_small<7>(scores, shift, between, place);
+            case 8: return shift[0] + largest_small<8>(scores, shift, between, place);
+            default: break;
+        }
+        smooth_large(scores, shift, between, smoothed);
+        const long K = side * side;
+        for (long k = K; k < padded(K); k++) smoothed[k] = -INFINITY;
+        const vec best = largest_of(smoothed, padded(K));
+        *place = place_of(best, smoothed, padded(K));
+        return best[0] + shift[0];
+    }
+
+  private:
+    template <int S>
+    INLINE_MEMBER float largest_small(const float *scores, vec shift, float *between, long *place) const {
+        vec row[S], total[S], outside;
+        UNROLL for (int i = 0; i < LANES; i++) outside[i] = i < S ? 0 : -INFINITY;
+        UNROLL for (int b = 0; b < S; b++) row[b] = load(scores + b * S) - shift;
+        UNROLL for (int a = 0; a < S; a++) {
+            total[a] = spread[a] * row[0];
+            UNROLL for (int b = 1; b < S; b++) total[a] += spread[b * LANES + a] * row[b];
+        }
+        UNROLL for (int a = 0; a < S; a++) store(between + a * LANES, total[a]);
+        UNROLL for (int b = 0; b < S; b++) row[b] = load(spread + b * LANES);
+        UNROLL for (int a = 0; a < S; a++) {
+            total[a] = outside;
+            UNROLL for (int b = 0; b < S; b++) total[a] += between[a * LANES + b] * row[b];
+        }
+        vec best = total[0];
+        UNROLL for (int a = 1; a < S; a++) best = larger(best, total[a]);
+        best = everywhere_largest(best);
+        uint64_t found = 0; /* S lanes of each row side by side */
+        UNROLL for (int a = 0; a < S; a++) found |= uint64_t(equal_lanes(total[a], best)) << (a * S);
+        *place = found ? __builtin_ctzll(found) : 0;
+        return best[0];
+    }
+
+    /* Rows are written in whole vectors: what is too far is overwritten by the next row. */
+    template <int rows>
+    INLINE_MEMBER void along_columns(const float *scores, vec shift, float *between, long a) const {
+        for (long first = 0; first < lanes; first += LANES) {
+            vec total[rows] = {};
+            for (long b = 0; b < side; b++) {
+                const vec row = load(scores + b * side + first) - shift;
+                UNROLL for (int i = 0; i < rows; i++) total[i] += spread[b * lanes + a + i] * row;
+            }
+            UNROLL for (int i = 0; i < rows; i++) store(between + (a + i) * lanes + first, total[i]);
+        }
+    }
+
+    template <int rows>
+    INLINE_MEMBER void along_rows(const float *between, float *smoothed, long a) const {
+        for (long first = 0; first < lanes; first += LANES) {
+            vec total[rows] = {};
+            for (long b = 0; b < side; b++) {
+                const vec column = load(spread + b * lanes + first);
+                UNROLL for (int i = 0; i < rows; i++) total[i] += between[(a + i) * lanes + b] * column;
+            }
+            UNROLL for (int i = 0; i < rows; i++) store(smoothed + (a + i) * side + first, total[i]);
+        }
+    }
+
+    void smooth_large(const float *scores, vec shift, float *between, float *smoothed) const {
+        long a = 0;
+        for (; a + 4 <= side; a += 4) along_columns<4>(scores, shift, between, a);
+        for (; a < side; a++) along_columns<1>(scores, shift, between, a);
+        /* Row by row: where a row takes several vectors, the last of one row may reach into the next. */
+        if (lanes == LANES)
+            for (a = 0; a + 4 <= side; a += 4) along_rows<4>(between, smoothed, a);
+        else
+            a = 0;
+        for (; a < side; a++) along_rows<1>(between, smoothed, a);
+    }
+};
+
 /* Adds a patch and its squares to its winner's sums. */
 INLINE void add_patch(const float *patch, long stride, float *sums) {
     for (long d = 0; d < stride; d += LANES) {
@@ -371,7 +464,8 @@ void in_scored_blocks(const Shapes &s, const float *maps, const float *matrix, c
                       Use use) {
     const long D = s.features(), stride = padded(D), width = padded(s.components), block = 24;
     const bool whole = s.kernel_height == s.height && s.kernel_width == s.width && D == stride;
-    Floats copies(whole ? 1 : block * stride), scores(block * width);
+    Floats copies(whole ? 1 : block * stride), scores(block * width + 2 * LANES); /* rows are read in whole vectors */
+    memset(scores + block * width, 0, 8 * LANES);
     if (!whole) memset(copies, 0, 4 * block * stride);
     for (long first = from; first < to; first += block) {
         const long count = std::min(block, to - first);
@@ -380,6 +474,35 @@ void in_scored_blocks(const Shapes &s, const float *maps, const float *matrix, c
         multiply<Score>(patches, stride, D, matrix, 2 * width, start, width, scores, width, count);
         use(first, count, patches, scores);
     }
+}
+
+/* Moves float32 sums to double ones. */
+void set_aside(float *sums, long size, std::vector<double> &exact) {
+    exact.resize(size);
+    for (long i = 0; i < size; i++) exact[i] += sums[i];
+    memset(sums, 0, 4 * size);
+}
+
+/* Points that each component won, by all threads; smoothed along either side of the grid where `spread` is given. */
+void counts_of(const std::vector<long> &all, long threads, long side, const float *spread, long lanes,
+               std::vector<double> &counts) {
+    const long K = side * side;
+    for (long k = 0; k < K; k++) {
+        counts[k] = 0;
+        for (long t = 0; t < threads; t++) counts[k] += all[t * K + k];
+    }
+    if (!spread) return;
+    std::vector<double> halfway(K);
+    for (long a = 0; a < side; a++)
+        for (long b = 0; b < side; b++) {
+            halfway[a * side + b] = 0;
+            for (long c = 0; c < side; c++) halfway[a * side + b] += spread[a * lanes + c] * counts[c * side + b];
+        }
+    for (long a = 0; a < side; a++)
+        for (long b = 0; b < side; b++) {
+            counts[a * side + b] = 0;
+            for (long c = 0; c < side; c++) counts[a * side + b] += spread[b * lanes + c] * halfway[a * side + c];
+        }
 }
 
 /* log softmax of the logits. */
@@ -485,15 +608,18 @@ void dcgmm_step(const Shapes *shapes, int threads, const float *maps, float *log
     const long K = s.components, D = s.features(), points = s.points(), width = padded(K), stride = padded(D);
     const long columns = 2 * stride; /* of a component's sums: those of x, then those of x^2 */
     Floats matrix(2 * D * width), start(width), log_weights(K);
-    Floats spread(K * width), nothing(std::max(width, columns));  /* G transposed */
-    Floats all_sums(threads * K * columns), all_counts(threads * K), smoothed_sums(kernel ? K * columns : 1);
-    std::vector<double> values(threads);
+    const long side = std::lround(std::sqrt(double(K))), lanes = padded(side);
+    Floats spread(side * lanes), nothing(side * columns); /* g transposed */
+    Floats all_sums(threads * K * columns), smoothed_sums(kernel ? 2 * K * columns : 1);
+    std::vector<double> values(threads), counts(K);
+    std::vector<long> all_counts(threads * K);
     log_weights_of(logits, K, log_weights);
     std::fill(start + K, start + width, -INFINITY);
-    std::fill(nothing + 0, nothing + std::max(width, columns), 0.0f);
+    std::fill(nothing + 0, nothing + side * columns, 0.0f);
     if (kernel)
-        for (long j = 0; j < K; j++)
-            for (long k = 0; k < width; k++) spread[j * width + k] = k < K ? kernel[k * K + j] : 0;
+        for (long b = 0; b < side; b++)
+            for (long a = 0; a < lanes; a++) spread[b * lanes + a] = a < side ? kernel[a * side + b] : 0;
+    const Smoothing smoothing{side, lanes, spread};
 #pragma omp parallel num_threads(threads)
     {
         const Thread thread;
@@ -506,32 +632,39 @@ void dcgmm_step(const Shapes *shapes, int threads, const float *maps, float *log
             [&](long k, long d) { return precision_sqrt[k * D + d] * precision_sqrt[k * D + d]; });
         for (long k = thread.from(K); k < thread.to(K); k++)
             start[k] = constant_of(D, log_weights[k], loc + k * D, precision_sqrt + k * D);
-        float *sums = all_sums + thread.number * K * columns, *counts = all_counts + thread.number * K;
+        float *sums = all_sums + thread.number * K * columns;
+        long *own_counts = all_counts.data() + thread.number * K;
         memset(sums, 0, 4 * K * columns);
-        memset(counts, 0, 4 * K);
-        Floats weights(width), smoothed(24 * width), outside(width);
-        for (long k = 0; k < width; k++) outside[k] = k < K ? 0 : -INFINITY;
+        Floats weights(width), between(side * lanes), smoothed(width + LANES);
         const long from = thread.from(points), to = thread.to(points);
         double total = 0;
+        std::vector<double> exact; /* sums so far, where there are many points: float32 would lose the later ones */
+        long summed = 0;
 #pragma omp barrier
         in_scored_blocks(s, maps, matrix, start, from, to,
                          [&](long first, long count, const float *patches, const float *scores) {
                              if (responsibilities)
                                  summarise(scores, width, K, count, weights, nullptr, nullptr,
                                            responsibilities + first * K, responsibilities + to * K);
-                             const float *judged = scores;
-                             if (kernel) {
-                                 multiply<Plain>(scores, width, K, spread, width, outside, width, smoothed, width, count);
-                                 judged = smoothed;
-                             }
-                             for (long m = 0; m < count; m++, judged += width, patches += stride) {
-                                 const vec best = largest_of(judged, width);
-                                 const long winner = place_of(best, judged, width);
-                                 total += best[0];
-                                 counts[winner] += 1;
+                             for (long m = 0; m < count; m++, scores += width, patches += stride) {
+                                 long winner;
+                                 if (kernel) {
+                                     total += smoothing.largest(scores, width, between, smoothed, &winner);
+                                 } else {
+                                     const vec best = largest_of(scores, width);
+                                     winner = place_of(best, scores, width);
+                                     total += best[0];
+                                 }
+                                 own_counts[winner]++;
                                  add_patch(patches, stride, sums + winner * columns);
                              }
+                             summed += count;
+                             if (summed >= MOST_SUMMED) set_aside(sums, K * columns, exact), summed = 0;
                          });
+        if (!exact.empty()) {
+            set_aside(sums, K * columns, exact);
+            std::copy(exact.begin(), exact.end(), sums);
+        }
         values[thread.number] = total;
 #pragma omp barrier
         /* Sums of all threads, smoothed: each thread some columns, in whole panels. */
@@ -541,25 +674,28 @@ void dcgmm_step(const Shapes *shapes, int threads, const float *maps, float *log
         for (long t = 1; t < thread.all; t++)
             for (long k = 0; k < K; k++)
                 for (long c = first; c < last; c++) all_sums[k * columns + c] += all_sums[(t * K + k) * columns + c];
-        if (kernel)
-            multiply<Plain>(spread, width, K, all_sums + first, columns, nothing, last - first, smoothed_sums + first,
-                            columns, K);
+        if (kernel) { /* along either side of the grid */
+            float *halfway = smoothed_sums + K * columns;
+            for (long b = 0; b < side; b++)
+                multiply<Plain>(spread, lanes, side, all_sums + b * columns + first, side * columns, nothing,
+                                last - first, halfway + b * columns + first, side * columns, side);
+            for (long a = 0; a < side; a++)
+                multiply<Plain>(spread, lanes, side, halfway + a * side * columns + first, columns, nothing,
+                                last - first, smoothed_sums + a * side * columns + first, columns, side);
+        }
+#pragma omp single
+        counts_of(all_counts, thread.all, side, kernel ? (const float *)spread : nullptr, lanes, counts);
         const float *final_sums = kernel ? smoothed_sums : all_sums;
-#pragma omp barrier
         for (long k = thread.from(K); k < thread.to(K); k++) {
-            double count = 0;
-            for (long j = 0; j < K; j++) {
-                const double part = kernel ? spread[k * width + j] : j == k;
-                for (long t = 0; t < thread.all; t++) count += part * all_counts[t * K + j];
-            }
-            const float scale = 1.0f / points, s0 = float(count / points);
+            const float scale = 1.0f / points, s0 = float(counts[k] / points);
             const float *s1 = final_sums + k * columns, *s2 = s1 + stride;
             float *mu = loc + k * D, *root = precision_sqrt + k * D;
             for (long d = 0; d < D; d++) { /* objective_gradient, and the step */
                 const float centred = scale * s1[d] - mu[d] * s0;
                 const float deviation = scale * s2[d] - mu[d] * (scale * s1[d] + centred);
                 const float up = s0 / root[d] - root[d] * deviation;
-                mu[d] += *loc_rate * root[d] * root[d] * centred;
+                const float step = *loc_rate * root[d] * root[d];
+                mu[d] += (step * s0 > 1 ? 1 / s0 : step) * centred;
                 root[d] = projected(root[d] + *root_rate * up, least, most);
             }
             logits[k] += *logits_rate * (s0 - std::exp(log_weights[k]));

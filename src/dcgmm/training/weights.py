@@ -1,0 +1,59 @@
+"""Mixture weights that follow use: the closed-form M step for them at the end of training.
+
+At the logits' small rate weights hardly learn: components that no image is explained by keep theirs, and are drawn in
+sampling.
+
+Shapes: N images, K components.
+"""
+
+import torch
+from torch import Tensor
+
+from dcgmm.images import Images, as_images, image_batches
+from dcgmm.model.stack import DCGMM
+
+TOP_PASSES = 3  # steps of expectation-maximisation for the top layer's weights; those under it take one
+LEAST = 1e-12  # weight of a component that no image is explained by: its logarithm is finite
+
+
+@torch.no_grad()
+def weights_by_use(model: DCGMM, images: Images) -> None:
+    """Set each GMM layer's mixture weights to its mean responsibilities, in place, from the bottom up.
+
+        pi_k = mean over images and positions of r_k
+
+    is the maximisation step for them alone, so that a layer's likelihood of these images never falls. The lower layers
+    go first, since they change what the upper ones see, if only a little.
+
+    Args:
+        model: trained, one (no batch_shape).
+        images: (N, H, W, C), N >= 1, as `as_images` takes them; those that it was trained on.
+
+    Raises:
+        InputError: the images do not fit the model.
+
+    Example:
+        >>> model = DCGMM.build((4, 4, 1), [{"type": "gmm", "components": 4}])
+        >>> weights_by_use(model, torch.rand(10, 4, 4, 1))
+        >>> model.gmms["gmm1"].log_weights.exp().sum()
+        tensor(1., grad_fn=<SumBackward0>)
+
+    Source: Dempster, Laird & Rubin (1977).
+    """
+    checked = as_images(images, model.input_shape)
+    *lower, top = model.gmms
+    for name in [*lower, *[top] * TOP_PASSES]:
+        gmm = model.gmms[name]
+        gmm.logits.copy_(mean_responsibilities(model, checked, name).clamp(min=LEAST).log())
+
+
+@torch.no_grad()
+def mean_responsibilities(model: DCGMM, images: Tensor, layer: str) -> Tensor:  # (N, H, W, C) -> (K,) float64
+    """Mean responsibility of each component of a GMM layer, over images and positions."""
+    total = torch.zeros(model.gmms[layer].components, dtype=torch.float64, device=model.device)
+    points = 0
+    for batch in image_batches(images, model.batch_size, model.dtype):
+        responsibilities = model.score_floats(batch.to(model.device), up_to=layer)[layer].responsibilities
+        total += responsibilities.flatten(0, -2).double().sum(0)
+        points += responsibilities[..., 0].numel()
+    return total / points
