@@ -18,7 +18,7 @@ FORMULAS = {
     *(f"dcgmm.model.{name}" for name in ("options", "shapes", "gaussian", "factors", "conditionals")),
     *(f"dcgmm.model.{name}" for name in ("annealing", "native", "patches")),
 }
-LAYERS = {f"dcgmm.model.{name}" for name in ("folding", "pooling", "gmm", "layers")}
+LAYERS = {f"dcgmm.model.{name}" for name in ("folding", "pooling", "gmm", "factor_gmm", "layers")}
 MODEL = BASE | FORMULAS | LAYERS | {"dcgmm.images", "dcgmm.model.stack"}
 LIBRARY: dict[str, set[str]] = {
     "dcgmm": set(),
@@ -39,6 +39,7 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.model.folding": BASE | FORMULAS,
     "dcgmm.model.pooling": BASE | FORMULAS,
     "dcgmm.model.gmm": BASE | FORMULAS,
+    "dcgmm.model.factor_gmm": BASE | FORMULAS | {"dcgmm.model.gmm"},
     "dcgmm.model.layers": BASE | FORMULAS | LAYERS,
     "dcgmm.model.stack": MODEL | {"dcgmm.runtime"},
     "dcgmm.model": MODEL,
@@ -52,6 +53,7 @@ LIBRARY: dict[str, set[str]] = {
     # Models from and to files, and as others know them.
     "dcgmm.architectures": BASE | {"dcgmm.model.options"},
     "dcgmm.checkpoints": MODEL | {"dcgmm", "dcgmm.files", "dcgmm.outliers"},
+    "dcgmm.judges": BASE | {"dcgmm.files", "dcgmm.generation"},
     "dcgmm.sklearn": MODEL
     | {f"dcgmm.{name}" for name in ("architectures", "generation", "outliers", "runtime", "sklearn", "training")},
 }
@@ -77,7 +79,7 @@ RUNNER: dict[str, set[str]] = {
     "results": RECORDS | {"results"},
     "trained": RECORDS,
     "draws": RECORDS | {"progress"},
-    "quality": RECORDS | {"trained"},
+    "quality": RECORDS | {"progress", "trained"},
     "trainings": RECORDS | {"figures", "interruption", "progress"},
     "commands": RECORDS | {"commands", "draws", "figures", "progress", "quality", "results", "trained", "trainings"},
     # From the command line to a command, by Hydra.

@@ -59,6 +59,11 @@ class TrainedRun:
     class_names: list[str]  # of the data set, also of classes that the run was not trained on
     state: dict[str, Any]  # the checkpoint
 
+    @property
+    def finished(self) -> bool:
+        """Whether its training has come to its end."""
+        return bool(self.state.get("finished"))
+
     def detector(self) -> Detector:
         """The outlier detector that training left.
 

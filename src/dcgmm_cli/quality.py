@@ -1,7 +1,9 @@
 """Figures of sample quality, as the commands that draw images report them."""
 
+import logging
 from collections.abc import Mapping
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -10,14 +12,21 @@ from rich.table import Table
 from torch import Tensor
 
 from dcgmm.checkpoints import load_run
+from dcgmm.datasets import ImageData, load
 from dcgmm.errors import InputError
+from dcgmm.generation.classifier import Judge
+from dcgmm.generation.frechet import FeatureReference
 from dcgmm.generation.options import SamplingOptions
 from dcgmm.generation.quality import Quality, Reference, judge, reference_of
 from dcgmm.generation.sampling import sample
+from dcgmm.judges import judge_of
 from dcgmm.model import DCGMM
+from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.runs import find_models
 from dcgmm_cli.schema import DrawConfig, QualityConfig
 from dcgmm_cli.trained import OpenedRun
+
+log = logging.getLogger(__name__)
 
 
 def check_quality(config: QualityConfig) -> None:
@@ -48,19 +57,68 @@ def report_quality(
     data, device = opened.data(), opened.model.device
     count, generator = config.quality.count, torch.Generator().manual_seed(config.seed)
     reference = reference_of(data.train.images.to(device), config.quality.bins, count, generator)
-    figures = {name: judge(images, reference) for name, images in judged.items()}
-    tests = data.test.images[torch.randperm(len(data.test.images), generator=generator)[:count]]
+    shuffled = data.test[torch.randperm(len(data.test), generator=generator)]
+    features = None
+    if config.quality.frechet:
+        features = _features(opened, data, shuffled.images, count)
+    figures = {name: judge(images, reference, features) for name, images in judged.items()}
+    tests = shuffled.images[:count]
     if len(tests) > 1:
-        figures["test images"] = judge(tests.to(device), reference)
+        figures["test images"] = judge(tests.to(device), reference, features)
     if config.quality.flat is not None:
-        figures["flat GMM"] = _judge_flat(config, config.quality.flat, opened.model, options, reference)
+        figures["flat GMM"] = _judge_flat(config, config.quality.flat, opened.model, options, reference, features)
     first = asdict(next(iter(figures.values())))
     result.update({key: value for key, value in first.items() if key != "count"})
     result["quality"] = {name: asdict(value) for name, value in figures.items()}
-    _print_table(figures)
+    caption = []
+    if features is not None:
+        accuracy = features.judge.accuracy(shuffled.images, shuffled.labels)
+        result["judge"] = {
+            "digest": features.judge.digest,
+            "accuracy": accuracy,
+            "count": features.count,
+            "reference": features.size,
+        }
+        caption = [
+            f"Fréchet distance of {features.count:,} images to {features.size:,} other test images, in the features of "
+            f"a classifier that is right on {accuracy:.1%}: compare it within this column only"
+        ]
+    _print_table(figures, caption)
 
 
-def _judge_flat(config: DrawConfig, name: str, model: DCGMM, options: SamplingOptions, reference: Reference) -> Quality:
+def _features(opened: OpenedRun, data: ImageData, tests: Tensor, count: int) -> FeatureReference | None:
+    """Features of test images by the data set's judge; None, with the reason in the log, where it cannot have one."""
+    chosen = opened.config.dataset
+    if chosen.classes is not None or chosen.limit is not None:
+        # One judge a data set, which knows all its classes: figures of runs on different parts can be compared.
+        data = load(replace(chosen, classes=None, limit=None))
+    try:
+        return FeatureReference.of(_trained_judge(data).to(opened.model.device), tests, count)
+    except InputError as error:
+        log.info("no Fréchet distance: %s", error)
+        return None
+
+
+def _trained_judge(data: ImageData) -> Judge:
+    with ExitStack() as stack:
+        bars: list[ProgressBar] = []
+
+        def report(done: int, total: int) -> None:
+            if not bars:  # only now is it known that there is something to train, and how long
+                bars.append(stack.enter_context(ProgressBar(f"judge of {data.name}", total, "steps")))
+            bars[0].update(done)
+
+        return judge_of(data.name, data.train.images, data.train.labels, report=report)
+
+
+def _judge_flat(
+    config: DrawConfig,
+    name: str,
+    model: DCGMM,
+    options: SamplingOptions,
+    reference: Reference,
+    features: FeatureReference | None,
+) -> Quality:
     run, *others = find_models(name, config.runs_dir)
     if others:
         raise InputError(f"quality.flat={name} has {1 + len(others)} models: give the directory of one, such as {run}")
@@ -72,14 +130,17 @@ def _judge_flat(config: DrawConfig, name: str, model: DCGMM, options: SamplingOp
         )
     scale = options.std_scale[0] if isinstance(options.std_scale, list | tuple) else options.std_scale
     samples = sample(flat, config.quality.count, seed=config.seed, options=SamplingOptions(1, scale))
-    return judge(samples.images, reference)
+    return judge(samples.images, reference, features)
 
 
-def _print_table(figures: Mapping[str, Quality]) -> None:
+def _print_table(figures: Mapping[str, Quality], caption: list[str]) -> None:
     first = next(iter(figures.values()))
     fewer = [f"{name}: only {quality.count}" for name, quality in figures.items() if quality.count < first.count]
-    table = Table(title=f"{first.count} images; NDB of {first.bins} bins", caption=", ".join(fewer) or None)
-    columns = ("images", "diversity", "near-duplicates", "nearest training image", "NDB", "JS")
+    table = Table(
+        title=f"{first.count} images; NDB of {first.bins} bins",
+        caption="\n".join([*([", ".join(fewer)] if fewer else []), *caption]) or None,
+    )
+    columns = ("images", "diversity", "near-\nduplicates", "nearest training image", "NDB", "JS", "Fréchet")
     for column in columns:
         table.add_column(column, justify="left" if column == "images" else "right")
     for name, quality in figures.items():
@@ -90,5 +151,6 @@ def _print_table(figures: Mapping[str, Quality]) -> None:
             f"{quality.train_distance:.3f}",
             str(quality.ndb),
             f"{quality.js:.4f}",
+            "" if quality.frechet is None else f"{quality.frechet:.1f}",
         )
     Console().print(table)

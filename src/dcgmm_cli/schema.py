@@ -133,9 +133,7 @@ class OutlierOptions(Options):
         choices=SCORES,
     )
     c: float = option(
-        1.5,
-        "an outlier scores less than mean - c standard deviations of the training images' scores",
-        number(),
+        1.5, "an outlier scores less than mean - c standard deviations of the training images' scores", number()
     )
     count: int = option(4, "how many of the most and of the least outlying images are shown", whole(least=0))
     images: list[str] | None = option(None, "images to show as well: file names, or numbers of rows in scores.npz")
@@ -173,6 +171,7 @@ class QualityConfig(Options):
     )
     bins: int = option(100, "k-means bins of NDB", whole(least=1))
     flat: str | None = option(None, "training run of a flat GMM (1L) whose samples are judged as well")
+    frechet: bool = option(True, "Fréchet distance by a judge, which a data set's first figures train (half a minute)")
 
 
 @dataclass

@@ -9,7 +9,6 @@ from dcgmm.checkpoints import TrainedRun, load_run
 from dcgmm.datasets import DatasetOptions, ImageData, load
 from dcgmm.datasets.catalogue import KNOWN
 from dcgmm.errors import InputError
-from dcgmm.files import DETECTOR
 from dcgmm.model import DCGMM
 from dcgmm.options import made
 from dcgmm.runtime import choose_device, describe_device, set_threads
@@ -52,7 +51,7 @@ def open_run(config: FollowUpConfig, job: Job) -> OpenedRun:
     trained = made(TrainConfig, run.config)
     write_meta(job.directory, job.command, config, describe_device(device))
     opened = OpenedRun(run, replace(trained, dataset=at_hand(trained.dataset)))
-    if trained.trainer.weights_by_use and not (run.directory / DETECTOR).is_file():  # its training has not ended
+    if trained.trainer.weights_by_use and not run.finished:
         try:
             weights_by_use(run.model, opened.data().train.images)
         except InputError as error:

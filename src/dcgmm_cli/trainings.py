@@ -113,15 +113,15 @@ class Training:
     def finish(self) -> list[dict[str, Any]]:
         """Score training and test images, write each model's checkpoint, detector and figures; return their results."""
         results, models, states = [], self.trainer.model.alone(), self._states()
-        parts = zip(self.homes, self.configs, models, states, self.trainer.sigma(), strict=True)
-        for home, config, model, state, sigma in parts:
+        for home, config, model, state, sigma in zip(
+            self.homes, self.configs, models, states, self.trainer.sigma(), strict=True
+        ):
             started = time.monotonic()
             if config.trainer.weights_by_use:
                 weights_by_use(model, self.data.train.images)
             detector = Detector.fit(model, self.data.train.images)
-            write_state(
-                home / CHECKPOINT, {**self._description(config), "model": model_state(model), "training": state}
-            )
+            parts = {"model": model_state(model), "training": state, "finished": True}
+            write_state(home / CHECKPOINT, {**self._description(config), **parts})
             save_detector(detector, home)
             save_training_figures(model, home, read_metrics(home))
             results.append({"layers": _layer_results(model, detector, self.data, sigma)} | self.facts())

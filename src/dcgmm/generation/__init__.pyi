@@ -1,3 +1,7 @@
+from .classifier import Judge as Judge
+from .frechet import FeatureReference as FeatureReference
+from .frechet import Moments as Moments
+from .frechet import frechet_distance as frechet_distance
 from .options import SamplingOptions as SamplingOptions
 from .options import Setting as Setting
 from .options import SharpeningOptions as SharpeningOptions

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from dcgmm.errors import InputError, OptionError
 from dcgmm.generation.options import SharpeningOptions
+from dcgmm.model.factor_gmm import FactorGMM
+from dcgmm.model.factors import add_factors, pull_factors
 from dcgmm.model.folding import Folding
 from dcgmm.model.gaussian import natural_parameters
 from dcgmm.model.gmm import GMM
@@ -30,13 +32,23 @@ class Mixture:
     def __init__(self, gmm: GMM, folding: Folding | None) -> None:
         self._natural = natural_parameters(gmm.log_weights.detach(), gmm.loc.detach(), gmm.precision_sqrt.detach())
         self._window = folding.window if folding else SINGLE
+        self._factors = gmm.factor_parameters() if isinstance(gmm, FactorGMM) and gmm.has_factors else None
 
     def scores(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:  # (N, H, W, C) -> (N, H', W', K)
         """log pi_k + log N_k at each position, and the function that gives for weights (N, H', W', K) the gradient
         (N, H, W, C) of the weighted sum of these scores."""
         linear, precision, constant = self._natural
-        patches = Patches(x, self._window)
-        return patches.contract(linear, precision, constant), lambda w: patches.pull(w, linear, precision)
+        patches, factors = Patches(x, self._window), self._factors
+        scores = patches.contract(linear, precision, constant)
+        if factors is None:
+            return scores, lambda w: patches.pull(w, linear, precision)
+
+        def pull(w: Tensor) -> Tensor:
+            return patches.pull(w, linear, precision) + patches.fold(
+                pull_factors(w.flatten(-4, -2), patches.values, factors)
+            )
+
+        return add_factors(scores.flatten(-4, -2), patches.values, factors).view(scores.shape), pull
 
 
 @dataclass(frozen=True)

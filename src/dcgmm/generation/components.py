@@ -26,12 +26,12 @@ def mean_images(model: DCGMM, layer: str, seed: int = 0, draws: int = 16) -> Ten
     involved = [model.gmms[name].components for name in names[: names.index(layer) + 1]]
     means = []
     for component in range(model.gmms[layer].components):
-        options = SamplingOptions(min(involved), 0.0, start=layer, components=str(component))
+        options = SamplingOptions(min(involved), 0.0, 0.0, start=layer, components=str(component))
         means.append(sample(model, draws, seed=seed, options=options).images.mean(0))
     return torch.stack(means)
 
 
 def greedy_sample(model: DCGMM, component: int, seed: int = 0) -> Samples:
     """One image of a component of the top GMM layer, without noise: the strongest entry decides in every layer."""
-    options = SamplingOptions(1, 0.0, start=list(model.gmms)[-1], components=str(component))
+    options = SamplingOptions(1, 0.0, 0.0, start=list(model.gmms)[-1], components=str(component))
     return sample(model, 1, seed=seed, options=options)

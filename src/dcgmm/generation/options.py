@@ -30,6 +30,9 @@ class SamplingOptions(Options):
         "factor on all standard deviations, 1 is the model; [0,1]: one a GMM layer, gmm1 first",
         one_or_several(number(least=0)),
     )
+    factor_scale: Any = option(
+        1.0, "as std_scale, of the noise of factor-analysing layers' factors", one_or_several(number(least=0))
+    )
     temperature: float = option(1.0, "the control signal is taken to the power 1 / temperature", number(above=0))
     start: str | None = option(None, "GMM layer to start in, as in gmm1; null: the last layer")
     components: str = option(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dcgmm.errors import InputError, OptionError
+from dcgmm.generation.frechet import FeatureReference
 from dcgmm.images import to_float
 
 ROWS = 4096  # images compared at a time
@@ -45,6 +46,8 @@ class Quality:
         train_distance: mean distance of an image to its nearest training image.
         ndb: number of statistically different bins, of `bins`.
         js: Jensen-Shannon divergence between the bins' shares of images and of training images (nats).
+        frechet: Fréchet distance to held-out images in the features of a judge; None without one. It is relative to
+            that judge: not comparable with distances of another, nor with published ones.
         bins: B.
     """
 
@@ -54,6 +57,7 @@ class Quality:
     train_distance: float
     ndb: int
     js: float
+    frechet: float | None
     bins: int
 
 
@@ -176,8 +180,12 @@ def reference_of(train: Tensor, bins: int, count: int, generator: torch.Generato
     return Reference(flat, fit_bins(flat, bins, generator), 0.5 * float(nearest(drawn)[0].median()))
 
 
-def judge(images: Tensor, reference: Reference) -> Quality:  # (N, H, W, C), N >= 2
-    """Figures of a set of images against a reference."""
+def judge(
+    images: Tensor,  # (N, H, W, C), N >= 2
+    reference: Reference,
+    features: FeatureReference | None = None,
+) -> Quality:
+    """Figures of a set of images against training images, and by features (if they are given) against held-out ones."""
     flat = rows(images)
     gap = nearest(flat)[0]
     counts = _counts(flat, reference.bins.centres)
@@ -188,5 +196,6 @@ def judge(images: Tensor, reference: Reference) -> Quality:  # (N, H, W, C), N >
         train_distance=float(nearest(flat, reference.images)[0].mean()),
         ndb=different_bins(counts, reference.bins.counts),
         js=jensen_shannon(counts, reference.bins.counts),
+        frechet=None if features is None else features.distance(images),
         bins=len(reference.bins.centres),
     )

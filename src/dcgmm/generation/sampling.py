@@ -12,6 +12,7 @@ from torch import Tensor
 from dcgmm.errors import InputError, OptionError
 from dcgmm.generation.options import SamplingOptions, SharpeningOptions
 from dcgmm.generation.sharpening import Refine, Report, Sharpened, sharpener
+from dcgmm.model.factor_gmm import FactorGMM
 from dcgmm.model.folding import Folding
 from dcgmm.model.gmm import GMM
 from dcgmm.model.layers import Layer
@@ -124,7 +125,8 @@ def draw(
     """
     if count < 1:
         raise OptionError("count", "a whole number of at least 1", count)
-    stack, scales = _stack_from(model, options), _std_scales(model, options)
+    stack = _stack_from(model, options)
+    pixel_scales, factor_scales = (_scales(model, options, field) for field in ("std_scale", "factor_scale"))
     signal: Tensor | None = None
     components: dict[str, Tensor] = {}
     control: dict[str, Tensor] = {}
@@ -137,7 +139,11 @@ def draw(
                 control[name] = signal
                 drawn = choose_entry(signal, uniform, options.top_s, options.temperature)
             components[name] = drawn
-            signal = layer.downward(drawn, noise, scales[name])
+            if isinstance(layer, FactorGMM):
+                factor_noise = _factor_noise(layer, count, generator, model)
+                signal = layer.downward(drawn, noise, pixel_scales[name], factor_noise, factor_scales[name])
+            else:
+                signal = layer.downward(drawn, noise, pixel_scales[name])
         else:
             assert signal is not None  # the stack starts with a GMM layer
             signal = layer.downward(signal)
@@ -171,16 +177,16 @@ def _stack_from(model: DCGMM, options: SamplingOptions) -> list[tuple[str, Layer
     return stack
 
 
-def _std_scales(model: DCGMM, options: SamplingOptions) -> dict[str, float]:
-    """Each GMM layer's std_scale.
+def _scales(model: DCGMM, options: SamplingOptions, field: str) -> dict[str, float]:
+    """Each GMM layer's std_scale or factor_scale.
 
     Raises:
         InputError: they are not as many as the GMM layers.
     """
-    names, given = list(model.gmms), options.std_scale
+    names, given = list(model.gmms), getattr(options, field)
     scales = given if isinstance(given, list | tuple) else [given] * len(names)
     if len(scales) != len(names):
-        raise _option("std_scale", f"one number, or one for each of the {len(names)} GMM layers", list(scales))
+        raise _option(field, f"one number, or one for each of the {len(names)} GMM layers", list(scales))
     return dict(zip(names, map(float, scales), strict=True))
 
 
@@ -195,6 +201,13 @@ def _noise(layer: GMM, count: int, generator: torch.Generator, model: DCGMM) -> 
     uniform = torch.rand(count, height, width, generator=generator, dtype=torch.float64, device=where)
     normal = torch.randn(count, height, width, features, generator=generator, dtype=model.dtype, device=where)
     return uniform.to(model.device), normal.to(model.device)
+
+
+def _factor_noise(layer: FactorGMM, count: int, generator: torch.Generator, model: DCGMM) -> Tensor:  # (N, H, W, L)
+    """Standard normal numbers for the factors: drawn after the others, which are the same without factors."""
+    shape = (count, layer.input_shape.height, layer.input_shape.width, layer.factors.shape[-1])
+    normal = torch.randn(shape, generator=generator, dtype=model.dtype, device=generator.device)
+    return normal.to(model.device)
 
 
 def _start_components(layer: GMM, choice: str, uniform: Tensor) -> Tensor:  # (N, H, W) -> (N, H, W)

@@ -28,6 +28,7 @@ class Rates(NamedTuple):
     logits: Tensor
     loc: Tensor
     precision_sqrt: Tensor
+    factors: Tensor  # which only factor-analysing layers have
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ class GMM(nn.Module):
         parameters = (self.logits, self.loc, self.precision_sqrt)
         if native.takes(patches.x, *parameters):
             limits = (self.options.precision_sqrt_min, self.options.precision_sqrt_max)
-            return native.step(patches.x, patches.window, parameters, kernel, rates, limits, passes_on=passes_on)
+            return native.step(patches.x, patches.window, parameters, kernel, rates[:3], limits, passes_on=passes_on)
         scored = self.score(patches)
         value, gradient = self.objective(scored, kernel)
         responsibilities = scored.responsibilities if passes_on else None

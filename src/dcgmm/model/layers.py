@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dcgmm.errors import InputError
+from dcgmm.model.factor_gmm import FactorGMM
 from dcgmm.model.folding import Folding
 from dcgmm.model.gmm import GMM
 from dcgmm.model.options import GMMOptions, LayerOptions, LayerType
@@ -42,6 +43,8 @@ def build_layer(described: LayerOptions, shape: Shape, gmm: GMMOptions | None, b
     """
     if described.type is LayerType.gmm:
         assert described.components is not None  # LayerOptions sees to it
+        if described.factors:
+            return FactorGMM(shape, described.components, described.factors, gmm, batch_shape)
         return GMM(shape, described.components, gmm, batch_shape)
     assert described.kernel is not None
     if described.type is LayerType.folding:

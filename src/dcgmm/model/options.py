@@ -19,7 +19,7 @@ class LayerType(StrEnum):
 FIELDS = {
     LayerType.folding: ("kernel", "stride"),
     LayerType.pooling: ("kernel", "stride"),
-    LayerType.gmm: ("components",),
+    LayerType.gmm: ("components", "factors"),
 }
 _LETTERS = {LayerType.folding: "F", LayerType.pooling: "P", LayerType.gmm: "G"}
 
@@ -45,19 +45,22 @@ class LayerOptions(Options):
         None, "folding, pooling: [down, right]; null: 1 for folding, the kernel for pooling", several(2, whole(least=1))
     )
     components: int | None = option(None, "gmm: number of components K, a square number", whole(least=1))
+    factors: int | None = option(
+        None, "gmm: factors L of each component's covariance; null or 0: it is diagonal", whole(least=0)
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         allowed = FIELDS[self.type]
-        given = [name for name in ("kernel", "stride", "components") if getattr(self, name) is not None]
+        given = [name for name in ("kernel", "stride", "components", "factors") if getattr(self, name) is not None]
         if extra := [name for name in given if name not in allowed]:
             raise InputError(f"{', '.join(extra)} is not for {self.type} layers, which take {', '.join(allowed)}")
         if allowed[0] not in given:
             raise InputError(f"a {self.type} layer needs {allowed[0]}")
 
     def __str__(self) -> str:
-        """The layer as the paper writes it."""
-        numbers = [*(self.kernel or ()), *(self.stride or ()), *([self.components] if self.components else [])]
+        """The layer as the paper writes it; a GMM layer with factors as G(K,L)."""
+        numbers = [*(self.kernel or ()), *(self.stride or ()), *filter(None, (self.components, self.factors))]
         return f"{_LETTERS[self.type]}({','.join(map(str, numbers))})"
 
 
@@ -111,6 +114,9 @@ class GMMOptions(Options):
     loc_range: float = option(0.01, "centroids start in U[-loc_range, loc_range]", number(least=0))
     precision_limit: float = option(20.0, "no component's precision 1 / variance exceeds this", number(above=0))
     precision_sqrt_min: float = option(0.01, "floor of d = 1 / std", number(above=0))
+    factor_floor: float = option(
+        0.02, "least eigenvalue of a component's precision in units of its diagonal part", number(above=0, below=1)
+    )
     precision_sqrt_start: Start = option(Start.limit, "start of d: limit (square root of precision_limit) or unit (1)")
 
     def __post_init__(self) -> None:

@@ -57,12 +57,13 @@ class Patches:
         self._map = (*x.shape[-4:-3], *window.positions(*x.shape[-3:-1]))
 
     @cached_property
-    def _values(self) -> Tensor:  # (..., P, D), P = N H' W' patches
+    def values(self) -> Tensor:  # (..., P, D), P = N H' W' patches
+        """The patches themselves."""
         return unfold(self.x, self.window).flatten(-4, -2)
 
     @cached_property
     def _squares(self) -> Tensor:  # (..., P, D)
-        return self._values * self._values
+        return self.values * self.values
 
     def contract(
         self,
@@ -73,7 +74,7 @@ class Patches:
         """constant_k + <linear_k, x> - <precision_k, x^2> / 2 for every patch."""
         if linear.dim() == 2 and self.x.dim() == 4 and native.takes(self.x, linear, precision, constant):
             return native.scores(self.x, self.window, linear, precision, constant)
-        scores = self._values @ linear.mT - 0.5 * (self._squares @ precision.mT) + constant.unsqueeze(-2)
+        scores = self.values @ linear.mT - 0.5 * (self._squares @ precision.mT) + constant.unsqueeze(-2)
         return scores.view(*scores.shape[:-2], *self._map, scores.shape[-1])
 
     def means(
@@ -86,8 +87,8 @@ class Patches:
         points = flat.shape[-1]
         # Integers: a sum of many equal shares would lose the later ones.
         counts = flat.new_zeros(*flat.shape[:-1], components).scatter_add_(-1, flat, torch.ones_like(flat))
-        share = self._values.new_zeros(*flat.shape, components).scatter_(-1, flat.unsqueeze(-1), 1.0 / points)
-        return counts.to(share.dtype) / points, share.mT @ self._values, share.mT @ self._squares
+        share = self.values.new_zeros(*flat.shape, components).scatter_(-1, flat.unsqueeze(-1), 1.0 / points)
+        return counts.to(share.dtype) / points, share.mT @ self.values, share.mT @ self._squares
 
     def pull(
         self,
@@ -102,5 +103,8 @@ class Patches:
         if linear.dim() == 2 and self.x.dim() == 4 and native.takes(self.x, weights, linear, precision):
             return native.pull(self.x, self.window, weights, linear, precision)
         flat = weights.flatten(-4, -2)
-        patches = flat @ linear - self._values * (flat @ precision)
+        return self.fold(flat @ linear - self.values * (flat @ precision))
+
+    def fold(self, patches: Tensor) -> Tensor:  # (..., P, D) -> (..., N, H, W, C)
+        """Values of all patches added at their places."""
         return fold_sum(patches.view(*patches.shape[:-2], *self._map, -1), self.window, Shape(*self.x.shape[-3:]))

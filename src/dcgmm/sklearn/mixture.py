@@ -35,9 +35,9 @@ class ConvolutionalGaussianMixture(
         epochs: passes over X. None is 25, or with few samples as many as give 2,000 steps (of images 4,000): annealing
             needs them. Where a number gives fewer steps, annealing hurries, and the fit is coarser.
         batch_size: samples a step, no more than there are.
-        learning_rate: of SGD; it is annealed to 0.6 times this.
+        learning_rate: of SGD, for up to 25 components and in proportion beyond; it is annealed to 0.6 times this.
         precision_limit: no component's precision 1 / variance exceeds it, of pixel values in [0, 1] or of features
-            scaled to that. None is 20, and 500 for features: no standard deviation under 0.045 times a feature's range.
+            scaled to that. None is 20, and 1,000 for features: no standard deviation under 0.03 of a feature's range.
         device: auto, cpu, cuda or cuda:N.
         random_state: of start values, shuffling and sampling. An int is the seed that `dcgmm.fit` takes.
 

@@ -58,14 +58,14 @@ class Recipe:
             annealing={"alpha": 1 / max(1, window)},  # type: ignore[arg-type]
         )
 
-    def _rates(self, model: DCGMM, start: float) -> dict[str, Any]:
+    def _rates(self, model: DCGMM, rate: float) -> dict[str, Any]:
         rates = _DEFAULTS.learning_rate
         # A model of values in [0, s] with the library's limit is one of values in [0, 1] with s^2 times that limit.
         # With these factors both train alike, and as stably.
         squared_scale = next(iter(model.gmms.values())).options.precision_limit / GMMOptions().precision_limit
         return {
-            "start": start,
-            "end": start * (rates.end / rates.start),
+            "start": rate,
+            "end": rate * (rates.end / rates.start),
             "logits": self.logits,
             "loc": rates.loc / squared_scale,
             "precision_sqrt": rates.precision_sqrt * squared_scale,
@@ -80,8 +80,9 @@ IMAGES = Recipe(
     logits=_DEFAULTS.learning_rate.logits,
     window=_DEFAULTS.annealing.window,
 )
-# Clusters of features are often a twentieth of their range wide, and none is wider than half of it.
-FEATURES = Recipe(precision_limit=500.0, precision_sqrt_min=1.0, steps=2000, centroid_share=0.2, logits=1.0, window=10)
+# A cluster is often a thirtieth of a feature's range wide, and never wider than half of it. It has found its place
+# before its width and weight adapt: else one component soon takes all.
+FEATURES = Recipe(precision_limit=1000.0, precision_sqrt_min=1.0, steps=2000, centroid_share=0.3, logits=1.0, window=10)
 
 
 def _windows(model: DCGMM) -> int:

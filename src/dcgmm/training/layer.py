@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from dcgmm.model.annealing import AnnealingRule, AnnealingState, ring_distances, smoothing_kernel
+from dcgmm.model.factor_gmm import FactorGMM
 from dcgmm.model.gmm import GMM, Rates
 from dcgmm.model.patches import Patches
 from dcgmm.training.options import TrainerOptions
 
-# The learning rate is that of a layer of so many components. One of K wins 1 / K of the points, and takes steps in
-# proportion to that: at a rate in proportion to K it learns as fast, however many they are.
+# The learning rate is that of a layer of up to so many components. One of K wins 1 / K of the points, and takes steps
+# in proportion to that: at a rate in proportion to K it learns as fast, however many they are.
 REFERENCE = 25
 
 
@@ -39,12 +40,14 @@ class LayerTraining:
     What a step reads stays in the same tensors from the first step to the last: a CUDA graph holds their addresses.
     """
 
-    def __init__(self, gmm: GMM, options: TrainerOptions) -> None:
-        self._gmm, self._options, self._rule = gmm, options, annealing_rule(options)
+    def __init__(self, gmm: GMM, options: TrainerOptions, steps_per_epoch: int, seeds: list[int]) -> None:
+        self._gmm, self._options, self._rule, self._seeds = gmm, options, annealing_rule(options), seeds
+        self._held_steps = round(options.factor_epochs * steps_per_epoch)
+        self._windows_of_factors = [0 for _ in seeds]  # that have ended since each model has them
         self._distances = ring_distances(gmm.components).to(gmm.loc)
         batch_shape = tuple(gmm.logits.shape[:-1])
         self._total = gmm.logits.new_zeros(batch_shape)
-        self._factors = (0.0, options.learning_rate.loc, 0.0)  # of the rates, in their order
+        self._factors = (0.0, options.learning_rate.loc, 0.0, 0.0)  # of the rates, in their order
         self._rates = Rates(*(gmm.logits.new_zeros(batch_shape) for _ in Rates._fields))
         self._kernel = self._distances.new_zeros(*batch_shape, *self._distances.shape)
         self._anneal(self._rule.start(gmm.components, batch_shape, gmm.loc.dtype).to(gmm.loc.device))
@@ -58,13 +61,24 @@ class LayerTraining:
         identity = torch.eye(len(self._distances)).to(self._kernel)
         kernel = smoothing_kernel(self._distances, state.sigma)
         self._kernel.copy_(torch.where(at_floor[..., None, None], identity, kernel))
+        if isinstance(self._gmm, FactorGMM) and bool(at_floor.any()):
+            self._train_factors(self._gmm, at_floor)
         for rate, factor in zip(self._rates, self._factors, strict=True):
-            torch.mul(state.rate, factor * self._gmm.components / REFERENCE, out=rate)
+            torch.mul(state.rate, factor * max(1.0, self._gmm.components / REFERENCE), out=rate)
+
+    def _train_factors(self, gmm: FactorGMM, annealed: Tensor) -> None:
+        """Give factors to the models that are annealed, and hold points where they are while these are young.
+
+        A component that fits its points better sooner would else take those of others before their factors fit.
+        """
+        gmm.begin_factors(annealed, self._seeds)
+        held = [windows * self._rule.window < self._held_steps for windows in self._windows_of_factors]
+        gmm.held = torch.tensor(held, device=annealed.device).view(annealed.shape) if any(held) else None
 
     def adapt_all(self) -> None:
         """End phase 1, in which only centroids adapt."""
         rates = self._options.learning_rate
-        self._factors = (rates.logits, rates.loc, rates.precision_sqrt)
+        self._factors = (rates.logits, rates.loc, rates.precision_sqrt, rates.factors)
         self._anneal(self._state)
 
     @property
@@ -91,6 +105,10 @@ class LayerTraining:
         self._total.zero_()
         columns = (average, log_likelihood, self._state.sigma, self._state.rate)
         reports = [LayerReport(*row) for row in zip(*map(per_model, columns), strict=True)]
+        at_floor = per_model(self._state.sigma <= self._rule.sigma_end)
+        self._windows_of_factors = [
+            windows + int(annealed) for windows, annealed in zip(self._windows_of_factors, at_floor, strict=True)
+        ]
         self._anneal(self._rule.advance(self._state, average))
         return reports
 
@@ -102,6 +120,7 @@ class LayerTraining:
                 "annealing": {name: values[number].clone() for name, values in tensors.items()}
                 | {"windows": self._state.windows},
                 "total": total.clone(),
+                "windows_of_factors": self._windows_of_factors[number],
                 "logits": logits.clone(),  # as trained: the model's may follow use by then
             }
             for number, (total, logits) in enumerate(
@@ -113,6 +132,7 @@ class LayerTraining:
         """Go on from what `state_dicts` gave."""
         batch_shape, annealing = tuple(self._total.shape), [state["annealing"] for state in states]
         tensors = {name: stacked([each[name] for each in annealing], batch_shape) for name in self._state.tensors()}
+        self._windows_of_factors = [state["windows_of_factors"] for state in states]
         self._anneal(AnnealingState(**tensors, windows=annealing[0]["windows"]).to(self._total.device))
         self._total.copy_(stacked([state["total"] for state in states], batch_shape))
         with torch.no_grad():

@@ -10,17 +10,20 @@ from dcgmm.options import Options, number, option, whole
 class LearningRateOptions(Options):
     """Plain SGD ascent: parameter += rate * factor * gradient, the rate annealed from start to end.
 
-    Rates are for a GMM layer of 25 components; one of K takes K / 25 times as much.
+    Rates are for a GMM layer of up to 25 components; one of more, K, takes K / 25 times as much.
 
     Raises:
         OptionError: a value is out of its range, or the end lies above the start.
     """
 
-    start: float = option(0.05, "eps_0, of a layer of 25 components; one of K takes K / 25 of it", number(above=0))
+    start: float = option(
+        0.05, "eps_0, of a layer of up to 25 components; one of K takes K / 25 of it", number(above=0)
+    )
     end: float = option(0.03, "eps_inf, floor of the rate", number(above=0))
     logits: float = option(0.05, "factor for the mixture weights' logits", number(least=0))
     loc: float = option(1.0, "factor for the centroids", number(least=0))
     precision_sqrt: float = option(1.0, "factor for d = 1 / std", number(least=0))
+    factors: float = option(3.0, "factor for the factors of factor-analysing layers", number(least=0))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,6 +62,11 @@ class TrainerOptions(Options):
     epochs: int = option(25, "passes over the training images", whole(least=1), extendable=True)
     batch_size: int = option(100, "images a step; what is left at an epoch's end waits for the next", whole(least=1))
     centroid_epochs: float = option(1.0, "length of phase 1, in which only centroids adapt", number(least=0))
+    factor_epochs: float = option(
+        10.0,
+        "phase 3, from where a layer with factors is annealed: points go to the component that wins without them",
+        number(least=0),
+    )
     learning_rate: LearningRateOptions = option(LearningRateOptions)
     annealing: AnnealingOptions = option(AnnealingOptions)
     weights_by_use: bool = option(

@@ -53,7 +53,12 @@ class Trainer:
         self._epoch_starts = [generator.get_state() for generator in generators]
         self._order: Tensor | None = None  # (..., N), of the epoch under way
         self._batch = torch.zeros(*model.batch_shape, options.batch_size, dtype=torch.long, device=images.device)
-        self._layers = {name: LayerTraining(gmm, options) for name, gmm in model.gmms.items()}
+        self._layers = {
+            name: LayerTraining(
+                gmm, options, self.steps_per_epoch, [generator.initial_seed() + number for generator in generators]
+            )
+            for number, (name, gmm) in enumerate(model.gmms.items(), start=1)
+        }
         self._graphs = Graphs(images.device) if images.is_cuda else None
 
     @property

@@ -20,7 +20,7 @@ HEADLINES = {
     TRAIN: ("layers.*.test_log_likelihood", "train_seconds"),
     "outliers": ("auroc.top", "auroc.joint"),
     "cluster": ("dunn", "davies_bouldin", "clusters"),
-    "sample": ("diversity", "near_duplicates", "ndb"),
+    "sample": ("diversity", "near_duplicates", "ndb", "frechet"),
     "sharpen": ("log_likelihood",),
     "visualize": ("layers.*.components_in_use",),
 }

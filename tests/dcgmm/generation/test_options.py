@@ -87,4 +87,4 @@ def test_sampling_out_of_range(field: str, value: Any) -> None:
 
 
 def test_sampling_by_default_is_greedy_and_noisy() -> None:
-    assert SamplingOptions() == SamplingOptions(1, 1.0, 1.0, None, "weights")
+    assert SamplingOptions() == SamplingOptions(1, 1.0, 1.0, 1.0, None, "weights")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,8 @@ from scipy.spatial.distance import cdist, jensenshannon
 from torch import Tensor
 
 from dcgmm.errors import InputError, OptionError
+from dcgmm.generation.classifier import examples_of, train_judge
+from dcgmm.generation.frechet import FeatureReference
 from dcgmm.generation.quality import different_bins, fit_bins, jensen_shannon, judge, nearest, reference_of, rows
 
 
@@ -71,6 +75,19 @@ def test_judge_tells_copies_from_fresh_images() -> None:
     assert copies.ndb > fresh.ndb
     assert copies.js > fresh.js
     assert judge(images(100, 7), reference_of(train, 8, 100, seeded())) == fresh
+
+
+def test_features_add_a_distance_and_change_nothing_else() -> None:
+    real = torch.rand(240, 8, 8, 1, generator=seeded())
+    features = FeatureReference.of(train_judge(examples_of(real, torch.arange(240) % 2)), real[:100], 50)
+    reference = reference_of(real, 8, 50, seeded())
+    bare, judged = judge(real[:50], reference), judge(real[:50], reference, features)
+    assert bare.frechet is None
+    assert judged.frechet == features.distance(real[:50])
+    assert replace(judged, frechet=None) == bare
+    darker = judge(0.5 * real[:50], reference, features).frechet
+    assert darker is not None
+    assert darker > judged.frechet > 0
 
 
 def test_too_few_images() -> None:

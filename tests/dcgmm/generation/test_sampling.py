@@ -212,7 +212,7 @@ def test_neither_the_global_generator_nor_the_model_are_touched() -> None:
 
 
 def test_an_unknown_keyword_is_refused_by_name() -> None:
-    with pytest.raises(OptionError, match="top_s, std_scale, temperature, start, components") as error:
+    with pytest.raises(OptionError, match="top_s, std_scale, factor_scale, temperature, start, components") as error:
         sample(flat(), 3, tops=2)
     assert error.value.value == "tops"
     with pytest.raises(OptionError):

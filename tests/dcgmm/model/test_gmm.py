@@ -146,9 +146,9 @@ def test_a_step_adds_rate_times_gradient() -> None:
     before = {name: value.detach().clone() for name, value in gmm.named_parameters()}
     expected = torch.autograd.grad(written_out_objective(gmm, x, None), [*gmm.parameters()])
     _, gradient = gmm.objective(gmm.score(x), None)
-    rates = Rates(*torch.tensor([0.1, 0.02, 0.003], dtype=torch.float64))
+    rates = Rates(*torch.tensor([0.1, 0.02, 0.003, 0], dtype=torch.float64))
     gmm.ascend(gradient, rates)
-    for (name, value), rate, slope in zip(before.items(), rates, expected, strict=True):
+    for (name, value), rate, slope in zip(before.items(), rates[:3], expected, strict=True):
         torch.testing.assert_close(getattr(gmm, name).detach(), value + rate * slope, **ROUNDING)
 
 
@@ -166,13 +166,13 @@ def test_models_side_by_side_step_as_each_alone(sigma: float | None, features: i
     rates = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
     scored = together.score(x)
     value, gradient = together.objective(scored, None if kernel is None else kernel.expand(models, -1, -1))
-    together.ascend(gradient, Rates(rates, 2 * rates, 3 * rates))
+    together.ascend(gradient, Rates(rates, 2 * rates, 3 * rates, rates))
     for number, gmm in enumerate(alone):
         torch.testing.assert_close(scored.log_prob[number], gmm.log_prob(x[number]), **ROUNDING)
         value_alone, gradient_alone = gmm.objective(gmm.score(x[number]), kernel)
         torch.testing.assert_close(value[number], value_alone, **ROUNDING)
         rate = rates[number]
-        gmm.ascend(gradient_alone, Rates(rate, 2 * rate, 3 * rate))
+        gmm.ascend(gradient_alone, Rates(rate, 2 * rate, 3 * rate, rate))
         for name, parameter in together.state_dict().items():
             torch.testing.assert_close(parameter[number], gmm.state_dict()[name], **ROUNDING)
 

@@ -133,7 +133,7 @@ def test_precision_stays_within_its_limits() -> None:
     for data, limit in ((x, 0.1), (torch.zeros_like(x), 2.0)):
         for _ in range(50):
             _, gradient = gmm.objective(gmm.score(data), None)
-            gmm.ascend(gradient, Rates(0 * rate, 0 * rate, rate))
+            gmm.ascend(gradient, Rates(0 * rate, 0 * rate, rate, rate))
         assert ((gmm.precision_sqrt - limit).abs() < 1e-6).any()
         assert ((gmm.precision_sqrt >= 0.1 - 1e-6) & (gmm.precision_sqrt <= 2.0 + 1e-6)).all()
 
@@ -144,7 +144,7 @@ def test_an_ascent_step_raises_the_objective() -> None:
     patches = model.layers[0](x)
     value, gradient = gmm.objective(gmm.score(patches), None)
     rate = torch.tensor(1e-3, dtype=torch.float64)
-    gmm.ascend(gradient, Rates(rate, rate, rate))
+    gmm.ascend(gradient, Rates(rate, rate, rate, rate))
     after, _ = gmm.objective(gmm.score(patches), None)
     assert after > value
 

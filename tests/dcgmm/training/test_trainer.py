@@ -231,7 +231,7 @@ def written_out_training(
             share = (gradient["logits"] + layer["logits"].softmax(-1)).clamp(min=1e-300)[:, None]
             farthest = 1 / (layer["precision_sqrt"] ** 2 * share)  # a centroid goes at most to the mean of what it won
             for name, value in layer.items():
-                speed = torch.tensor(rates[number] * factors[name] * components / 25, dtype=x.dtype)
+                speed = torch.tensor(rates[number] * factors[name] * max(1, components / 25), dtype=x.dtype)
                 value += (torch.minimum(farthest, speed) if name == "loc" else speed) * gradient[name]
             layer["precision_sqrt"].clamp_(0.01, math.sqrt(20))
             objectives[number].append(objective.item())

@@ -120,7 +120,10 @@ def test_a_value_that_cannot_be_is_named_by_its_key(
     [
         ("[{type:gmm,components:4},{type:gmm}]", "arch.layers: layer 2: a gmm layer needs components\n"),
         ("[{type:power}]", "arch.layers: type=power: choose folding, pooling, gmm\n"),
-        ("[{type:gmm,size:4}]", "arch.layers: unknown key size; the keys are type, kernel, stride, components\n"),
+        (
+            "[{type:gmm,size:4}]",
+            "arch.layers: unknown key size; the keys are type, kernel, stride, components, factors\n",
+        ),
     ],
 )
 def test_layers_that_cannot_be(layers: str, message: str, dcgmm: Runner) -> None:

@@ -34,7 +34,14 @@ def test_sample_leaves_what_is_documented(run: str, tiny_run: Path, installed: R
         assert 0 <= figures["ndb"] <= figures["bins"] == 10
     assert result["diversity"] == result["quality"]["top_s=1"]["diversity"] > 0
     assert result["ndb"] == result["quality"]["top_s=1"]["ndb"]
-    assert "near-duplicates" in outcome.out
+    for column in ("duplicates", "Fréchet"):
+        assert column in outcome.out
+    assert (
+        result["frechet"] == result["quality"]["top_s=1"]["frechet"] > 3 * result["quality"]["test images"]["frechet"]
+    )
+    # Its judge knows all classes of the data set; 30 of the run's 300 test images stand for a perfect model.
+    assert (result["judge"]["count"], result["judge"]["reference"]) == (30, 270)
+    assert result["judge"]["accuracy"] > 0.9
 
     arrays = np.load(directory / "samples.npz")
     assert arrays["images"].shape == (24, 28, 28, 1)
@@ -56,6 +63,28 @@ def test_figures_are_the_same_twice_and_sharpening_changes_them(run: str, dcgmm:
     sharpened = dcgmm("sample", run, *FEW, "sharpen=true", "sharpening.iterations=3", "sharpening.layers=[folding1]")
     assert quality(sharpened.directory) != quality(first.directory)
     assert "ndb" not in read_json(dcgmm("sample", run, "quality.count=0").directory / "result.json")
+
+
+def test_without_a_judge_there_is_no_frechet_distance(run: str, dcgmm: Runner) -> None:
+    outcome = dcgmm("sample", run, *FEW, "quality.frechet=false")
+    result = read_json(outcome.directory / "result.json")
+    assert result["frechet"] is None
+    assert {figures["frechet"] for figures in result["quality"].values()} == {None}
+    assert "judge" not in result
+
+
+def test_images_of_one_class_have_no_judge(dcgmm: Runner, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 14, 14), np.uint8)
+    for index, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "images" / f"{index:02}.png")
+    layers = "arch.layers=[{type:folding,kernel:[14,14]},{type:gmm,components:4}]"
+    data = ["dataset=folder", f"dataset.path={tmp_path / 'images'}"]
+    assert dcgmm("train", *data, layers, "trainer.epochs=1", "trainer.batch_size=4").code == 0
+    outcome = dcgmm("sample", "sampling.count=4", "quality.count=4", "quality.bins=4")
+    assert outcome.code == 0, outcome.err
+    assert "no Fréchet distance: a judge of images needs labels of at least 2 classes" in outcome.err
+    assert read_json(outcome.directory / "result.json")["frechet"] is None
 
 
 def quality(directory: Path) -> dict[str, dict[str, float]]:

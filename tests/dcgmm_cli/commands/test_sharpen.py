@@ -31,6 +31,7 @@ def test_sharpen_leaves_what_is_documented(run: str, tiny_run: Path, installed: 
         assert step["iterations"] == 20
     assert result["curves"]["folding1"]["iterations"] == list(range(21))
     assert set(result["quality"]) == {"sharpened", "unsharpened", "test images"}
+    assert result["frechet"] == result["quality"]["sharpened"]["frechet"] != result["quality"]["unsharpened"]["frechet"]
     for name in ("before", "after", "sharpening", "log_likelihood"):
         with Image.open(directory / "figures" / f"{name}.png") as image:
             assert min(image.size) > 3 * 28

@@ -43,7 +43,7 @@ def test_more_is_better(name: str) -> None:
     assert (column(table, f"{name} worst"), column(table, f"{name} best")) == ([1.0], [4.0])
 
 
-@pytest.mark.parametrize("name", ["davies_bouldin", "ndb", "quality.top_s=1.js", "seconds", "train_seconds"])
+@pytest.mark.parametrize("name", ["davies_bouldin", "ndb", "quality.top_s=1.js", "frechet", "seconds", "train_seconds"])
 def test_less_is_better(name: str) -> None:
     table = group([run_with(**{name: value}) for value in (2.0, 1.0, 4.0)], ["command"], [name])
     assert (column(table, f"{name} worst"), column(table, f"{name} best")) == ([4.0], [1.0])

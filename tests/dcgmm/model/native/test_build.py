@@ -28,7 +28,7 @@ def test_without_a_compiler_tensors_do_the_work(
     gmm = GMM(Shape(1, 1, 2), 4)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            gmm.step(torch.ones(3, 1, 1, 2), None, Rates(*torch.full((3,), 0.01)), passes_on=False)
+            gmm.step(torch.ones(3, 1, 1, 2), None, Rates(*torch.full((4,), 0.01)), passes_on=False)
     assert (gmm.loc.amax(0) > 0).all()
     assert [record.message for record in caplog.records] == [
         "computing without passes.cpp, which is slower: no C++ compiler here (g++, c++)"

@@ -58,7 +58,7 @@ def kernel_of(components: int, sigma: float | None) -> Tensor | None:
 
 
 def rates(batch_shape: tuple[int, ...] = ()) -> Rates:
-    return Rates(*uniform(3, *batch_shape, seed=5).float())
+    return Rates(*uniform(4, *batch_shape, seed=5).float())
 
 
 def in_float64(
@@ -172,7 +172,7 @@ def test_responsibilities_of_far_components_are_zero_and_never_denormal() -> Non
     gmm = GMM(Shape(1, 1, 1), 16)
     with torch.no_grad():
         gmm.loc.copy_(torch.linspace(0, 5, 16)[:, None])
-    _, passed = gmm.step(torch.zeros(1, 1, 1, 1), None, Rates(*torch.zeros(3)), passes_on=True)
+    _, passed = gmm.step(torch.zeros(1, 1, 1, 1), None, Rates(*torch.zeros(4)), passes_on=True)
     assert passed is not None
     expected = (-10 * torch.linspace(0, 5, 16, dtype=torch.float64).square()).softmax(0).float()
     expected[expected < torch.finfo(torch.float32).tiny] = 0

@@ -1,0 +1,149 @@
+"""The GMM layer whose components are factor analysers: each covariance has a part of low rank."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dcgmm.errors import OptionError
+from dcgmm.model import conditionals
+from dcgmm.model.factors import (
+    FactorParameters,
+    add_factors,
+    cross_means,
+    factor_gradient,
+    factor_parameters,
+    project,
+    start_factors,
+    winners,
+)
+from dcgmm.model.gaussian import Gradient, natural_parameters, objective_gradient
+from dcgmm.model.gmm import GMM, Rates, Scored
+from dcgmm.model.options import GMMOptions, LayerOptions, LayerType
+from dcgmm.model.patches import Patches
+from dcgmm.model.shapes import Shape
+
+
+class FactorGMM(GMM):
+    """Mixture of K Gaussians of precision diag(d^2) - G G^T with L factors G (`factors`), shared by all positions.
+
+    It is the diagonal mixture until `begin_factors`: training does that once the diagonal part has been annealed.
+
+    Args:
+        input_shape: (H, W, D) of one sample.
+        components: K, a square number.
+        factors: L, fewer than D.
+        options: start values and limits.
+        batch_shape: leading shape of all parameters; (R,) holds R models side by side.
+
+    Raises:
+        OptionError: K is not a square number, or L is not from 1 to D - 1.
+
+    Source: Richardson & Weiss (2018); Gepperth (2023).
+    """
+
+    def __init__(
+        self,
+        input_shape: Shape,
+        components: int,
+        factors: int,
+        options: GMMOptions | None = None,
+        batch_shape: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__(input_shape, components, options, batch_shape)
+        features = self.input_shape.channels
+        if not 1 <= factors < features:
+            raise OptionError("factors", f"fewer than the {features} features of a patch, and at least 1", factors)
+        # In memory as (..., L, K, D), in which the passes over points take them.
+        self.factors = nn.Parameter(torch.zeros(*batch_shape, factors, components, features).movedim(-3, -1))
+        self.has_factors = False  # whether any is not 0
+        self.held: Tensor | None = None  # (...), models whose points go to the winner of the diagonal part; None: none
+        self.register_load_state_dict_post_hook(_look_at_factors)  # type: ignore[no-untyped-call]
+
+    @property
+    def description(self) -> LayerOptions:
+        """What `DCGMM.build` makes such a layer of."""
+        return LayerOptions(LayerType.gmm, components=self.components, factors=self.factors.shape[-1])
+
+    @torch.no_grad()
+    def draw_start(self, generator: torch.Generator) -> None:
+        """Draw start values of the centroids, and set all else back to where it starts: no factors yet."""
+        super().draw_start(generator)
+        self.factors.zero_()
+        self.has_factors = False
+
+    @torch.no_grad()
+    def begin_factors(self, which: Tensor, seeds: list[int]) -> None:  # (...), bool
+        """Give start values to the factors of those models that are to have them and have none, by a seed each."""
+        components, features, count = self.factors.shape[-3:]
+        models = zip(
+            which.reshape(-1),
+            self.factors.flatten(0, -4) if self.factors.dim() > 3 else [self.factors],
+            self.precision_sqrt.reshape(-1, components, features),
+            seeds,
+            strict=True,
+        )
+        for wanted, factors, precision_sqrt, seed in models:
+            if wanted and not factors.any():
+                drawn = start_factors(components, features, count, torch.Generator().manual_seed(seed)).to(factors)
+                factors.copy_(project(precision_sqrt, drawn, self.options.factor_floor))
+                self.has_factors = True
+
+    def factor_parameters(self) -> FactorParameters:
+        """What scores and gradients need of the factors."""
+        return factor_parameters(self.loc, self.precision_sqrt, self.factors)
+
+    def score(self, x: Tensor | Patches) -> Scored:  # (..., N, H, W, D)
+        """Scores of a batch, from which log_prob, max_component_score and responsibilities follow."""
+        scored = super().score(x)
+        if not self.has_factors:
+            return scored
+        diagonal = scored.component_scores
+        scores = add_factors(diagonal.flatten(-4, -2), scored.patches.values, self.factor_parameters())
+        return Scored(scored.patches, scored.log_weights, scored.natural, scores.view(diagonal.shape))
+
+    def downward(
+        self,
+        components: Tensor,  # (N, H, W), long
+        noise: Tensor,  # (N, H, W, D), standard normal
+        std_scale: float = 1.0,
+        factor_noise: Tensor | None = None,  # (N, H, W, L), standard normal; None is none
+        factor_scale: float = 1.0,
+    ) -> Tensor:  # (N, H, W, D)
+        """Downward: a draw from the Gaussian of each position's component; its two kinds of noise are scaled apart."""
+        if not self.has_factors or factor_noise is None:
+            return super().downward(components, noise, std_scale)
+        given = (self.loc, self.precision_sqrt, self.factors)
+        return conditionals.draw(*given, components, noise, factor_noise, std_scale, factor_scale)
+
+    @torch.no_grad()
+    def step(
+        self,
+        x: Tensor | Patches,  # (..., N, H, W, D)
+        kernel: Tensor | None,  # (..., S, S), of one side of the grid; None after annealing
+        rates: Rates,
+        *,
+        passes_on: bool,
+    ) -> tuple[Tensor, Tensor | None]:  # (...), (..., N, H, W, K)
+        """One step of SGD ascent of the objective, in place; as `GMM.step`, and of the factors once there are any."""
+        if not self.has_factors:
+            return super().step(x, kernel, rates, passes_on=passes_on)
+        patches, parameters, log_weights = self._patches(x), self.factor_parameters(), self.log_weights
+        natural = natural_parameters(log_weights, self.loc, self.precision_sqrt)
+        diagonal = patches.contract(*natural)
+        won = winners(diagonal.flatten(-4, -2), patches.values, parameters, kernel, self.held)
+        scores, winner = won.scores.view(diagonal.shape), won.winner.view(diagonal.shape[:-1])
+        means = patches.means(winner, self.components)
+        plain = objective_gradient(means, kernel, log_weights, self.loc, self.precision_sqrt, natural.precision)
+        cross = cross_means(patches.values, won)
+        gradient = factor_gradient(plain, means, cross, self.loc, self.precision_sqrt, parameters)
+        responsibilities = Scored(patches, log_weights, natural, scores).responsibilities if passes_on else None
+        self.ascend(Gradient(gradient.logits, gradient.loc, gradient.precision_sqrt, gradient.share), rates)
+        self.factors.addcmul_(gradient.factors, rates.factors[..., None, None, None])
+        self.factors.copy_(project(self.precision_sqrt, self.factors, self.options.factor_floor))
+        return won.value.mean(-1), responsibilities
+
+
+def _look_at_factors(layer: nn.Module, _: Any) -> None:
+    assert isinstance(layer, FactorGMM)
+    layer.has_factors = bool(layer.factors.detach().any())
