@@ -52,6 +52,7 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.datasets": BASE | {"dcgmm.files", "dcgmm.datasets"},
     # Models from and to files, and as others know them.
     "dcgmm.architectures": BASE | {"dcgmm.model.options"},
+    "dcgmm.density": MODEL | {"dcgmm.outliers"},
     "dcgmm.checkpoints": MODEL | {"dcgmm", "dcgmm.files", "dcgmm.outliers"},
     "dcgmm.judges": BASE | {"dcgmm.files", "dcgmm.generation"},
     "dcgmm.sklearn": MODEL

@@ -10,6 +10,8 @@ from .checkpoints import TrainedRun as TrainedRun
 from .checkpoints import load as load
 from .checkpoints import load_run as load_run
 from .checkpoints import save as save
+from .density import Density as Density
+from .density import density as density
 from .errors import InputError as InputError
 from .errors import OptionError as OptionError
 from .generation.sampling import Samples as Samples

@@ -8,6 +8,7 @@ from typing import Any
 
 from dcgmm.checkpoints import model_state, save_detector, write_state
 from dcgmm.datasets import ImageData
+from dcgmm.density import density, why_no_density
 from dcgmm.errors import InputError
 from dcgmm.files import CHECKPOINT
 from dcgmm.model import DCGMM
@@ -124,7 +125,11 @@ class Training:
             write_state(home / CHECKPOINT, {**self._description(config), **parts})
             save_detector(detector, home)
             save_training_figures(model, home, read_metrics(home))
-            results.append({"layers": _layer_results(model, detector, self.data, sigma)} | self.facts())
+            results.append(
+                {"layers": _layer_results(model, detector, self.data, sigma)}
+                | {"density": _density_result(model, self.data)}
+                | self.facts()
+            )
             if len(models) > 1:
                 finished = {"command": "train", **results[-1], "status": "finished"}
                 write_result(home, finished, self.seconds + time.monotonic() - started)
@@ -146,6 +151,15 @@ def _layer_results(
         }
         for name, gmm in model.gmms.items()
     }
+
+
+def _density_result(model: DCGMM, data: ImageData) -> dict[str, Any]:
+    """Density of the pixels, mean over the test images; why there is none, where the model is none."""
+    reason = why_no_density(model)
+    if reason is not None or not len(data.test):
+        return {"reason": reason or "there are no test images"}
+    found = density(model, data.test.images)
+    return {"nats": float(found.nats.mean()), "bits_per_dimension": float(found.bits_per_dimension.mean())}
 
 
 def _mean(moments: Moments) -> float:

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ import torch
 from PIL import Image
 
 from dcgmm.checkpoints import load_run, read_state
+from dcgmm.datasets import load
+from dcgmm.density import density
 from dcgmm.files import CHECKPOINT, read_json
 from dcgmm_cli.records import read_metrics
 from tests.dcgmm.datasets.conftest import tiny_set
@@ -40,6 +43,7 @@ def test_a_run_leaves_what_is_documented(installed: Runner, tmp_path: Path) -> N
     assert (result["command"], result["status"]) == ("train", "finished")
     assert result["seconds"] >= result["train_seconds"] > 0
     assert result["steps"] == 6
+    assert "reason" in result["density"]  # pooled
     assert set(result["layers"]) == {"gmm1", "gmm2"}
     for layer in result["layers"].values():
         assert {"train_log_likelihood", "test_log_likelihood", "sigma", "weights_in_use"} <= set(layer)
@@ -251,6 +255,16 @@ def test_what_was_measured_before_a_divergence_is_kept(dcgmm: Runner) -> None:
     assert outcome.code == 2, outcome.err
     assert "NaN or infinite" in outcome.err
     assert [line["step"] for line in read_metrics(outcome.directory)] == [2]
+
+
+def test_a_density_of_the_pixels_is_reported(dcgmm: Runner) -> None:
+    outcome = dcgmm("train", "arch=2L-b", *QUICK[1:])
+    assert outcome.code == 0, outcome.err
+    found = read_json(outcome.directory / "result.json")["density"]
+    test = load("mnist_sample", limit=300).test.images
+    assert found["nats"] == pytest.approx(float(density(load_run(outcome.directory).model, test).nats.mean()))
+    assert found["bits_per_dimension"] == pytest.approx((math.log(255) - found["nats"] / 784) / math.log(2))
+    assert f"{found['bits_per_dimension']:.3f} bits per dimension" in outcome.out
 
 
 def test_own_architecture_from_a_directory(dcgmm: Runner, tmp_path: Path) -> None:
