@@ -22,17 +22,24 @@ TABLE_1 = {
     "3L-b": "F(28,28,1,1) G(25) F(1,1,1,1) G(25) F(1,1,1,1) G(25)",
 }
 
+OWN = {
+    "tiles-400": "F(7,7,7,7) G(100) F(4,4,1,1) G(400)",
+    "tiles-factors": "F(7,7,7,7) G(100,6) F(4,4,1,1) G(400)",
+    "factors": "F(28,28,1,1) G(100,16)",
+}
+ALL = TABLE_1 | OWN
 
-def test_the_files_are_those_of_table_1() -> None:
-    assert set(NAMES) == set(TABLE_1)
+
+def test_the_files_are_those_of_table_1_and_our_own() -> None:
+    assert set(NAMES) == set(ALL)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_file_makes_a_model(name: str) -> None:
     architecture = dcgmm.arch(name)
-    assert (architecture.name, str(architecture), architecture.exponent) == (name, TABLE_1[name], 1.0)
+    assert (architecture.name, str(architecture), architecture.exponent) == (name, ALL[name], 1.0)
     model = DCGMM.build((28, 28, 1), architecture)
-    assert str(model.architecture) == TABLE_1[name]
+    assert str(model.architecture) == ALL[name]
     assert model.architecture.sharpening == architecture.sharpening
     assert model.log_prob(torch.zeros(2, 28, 28)).shape == (2,)
     # What a file says of sharpening fits its layers.
