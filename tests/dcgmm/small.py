@@ -1,9 +1,15 @@
 """Small models with parameters that are all different."""
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
 from dcgmm.model import DCGMM, LayerOptions, LayerType
+from dcgmm.model.factor_gmm import FactorGMM
+from dcgmm.model.factors import project
+
+M = TypeVar("M", FactorGMM, DCGMM)
 
 SHAPE = (9, 7, 2)  # not square, two channels
 LAYERS = [
@@ -31,3 +37,18 @@ def small_images(count: int, seed: int = 0) -> Tensor:  # (N, 9, 7, 2)
     """Bytes."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, generator=generator)
+
+
+def give_factors(subject: M, seed: int = 0) -> M:
+    """A layer, or all of a model that can have them, with factors that are nowhere special; some lie at the floor."""
+    layers = [subject] if isinstance(subject, FactorGMM) else subject.gmms.values()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for layer in layers:
+            if isinstance(layer, FactorGMM):
+                drawn = torch.randn(layer.factors.shape, generator=generator, dtype=torch.float64)
+                wide = 0.5 * layer.precision_sqrt.double().unsqueeze(-1) * drawn
+                floor = layer.options.factor_floor
+                layer.factors.copy_(project(layer.precision_sqrt.double(), wide, floor))
+                layer.refresh()
+    return subject

@@ -130,9 +130,17 @@ def draw(
     signal: Tensor | None = None
     components: dict[str, Tensor] = {}
     control: dict[str, Tensor] = {}
+    gmms = {name: layer for name, layer in stack if isinstance(layer, GMM)}
+    noises = {name: _noise(layer, count, generator, model) for name, layer in gmms.items()}
+    # After all others, which are the same without factors.
+    factor_noises = {
+        name: _factor_noise(layer, count, generator, model)
+        for name, layer in gmms.items()
+        if isinstance(layer, FactorGMM)
+    }
     for name, layer in stack:
         if isinstance(layer, GMM):
-            uniform, noise = _noise(layer, count, generator, model)
+            uniform, noise = noises.pop(name)
             if signal is None:
                 drawn = _start_components(layer, options.components, uniform)
             else:
@@ -140,8 +148,7 @@ def draw(
                 drawn = choose_entry(signal, uniform, options.top_s, options.temperature)
             components[name] = drawn
             if isinstance(layer, FactorGMM):
-                factor_noise = _factor_noise(layer, count, generator, model)
-                signal = layer.downward(drawn, noise, pixel_scales[name], factor_noise, factor_scales[name])
+                signal = layer.downward(drawn, noise, pixel_scales[name], factor_noises.pop(name), factor_scales[name])
             else:
                 signal = layer.downward(drawn, noise, pixel_scales[name])
         else:
@@ -204,7 +211,7 @@ def _noise(layer: GMM, count: int, generator: torch.Generator, model: DCGMM) -> 
 
 
 def _factor_noise(layer: FactorGMM, count: int, generator: torch.Generator, model: DCGMM) -> Tensor:  # (N, H, W, L)
-    """Standard normal numbers for the factors: drawn after the others, which are the same without factors."""
+    """Standard normal numbers for the factors, on the model's device."""
     shape = (count, layer.input_shape.height, layer.input_shape.width, layer.factors.shape[-1])
     normal = torch.randn(shape, generator=generator, dtype=model.dtype, device=generator.device)
     return normal.to(model.device)

@@ -37,6 +37,15 @@ def covariance(
     return variance.diag_embed() + scaled @ solved
 
 
+def loadings(
+    precision_sqrt: Tensor,  # (..., D)
+    factors: Tensor,  # (..., D, L)
+) -> Tensor:  # (..., D, L)
+    """E^-1 G M^-1/2: what a standard deviation of each factor adds to a draw. Their products are its covariance."""
+    root = _inverse_root(capacitance(precision_sqrt, factors))
+    return factors / precision_sqrt.square().unsqueeze(-1) @ root
+
+
 def draw(
     loc: Tensor,  # (K, D)
     precision_sqrt: Tensor,  # (K, D)
@@ -52,11 +61,11 @@ def draw(
     count = factors.shape[-1]
     if not count:
         return drawn
-    loadings = _loadings(precision_sqrt, factors).mT.flatten(0, 1)  # (K L, D)
+    rows_of_all = loadings(precision_sqrt, factors).mT.flatten(0, 1)  # (K L, D)
     # Each draw is a weighted bag of its component's L loadings: no copy of them for each draw.
     rows = components.reshape(-1, 1) * count + torch.arange(count, device=components.device)
     weights = factor_scale * noise_factor.reshape(-1, count)
-    added: Tensor = F.embedding_bag(rows, loadings, mode="sum", per_sample_weights=weights)
+    added: Tensor = F.embedding_bag(rows, rows_of_all, mode="sum", per_sample_weights=weights)
     return drawn + added.view_as(drawn)
 
 
@@ -96,7 +105,7 @@ def conditional_draw(
     """A draw of the missing features where the observed ones are known, as `draw`; the observed ones as they are."""
     hidden = factors.masked_fill(observed.unsqueeze(-1), 0.0)
     mean = _conditional_loc(x, observed, loc, precision_sqrt, factors)
-    spread = (_loadings(precision_sqrt, hidden) @ noise_factor.unsqueeze(-1)).squeeze(-1)
+    spread = (loadings(precision_sqrt, hidden) @ noise_factor.unsqueeze(-1)).squeeze(-1)
     drawn = mean + pixel_scale * noise_pixel / precision_sqrt + factor_scale * spread
     return torch.where(observed, x, drawn)
 
@@ -164,12 +173,6 @@ def _conditional_loc(x: Tensor, observed: Tensor, loc: Tensor, precision_sqrt: T
     z = factors.mT @ deviation.unsqueeze(-1)  # (..., L, 1)
     solved = torch.cholesky_solve(z, cholesky(capacitance(precision_sqrt, hidden)))
     return loc + (hidden @ solved).squeeze(-1) / precision_sqrt.square()
-
-
-def _loadings(precision_sqrt: Tensor, factors: Tensor) -> Tensor:  # (..., D), (..., D, L) -> (..., D, L)
-    """E^-1 G M^-1/2, what a draw weights by its factor noise."""
-    root = _inverse_root(capacitance(precision_sqrt, factors))
-    return factors / precision_sqrt.square().unsqueeze(-1) @ root
 
 
 def _inverse_root(matrix: Tensor) -> Tensor:  # (..., L, L) -> (..., L, L)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from dcgmm.errors import OptionError
 from dcgmm.model import conditionals
 from dcgmm.model.factors import (
+    FactorGradient,
     FactorParameters,
     add_factors,
     cross_means,
@@ -53,17 +54,33 @@ class FactorGMM(GMM):
         super().__init__(input_shape, components, options, batch_shape)
         features = self.input_shape.channels
         if not 1 <= factors < features:
-            raise OptionError("factors", f"fewer than the {features} features of a patch, and at least 1", factors)
+            most = f"from 1 to {features - 1}" if features > 1 else "0"
+            raise OptionError("factors", f"{most}, fewer than the {features} features of a patch", factors)
         # In memory as (..., L, K, D), in which the passes over points take them.
         self.factors = nn.Parameter(torch.zeros(*batch_shape, factors, components, features).movedim(-3, -1))
         self.has_factors = False  # whether any is not 0
         self.held: Tensor | None = None  # (...), models whose points go to the winner of the diagonal part; None: none
-        self.register_load_state_dict_post_hook(_look_at_factors)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_refresh)  # type: ignore[no-untyped-call]
 
     @property
     def description(self) -> LayerOptions:
         """What `DCGMM.build` makes such a layer of."""
         return LayerOptions(LayerType.gmm, components=self.components, factors=self.factors.shape[-1])
+
+    @property
+    def loadings(self) -> Tensor:  # (..., K, D, L)
+        """What a standard deviation of each factor adds to a draw, E^-1 G M^-1/2."""
+        return conditionals.loadings(self.precision_sqrt, self.factors)
+
+    @property
+    def variance(self) -> Tensor:  # (..., K, D)
+        """Variance of each feature, the diagonal of the covariance: what the factors add included."""
+        return super().variance + self.loadings.square().sum(-1)
+
+    def refresh(self) -> None:
+        """Look at the factors anew, after they were changed from outside."""
+        self.has_factors = bool(self.factors.detach().any())
+        self.held = None
 
     @torch.no_grad()
     def draw_start(self, generator: torch.Generator) -> None:
@@ -128,7 +145,28 @@ class FactorGMM(GMM):
         """One step of SGD ascent of the objective, in place; as `GMM.step`, and of the factors once there are any."""
         if not self.has_factors:
             return super().step(x, kernel, rates, passes_on=passes_on)
-        patches, parameters, log_weights = self._patches(x), self.factor_parameters(), self.log_weights
+        scored, value, gradient = self._ascent(self._patches(x), kernel)
+        responsibilities = scored.responsibilities if passes_on else None
+        self.ascend(_without_factors(gradient), rates)
+        self.factors.addcmul_(gradient.factors, rates.factors[..., None, None, None])
+        self.factors.copy_(project(self.precision_sqrt, self.factors, self.options.factor_floor))
+        return value, responsibilities
+
+    @torch.no_grad()
+    def objective(self, scored: Scored, kernel: Tensor | None) -> tuple[Tensor, Gradient]:
+        """As `GMM.objective`: the gradient with respect to the parameters that all GMM layers have."""
+        if not self.has_factors:
+            return super().objective(scored, kernel)
+        _, value, gradient = self._ascent(scored.patches, kernel)
+        return value, _without_factors(gradient)
+
+    def extra_repr(self) -> str:
+        """Components, factors, input and output shape."""
+        return f"{self.components}, {self.factors.shape[-1]} factors; {self.input_shape} -> {self.output_shape}"
+
+    def _ascent(self, patches: Patches, kernel: Tensor | None) -> tuple[Scored, Tensor, FactorGradient]:
+        """Scores, and the objective with its gradient."""
+        parameters, log_weights = self.factor_parameters(), self.log_weights
         natural = natural_parameters(log_weights, self.loc, self.precision_sqrt)
         diagonal = patches.contract(*natural)
         won = winners(diagonal.flatten(-4, -2), patches.values, parameters, kernel, self.held)
@@ -137,13 +175,13 @@ class FactorGMM(GMM):
         plain = objective_gradient(means, kernel, log_weights, self.loc, self.precision_sqrt, natural.precision)
         cross = cross_means(patches.values, won)
         gradient = factor_gradient(plain, means, cross, self.loc, self.precision_sqrt, parameters)
-        responsibilities = Scored(patches, log_weights, natural, scores).responsibilities if passes_on else None
-        self.ascend(Gradient(gradient.logits, gradient.loc, gradient.precision_sqrt, gradient.share), rates)
-        self.factors.addcmul_(gradient.factors, rates.factors[..., None, None, None])
-        self.factors.copy_(project(self.precision_sqrt, self.factors, self.options.factor_floor))
-        return won.value.mean(-1), responsibilities
+        return Scored(patches, log_weights, natural, scores), won.value.mean(-1), gradient
 
 
-def _look_at_factors(layer: nn.Module, _: Any) -> None:
+def _without_factors(gradient: FactorGradient) -> Gradient:
+    return Gradient(gradient.logits, gradient.loc, gradient.precision_sqrt, gradient.share)
+
+
+def _refresh(layer: nn.Module, _: Any) -> None:
     assert isinstance(layer, FactorGMM)
-    layer.has_factors = bool(layer.factors.detach().any())
+    layer.refresh()

@@ -219,7 +219,7 @@ def factor_gradient(
         loc=diagonal.loc - (rows * projected.unsqueeze(-1)).sum(-3),
         precision_sqrt=torch.addcmul(diagonal.precision_sqrt, share.unsqueeze(-1) * precision_sqrt, variance),
         factors=moments.addcmul_(share[..., None, None], inverted, value=-1.0).mT,
-        share=share,
+        share=diagonal.share,
     )
 
 

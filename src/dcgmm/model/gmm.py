@@ -114,6 +114,14 @@ class GMM(nn.Module):
         """Log mixture weights, log softmax of the logits."""
         return self.logits.log_softmax(-1)
 
+    @property
+    def variance(self) -> Tensor:  # (..., K, D)
+        """Variance of each feature."""
+        return self.precision_sqrt.pow(-2)
+
+    def refresh(self) -> None:
+        """Forget what is known of parameters that were replaced from outside."""
+
     @torch.no_grad()
     def draw_start(self, generator: torch.Generator) -> None:
         """Draw start values of the centroids (section 3.2.1), and set all else back to where it starts.

@@ -128,6 +128,8 @@ class DCGMM(nn.Module):
             layer, _, key = name.rpartition(".")
             stacked = torch.stack([model.get_parameter(name).detach() for model in models])
             setattr(together.get_submodule(layer), key, nn.Parameter(stacked, parameter.requires_grad))
+        for gmm in together.gmms.values():
+            gmm.refresh()
         return together
 
     def alone(self) -> list[Self]:
@@ -140,6 +142,8 @@ class DCGMM(nn.Module):
             own = {id(p): nn.Parameter(p.detach()[number].clone(), p.requires_grad) for p in self.parameters()}
             model = copy.deepcopy(self, own)
             model.batch_shape = ()
+            for gmm in model.gmms.values():
+                gmm.refresh()
             models.append(model)
         return models
 

@@ -145,14 +145,16 @@ class ConvolutionalGaussianMixture(
         return 2 * self._parameters("aic") - 2 * float(self._log_prob(images).sum())
 
     def _parameters(self, name: str) -> int:
-        """Free parameters p: K - 1 weights, K F means and K F variances."""
+        """Free parameters p: K - 1 weights, K F means, K F variances; K times L factors of F, which may be rotated."""
         if not is_density(self.model_):
             raise InputError(
                 f"{name} needs a density of the whole sample, one GMM layer over all features and no exponent (as with "
                 f"arch=None), which {self.model_.architecture} is not"
             )
-        components = self._top_shape()[1]
-        return components - 1 + 2 * components * self.n_features_in_
+        gmm = next(iter(self.model_.gmms.values()))
+        factors = gmm.description.factors or 0
+        of_factors = self.n_features_in_ * factors - factors * (factors - 1) // 2
+        return gmm.components - 1 + gmm.components * (2 * self.n_features_in_ + of_factors)
 
     def _top_shape(self) -> tuple[int, int]:  # P, K
         shape = list(self.model_.gmms.values())[-1].output_shape

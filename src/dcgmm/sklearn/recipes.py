@@ -54,6 +54,7 @@ class Recipe:
             epochs=passes,
             batch_size=size,
             centroid_epochs=max(_DEFAULTS.centroid_epochs, self.centroid_share * passes),
+            factor_epochs=_DEFAULTS.factor_epochs * passes / _DEFAULTS.epochs,
             learning_rate=self._rates(model, learning_rate),  # type: ignore[arg-type]  # made into options
             annealing={"alpha": 1 / max(1, window)},  # type: ignore[arg-type]
         )
@@ -69,6 +70,7 @@ class Recipe:
             "logits": self.logits,
             "loc": rates.loc / squared_scale,
             "precision_sqrt": rates.precision_sqrt * squared_scale,
+            "factors": rates.factors * squared_scale,
         }
 
 

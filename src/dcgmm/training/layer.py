@@ -1,6 +1,7 @@
 """One GMM layer in training: its annealing, its rates, and the objective over the window under way."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,12 +41,14 @@ class LayerTraining:
     What a step reads stays in the same tensors from the first step to the last: a CUDA graph holds their addresses.
     """
 
-    def __init__(self, gmm: GMM, options: TrainerOptions, steps_per_epoch: int, seeds: list[int]) -> None:
+    def __init__(self, gmm: GMM, options: TrainerOptions, steps_per_epoch: int, seeds: Callable[[], list[int]]) -> None:
         self._gmm, self._options, self._rule, self._seeds = gmm, options, annealing_rule(options), seeds
         self._held_steps = round(options.factor_epochs * steps_per_epoch)
-        self._windows_of_factors = [0 for _ in seeds]  # that have ended since each model has them
         self._distances = ring_distances(gmm.components).to(gmm.loc)
         batch_shape = tuple(gmm.logits.shape[:-1])
+        self._all_adapt = False  # phase 1 is over
+        self._windows_of_factors = [0] * math.prod(batch_shape)  # that have ended since each model has them
+        self._held = torch.zeros(batch_shape, dtype=torch.bool, device=gmm.loc.device)
         self._total = gmm.logits.new_zeros(batch_shape)
         self._factors = (0.0, options.learning_rate.loc, 0.0, 0.0)  # of the rates, in their order
         self._rates = Rates(*(gmm.logits.new_zeros(batch_shape) for _ in Rates._fields))
@@ -61,7 +64,7 @@ class LayerTraining:
         identity = torch.eye(len(self._distances)).to(self._kernel)
         kernel = smoothing_kernel(self._distances, state.sigma)
         self._kernel.copy_(torch.where(at_floor[..., None, None], identity, kernel))
-        if isinstance(self._gmm, FactorGMM) and bool(at_floor.any()):
+        if isinstance(self._gmm, FactorGMM):
             self._train_factors(self._gmm, at_floor)
         for rate, factor in zip(self._rates, self._factors, strict=True):
             torch.mul(state.rate, factor * max(1.0, self._gmm.components / REFERENCE), out=rate)
@@ -71,14 +74,25 @@ class LayerTraining:
 
         A component that fits its points better sooner would else take those of others before their factors fit.
         """
-        gmm.begin_factors(annealed, self._seeds)
-        held = [windows * self._rule.window < self._held_steps for windows in self._windows_of_factors]
-        gmm.held = torch.tensor(held, device=annealed.device).view(annealed.shape) if any(held) else None
+        with_factors = annealed & self._all_adapt
+        if bool(with_factors.any()):
+            gmm.begin_factors(with_factors, self._seeds())
+        young = [windows * self._rule.window < self._held_steps for windows in self._windows_of_factors]
+        self._held.copy_(torch.tensor(young).view(annealed.shape)).logical_and_(with_factors)
+        gmm.held = self._held if bool(self._held.any()) else None
+
+    @property
+    def phase(self) -> tuple[bool, bool, bool]:
+        """What decides which operations a step is made of."""
+        gmm = self._gmm
+        factors = (gmm.has_factors, gmm.held is not None) if isinstance(gmm, FactorGMM) else (False, False)
+        return (self.annealed, *factors)
 
     def adapt_all(self) -> None:
         """End phase 1, in which only centroids adapt."""
         rates = self._options.learning_rate
         self._factors = (rates.logits, rates.loc, rates.precision_sqrt, rates.factors)
+        self._all_adapt = True
         self._anneal(self._state)
 
     @property
@@ -107,7 +121,8 @@ class LayerTraining:
         reports = [LayerReport(*row) for row in zip(*map(per_model, columns), strict=True)]
         at_floor = per_model(self._state.sigma <= self._rule.sigma_end)
         self._windows_of_factors = [
-            windows + int(annealed) for windows, annealed in zip(self._windows_of_factors, at_floor, strict=True)
+            windows + int(annealed and self._all_adapt)
+            for windows, annealed in zip(self._windows_of_factors, at_floor, strict=True)
         ]
         self._anneal(self._rule.advance(self._state, average))
         return reports

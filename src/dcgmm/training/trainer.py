@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -54,12 +55,14 @@ class Trainer:
         self._order: Tensor | None = None  # (..., N), of the epoch under way
         self._batch = torch.zeros(*model.batch_shape, options.batch_size, dtype=torch.long, device=images.device)
         self._layers = {
-            name: LayerTraining(
-                gmm, options, self.steps_per_epoch, [generator.initial_seed() + number for generator in generators]
-            )
+            name: LayerTraining(gmm, options, self.steps_per_epoch, partial(self._seeds, number))
             for number, (name, gmm) in enumerate(model.gmms.items(), start=1)
         }
         self._graphs = Graphs(images.device) if images.is_cuda else None
+
+    def _seeds(self, layer: int) -> list[int]:
+        """Of what a layer draws once training is under way, for each model."""
+        return [generator.initial_seed() + layer for generator in self._generators]
 
     @property
     def epoch(self) -> float:
@@ -89,7 +92,7 @@ class Trainer:
         if self._graphs is None:
             self._ascend()
         else:
-            self._graphs.run(self._ascend, tuple(layer.annealed for layer in self._layers.values()))
+            self._graphs.run(self._ascend, tuple(layer.phase for layer in self._layers.values()))
         self.steps += 1
         if self.steps % self._window:
             return None
@@ -154,12 +157,12 @@ class Trainer:
     def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
         """Go on from what `state_dicts` gave, with the model as it was then: the next step is the one to come."""
         self.steps = states[0]["steps"]
+        for generator, state in zip(self._generators, states, strict=True):
+            generator.set_state(state["generator"])
         for name, layer in self._layers.items():
             layer.load_state_dicts([state["layers"][name] for state in states])
             if self.steps > self._centroid_steps:
                 layer.adapt_all()
-        for generator, state in zip(self._generators, states, strict=True):
-            generator.set_state(state["generator"])
         self._epoch_starts = [state["generator"] for state in states]
         self._order = None
 

@@ -56,7 +56,7 @@ def _facts(model: DCGMM, name: str, use: Tensor | None) -> dict[str, Any]:  # (K
     return {
         "weights": gmm.log_weights.exp().tolist(),
         "use": None if use is None else use.tolist(),
-        "mean_variance": float(gmm.precision_sqrt.detach().pow(-2).mean()),
+        "mean_variance": float(gmm.variance.detach().mean()),
         "components_in_use": None if use is None else int((use > IN_USE / gmm.components).sum()),
     }
 

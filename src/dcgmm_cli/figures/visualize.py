@@ -12,23 +12,25 @@ from torch import Tensor
 
 from dcgmm.generation.sampling import Samples
 from dcgmm.model import DCGMM, Folding
+from dcgmm.model.factor_gmm import FactorGMM
 from dcgmm_cli.figures.base import picture, pixels_of, save_figure, save_image, tile
 
 CELL = 72  # pixels of a component's picture, about; small ones are larger, where single values would vanish
+ROWS, FACTORS = 16, 8  # components and factors of each that are drawn, at most
 
 
 def save_layer(model: DCGMM, name: str, means: Tensor, use: Tensor | None, folder: Path) -> None:
-    """Centroids, variances, mean images, weights and use of a GMM layer, each on its component grid.
+    """Centroids, variances, mean images, weights and use of a GMM layer, each on its component grid; its factors.
 
     Args:
         model: the model.
         name: the GMM layer's name.
         means: (K, H, W, C), the mean image that each component generates.
         use: (K,), the share of positions at which each component is the most likely one; None leaves it out.
-        folder: where `centroids_<name>.png`, ... are written.
+        folder: where `centroids_<name>.png`, ... are written; `factors_<name>.png` where the layer has factors.
     """
     gmm = model.gmms[name]
-    variance = gmm.precision_sqrt.detach().pow(-2)
+    variance = gmm.variance.detach()
     sheets = {
         "centroids": centroids(model, name),
         "variances": value_maps(model, name, variance / variance.max()),
@@ -36,6 +38,10 @@ def save_layer(model: DCGMM, name: str, means: Tensor, use: Tensor | None, folde
     }
     for kind, images in sheets.items():
         save_image(tile(images, gap=2), folder / f"{kind}_{name}.png", max(3, CELL // images.shape[1]))
+    if isinstance(gmm, FactorGMM) and gmm.has_factors:
+        rows = factor_rows(model, name)
+        sheet = tile(rows.flatten(0, 1), rows.shape[1], gap=2)
+        save_image(sheet, folder / f"factors_{name}.png", max(3, CELL // rows.shape[2]))
     weights = gmm.log_weights.exp().detach().cpu()
     save_figure(component_bars(name, weights, use), folder / f"weights_{name}.png")
 
@@ -59,6 +65,24 @@ def centroids(model: DCGMM, name: str) -> Tensor:  # (K, h, w, 1 or 3)
     """A GMM layer's centroids as patches, pixels as they look in images."""
     loc = model.gmms[name].loc.detach()
     return value_maps(model, name, model.pixel_values(loc) if name == next(iter(model.gmms)) else loc)
+
+
+def factor_rows(model: DCGMM, name: str) -> Tensor:  # (k, 1 + l, h, w, 1 or 3)
+    """Centroids of the heaviest components of a GMM layer, each before what its strongest factors add.
+
+    Grey adds nothing, brighter is more, and one scale holds for all factors of a component, which are of any sign.
+    """
+    gmm = model.gmms[name]
+    assert isinstance(gmm, FactorGMM)
+    heaviest = gmm.log_weights.detach().argsort(descending=True)[:ROWS]
+    directions = gmm.loadings.detach()[heaviest].mT  # (k, L, D)
+    strongest = directions.square().sum(-1).argsort(descending=True)[:, :FACTORS]
+    shown = directions.take_along_dim(strongest.unsqueeze(-1), 1)
+    largest = shown.abs().amax((1, 2), keepdim=True).clamp(min=torch.finfo(shown.dtype).tiny)
+    values = (0.5 + 0.5 * shown / largest).flatten(0, 1)
+    pictures = value_maps(model, name, values)
+    rows = pictures.view(*shown.shape[:2], *pictures.shape[1:])
+    return torch.cat([centroids(model, name)[heaviest].unsqueeze(1), rows], 1)
 
 
 def signal_grids(signal: Tensor) -> Tensor:  # (H, W, K) -> (H W, side, side, 1)

@@ -9,8 +9,10 @@ import torch
 
 import dcgmm
 from dcgmm.model import DCGMM, GMM, Folding, LayerOptions, LayerType, Pooling, Shape
+from dcgmm.model.factor_gmm import FactorGMM
 from dcgmm.model.layers import Layer
 from tests.conftest import EXACT, ROUNDING, normal, uniform
+from tests.dcgmm.small import give_factors
 
 
 def gmm(shape: Shape, components: int) -> GMM:
@@ -24,6 +26,7 @@ ABOVE: dict[type[Layer], list[LayerOptions]] = {
     Folding: [LayerOptions(LayerType.gmm, components=1)],
     Pooling: [LayerOptions(LayerType.gmm, components=1)],
     GMM: [],
+    FactorGMM: [],
 }
 LAYERS: dict[str, Callable[[], Layer]] = {
     "folding": lambda: Folding(Shape(6, 5, 3), (3, 2), (2, 1)),
@@ -35,6 +38,8 @@ LAYERS: dict[str, Callable[[], Layer]] = {
     "pooling, overlapping": lambda: Pooling(Shape(6, 5, 2), (3, 2), (2, 1)),
     "gmm": lambda: gmm(Shape(3, 4, 5), 9),
     "gmm, one component": lambda: gmm(Shape(2, 1, 1), 1),
+    "gmm, factors": lambda: give_factors(FactorGMM(Shape(3, 4, 5), 9, 2)),
+    "gmm, all factors that there can be": lambda: give_factors(FactorGMM(Shape(1, 2, 4), 1, 3)),
 }
 each_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
 
@@ -105,11 +110,17 @@ MAPS = {
     "2L-e": [8, 1],
     "3L-a": [26, 10, 1],
     "3L-b": [1, 1, 1],
+    "factors": [1],
+    "tiles-400": [4, 1],
+    "tiles-factors": [4, 1],
 }
 COMPONENTS = {  # all others 25 and 36
     "1L": [25],
     "3L-a": [25, 25, 49],
     "3L-b": [25, 25, 25],
+    "factors": [100],
+    "tiles-400": [100, 400],
+    "tiles-factors": [100, 400],
 }
 each_architecture = pytest.mark.parametrize("name", MAPS)
 
@@ -117,7 +128,7 @@ each_architecture = pytest.mark.parametrize("name", MAPS)
 def architecture(name: str) -> DCGMM:
     model = DCGMM.build((28, 28, 1), dcgmm.arch(name))
     model.draw_start(torch.Generator().manual_seed(0))
-    return model
+    return give_factors(model)
 
 
 def test_every_architecture_file_is_listed() -> None:
