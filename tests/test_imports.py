@@ -18,7 +18,7 @@ FORMULAS = {
     *(f"dcgmm.model.{name}" for name in ("options", "shapes", "gaussian", "factors", "conditionals")),
     *(f"dcgmm.model.{name}" for name in ("annealing", "native", "patches")),
 }
-LAYERS = {f"dcgmm.model.{name}" for name in ("folding", "pooling", "gmm", "factor_gmm", "layers")}
+LAYERS = {f"dcgmm.model.{name}" for name in ("folding", "pooling", "gmm", "factor_gmm", "layers", "observed")}
 MODEL = BASE | FORMULAS | LAYERS | {"dcgmm.images", "dcgmm.model.stack"}
 LIBRARY: dict[str, set[str]] = {
     "dcgmm": set(),
@@ -41,6 +41,7 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.model.gmm": BASE | FORMULAS,
     "dcgmm.model.factor_gmm": BASE | FORMULAS | {"dcgmm.model.gmm"},
     "dcgmm.model.layers": BASE | FORMULAS | LAYERS,
+    "dcgmm.model.observed": BASE | FORMULAS | LAYERS | {"dcgmm.images"},
     "dcgmm.model.stack": MODEL | {"dcgmm.runtime"},
     "dcgmm.model": MODEL,
     # What is computed with a model. Neither knows another, nor files.

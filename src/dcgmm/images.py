@@ -72,3 +72,9 @@ def image_batches(images: Tensor, batch_size: int, dtype: torch.dtype) -> Iterat
     """Images (N, H, W, C), uint8 or float in [0, 1], in batches scaled to [0, 1]."""
     for start in range(0, len(images), batch_size):
         yield to_float(images[start : start + batch_size], dtype)
+
+
+def raised(x: Tensor, exponent: float) -> Tensor:  # any shape
+    """Values to the power of an exponent, negative ones taken for 0; the same tensor for 1."""
+    # Not 0 but the smallest number that is not: there a power has a derivative.
+    return x if exponent == 1 else x.clamp(min=torch.finfo(x.dtype).tiny).pow(exponent)

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from dcgmm.errors import InputError, OptionError
-from dcgmm.images import Images, as_images, image_batches, to_float
+from dcgmm.images import Images, as_images, image_batches, raised, to_float
 from dcgmm.model.folding import Folding
 from dcgmm.model.gmm import GMM, Scored
 from dcgmm.model.layers import Layer, build_layer, described_layer, layer_names
+from dcgmm.model.observed import score_shares, seen_part
 from dcgmm.model.options import Architecture, GMMOptions, LayerOptions, SharpeningPreset
 from dcgmm.model.patches import SINGLE, Patches
 from dcgmm.model.shapes import Shape
@@ -25,9 +26,7 @@ set_up_cpu()  # whoever has a model is about to compute: a script shall be as fa
 
 
 class DCGMM(nn.Module):
-    """A Deep Convolutional Gaussian Mixture Model: layers from the image up.
-
-    Layers are named folding1, gmm1, pooling1, folding2, gmm2, ... from below.
+    """A Deep Convolutional Gaussian Mixture Model: layers from the image up, named folding1, gmm1, folding2, gmm2, ...
 
     Args:
         layers: at least one GMM layer among them, each layer's input_shape the output_shape of the one before.
@@ -192,30 +191,36 @@ class DCGMM(nn.Module):
 
     def seen_values(self, pixels: Tensor) -> Tensor:  # any shape
         """Pixel values in [0, 1] as the lowest layer sees them: raised to the exponent."""
-        return pixels if self.exponent == 1 else _positive(pixels).pow(self.exponent)
+        return raised(pixels, self.exponent)
 
     def pixel_values(self, seen: Tensor) -> Tensor:  # any shape
         """The inverse of `seen_values`, for what the lowest layer draws, or gmm1's centroids."""
-        return seen if self.exponent == 1 else _positive(seen).pow(1 / self.exponent)
+        return raised(seen, 1 / self.exponent)
 
     def draw_start(self, generator: torch.Generator) -> None:
         """Draw the start values of all GMM layers, from below."""
         for gmm in self.gmms.values():
             gmm.draw_start(generator)
 
-    def score(self, images: Images) -> dict[str, Scored]:
+    def score(self, images: Images, observed: Images | None = None) -> dict[str, Scored]:
         """Scores of every GMM layer for a batch of images, by the layer's name.
 
         Args:
             images: (N, H, W, C) as `as_images` takes them; (..., N, H, W, C) floats for a model with a batch_shape.
+            observed: (N, H, W) or (H, W), which pixels were seen: the others drop out of the lowest GMM layer exactly
+                and may be NaN; above that it is an approximation, see `observed`. None: all.
 
         Raises:
-            InputError: the images have another shape than the model takes, or values that are no pixels'.
+            InputError: the images or the mask have another shape than the model takes, or values that are no pixels'.
         """
         if self.batch_shape:
             assert isinstance(images, Tensor)
             return self.score_floats(images)
-        return self.score_floats(to_float(as_images(images, self.input_shape).to(self.device), self.dtype))
+        if observed is None:
+            return self.score_floats(to_float(as_images(images, self.input_shape).to(self.device), self.dtype))
+        pixels, seen = seen_part(images, observed, self.input_shape)
+        x = self.seen_values(to_float(pixels.to(self.device), self.dtype))
+        return score_shares(self.named_layers, x, seen.to(x))
 
     def score_floats(self, x: Tensor, up_to: str | None = None) -> dict[str, Scored]:  # (..., N, H, W, C)
         """`score` of what is known to be images, as floats on the model's device; maybe of the lower layers alone."""
@@ -254,13 +259,13 @@ class DCGMM(nn.Module):
             elif not (isinstance(layer, Folding) and isinstance(above, GMM)):  # the GMM layer takes its patches
                 x = layer(x)
 
-    def log_prob(self, images: Images) -> Tensor:  # (N,)
+    def log_prob(self, images: Images, observed: Images | None = None) -> Tensor:  # (N,)
         """Log-likelihood of each image in the top GMM layer, mean over that layer's positions (nats; equation 3).
 
         Batch by batch, and with a gradient only where `images` is a tensor that requires one.
 
         Args:
-            images: (N, H, W, C) as `as_images` takes them; (..., N, H, W, C) floats for a model with a batch_shape.
+            images, observed: as for `score`.
 
         Raises:
             InputError: as for `score`.
@@ -273,7 +278,11 @@ class DCGMM(nn.Module):
         wanted = isinstance(images, Tensor) and images.requires_grad
         with torch.set_grad_enabled(wanted and torch.is_grad_enabled()):
             if self.batch_shape or wanted:
-                return _top_log_prob(self.score(images))
+                return _top_log_prob(self.score(images, observed))
+            if observed is not None:
+                mask = torch.as_tensor(observed).expand(len(images), *self.input_shape[:2])
+                rows = [slice(start, start + self.batch_size) for start in range(0, len(images), self.batch_size)]
+                return torch.cat([_top_log_prob(self.score(images[row], mask[row])) for row in rows])
             checked = as_images(images, self.input_shape)
             batches = image_batches(checked, self.batch_size, self.dtype)
             parts = [_top_log_prob(self.score_floats(batch.to(self.device))) for batch in batches]
@@ -285,11 +294,6 @@ class DCGMM(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return x
-
-
-def _positive(x: Tensor) -> Tensor:
-    # Not 0 but the smallest number that is not: there a power has a derivative.
-    return x.clamp(min=torch.finfo(x.dtype).tiny)
 
 
 def _top_log_prob(scored: Mapping[str, Scored]) -> Tensor:  # (..., N)
