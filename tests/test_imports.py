@@ -57,7 +57,10 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.checkpoints": MODEL | {"dcgmm", "dcgmm.files", "dcgmm.outliers"},
     "dcgmm.judges": BASE | {"dcgmm.files", "dcgmm.generation"},
     "dcgmm.sklearn": MODEL
-    | {f"dcgmm.{name}" for name in ("architectures", "generation", "outliers", "runtime", "sklearn", "training")},
+    | {
+        f"dcgmm.{name}"
+        for name in ("architectures", "density", "generation", "outliers", "runtime", "sklearn", "training")
+    },
 }
 COMPUTES = ("model", "training", "generation", "outliers", "clustering")
 

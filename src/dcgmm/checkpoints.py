@@ -122,7 +122,7 @@ def read_state(path: Path) -> dict[str, Any]:
         InputError: the file is missing or damaged, or its format version is another.
     """
     if not path.is_file():
-        raise InputError(f"{path} does not exist")
+        raise InputError(f"{path} {'is a directory' if path.is_dir() else 'does not exist'}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever torch's unpickler comes across in a damaged file
@@ -167,6 +167,9 @@ def build_model(state: dict[str, Any]) -> DCGMM:
 
 
 def _model(state: dict[str, Any], path: Path) -> DCGMM:
+    if "model" not in state:
+        what = "several models: give that of one, under replicas/" if "replicas" in state else "no model"
+        raise InputError(f"{path} holds {what}")
     try:
         return build_model(state["model"])
     except (InputError, KeyError, TypeError, AttributeError, RuntimeError) as error:

@@ -142,6 +142,11 @@ class Options:
             empty = value is None and NoneType in typing.get_args(typing.get_type_hints(type(self))[each.name])
             if rule is not None and not empty and not rule.holds(value):
                 raise OptionError(each.name, rule.text, value, type(self))
+            if not empty and not isinstance(value, list) and typing.get_origin(self._kind(each.name)) is list:
+                raise OptionError(each.name, rule.text if rule else "a list", value, type(self))
+
+    def _kind(self, name: str) -> Any:
+        return option_type(typing.get_type_hints(type(self))[name])
 
     def _convert(self, name: str, value: Any) -> Any:
         hint = typing.get_type_hints(type(self))[name]
@@ -172,6 +177,18 @@ def _built_in(value: Any) -> Any:
     return value.item() if isinstance(value, numbers.Number) and hasattr(value, "item") else value
 
 
+def checked_seed(seed: Any) -> int:
+    """A seed as generators of random numbers take it.
+
+    Raises:
+        OptionError: it is no whole number, or out of their range.
+    """
+    value, rule = _built_in(seed), whole(most=2**64 - 1)
+    if not rule.holds(value):
+        raise OptionError("seed", rule.text, seed)
+    return int(value)
+
+
 def made(kind: type[Made], given: Mapping[str, Any], name: str = "") -> Made:
     """Options of a mapping.
 
@@ -179,6 +196,8 @@ def made(kind: type[Made], given: Mapping[str, Any], name: str = "") -> Made:
         OptionError: a key is unknown or missing, or a value is out of its range.
     """
     known = [each.name for each in fields(kind)]
+    if not isinstance(given, Mapping):
+        raise OptionError(name or kind.__name__, f"given by {', '.join(known)}", given)
     for key in given:
         if key not in known:
             raise OptionError(name or kind.__name__, f"given by {', '.join(known)}", key)

@@ -3,6 +3,7 @@
 import difflib
 import re
 import typing
+from collections.abc import Mapping
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import (
@@ -13,7 +14,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from dcgmm.options import Options
+from dcgmm.options import Options, option_type
 from dcgmm_cli.keys import Key, keys
 from dcgmm_cli.schema import GROUPS, SCHEMAS
 
@@ -80,7 +81,29 @@ def _misfit(error: OmegaConfBaseException, command: str) -> str:
         return f"{where}{name}={'null' if value is None else value}: choose {', '.join(known[name].choices)}"
     if isinstance(error, ValidationError) and value is None:
         return f"{where}{name} must not be null"
-    return f"{where}{name}: {str(error).splitlines()[0]}"
+    wanted = _wanted(name, known) if isinstance(error, ValidationError) else None
+    return f"{where}{name} must be {wanted}, not {value}" if wanted else f"{where}{name}: {str(error).splitlines()[0]}"
+
+
+# What a key of a type without a rule must be.
+_TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def _wanted(name: str, known: Mapping[str, Key]) -> str | None:
+    """What a key, an item of a list, or all keys below a name must be; None where nothing is known of it."""
+    key = known.get(re.sub(r"\[\d+\]$", "", name))
+    if key is None:
+        below = [each.removeprefix(f"{name}.") for each in known if each.startswith(f"{name}.")]
+        return f"given by {', '.join(below)}" if below else None
+    kind = key.type
+    if typing.get_origin(kind) is list and name != key.name:
+        kind = option_type(typing.get_args(kind)[0])
+    if isinstance(kind, type) and issubclass(kind, Options):
+        return f"given by {', '.join(each.name for each in keys(kind))}"
+    rule = key.field.metadata["rule"]
+    if rule is not None and name == key.name:
+        return str(rule.text)
+    return "a list, in brackets" if typing.get_origin(kind) is list else _TYPES.get(kind)
 
 
 def unknown_key(key: str, command: str) -> str:

@@ -119,7 +119,7 @@ def _judge_flat(
     reference: Reference,
     features: FeatureReference | None,
 ) -> Quality:
-    run, *others = find_models(name, config.runs_dir)
+    run, *others = find_models(name, config.runs_dir, "quality.flat")
     if others:
         raise InputError(f"quality.flat={name} has {1 + len(others)} models: give the directory of one, such as {run}")
     flat = load_run(run).model.to(model.device).eval()

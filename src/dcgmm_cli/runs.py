@@ -23,19 +23,23 @@ def unique_name() -> str:
     return f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(3)}"
 
 
-def find_run(run: str, runs_dir: str = "runs") -> Path:
+def find_run(run: str, runs_dir: str = "runs", key: str = "run") -> Path:
     """Directory of a training run, given as a path, as a name under `runs_dir` (or the end of one), or as `latest`.
+
+    Args:
+        run, runs_dir: as given.
+        key: the key that it was given by, for errors.
 
     Raises:
         InputError: `run` is empty, or there is no such run, or several.
     """
     if not run:  # as a path it would be the current directory
-        raise InputError("run= is empty: give the run's path, its name, or latest")
+        raise InputError(f"{key}= is empty: give the run's path, its name, or latest")
     root = Path(runs_dir)
     if run == "latest":
         latest = root / "latest"
         if not latest.is_dir():
-            raise InputError(f"run=latest: no training run in {root}/ yet; start one with `dcgmm train`")
+            raise InputError(f"{key}=latest: no training run in {root}/ yet; start one with `dcgmm train`")
         return latest.resolve()
     for candidate in (Path(run), root / run):
         if os.path.isfile(candidate / META):  # Path.is_file raises where a name is too long
@@ -45,18 +49,18 @@ def find_run(run: str, runs_dir: str = "runs") -> Path:
         return found[0].resolve()
     if found:
         names = ", ".join(str(path.relative_to(root)) for path in found[:5])
-        raise InputError(f"run={run} fits {len(found)} runs ({names}); give one of them")
-    raise InputError(f"run={run}: no run directory there, nor under {root}/; give its path, its name, or latest")
+        raise InputError(f"{key}={run} fits {len(found)} runs ({names}); give one of them")
+    raise InputError(f"{key}={run}: no run directory there, nor under {root}/; give its path, its name, or latest")
 
 
-def find_models(run: str, runs_dir: str) -> list[Path]:
+def find_models(run: str, runs_dir: str, key: str = "run") -> list[Path]:
     """Directories of all models that `run` stands for: one, the replicas in a run, or all in a directory of runs.
 
     Raises:
         InputError: there is no such run, or several fit a name.
     """
     try:
-        directory = find_run(run, runs_dir)
+        directory = find_run(run, runs_dir, key)
     except InputError:
         below = Path(run)
         if not run or not os.path.isdir(below):

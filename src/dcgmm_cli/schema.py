@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from dcgmm.datasets.options import NAMES, DataRootOptions, DatasetOptions
+from dcgmm.datasets.options import FETCHED, NAMES, DataRootOptions, DatasetOptions
 from dcgmm.generation.options import SamplingOptions, SharpeningOptions
 from dcgmm.model.options import Architecture, GMMOptions
 from dcgmm.options import Options, among, number, one_or_several, option, whole
@@ -85,7 +85,7 @@ class FollowUpConfig(Options):
 class DataConfig(Options):
     """`dcgmm data`."""
 
-    fetch: Any = option(None, "data sets to fetch, as in [mnist,svhn], or all; null only lists them", choices=("all",))
+    fetch: Any = option(None, "data sets to fetch, as in [mnist,svhn], or all; null: none", choices=("all", *FETCHED))
     dataset: DataRootOptions = option(DataRootOptions)
 
 

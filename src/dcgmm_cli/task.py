@@ -46,7 +46,7 @@ def run_task(config: DictConfig) -> None:
     tell(begun)
     outcome = replace(begun, status="finished")
     try:
-        options = typed(config, command)
+        options = _options(config, Job(command, written, overrides, Interruption()) if written else None, command)
         with Interruption().installed() as interruption:
             if written is None:
                 with _named_by_keys(options):
@@ -75,6 +75,17 @@ def run_task(config: DictConfig) -> None:
         raise
     tell(outcome)
     _print(written)
+
+
+def _options(config: DictConfig, job: Job | None, command: str) -> Any:
+    """The configuration as options; where it cannot be, a run directory that is there already says why it failed."""
+    try:
+        return typed(config, command)
+    except InputError:
+        if job is not None:
+            with recorded(job):
+                raise
+        raise
 
 
 @contextlib.contextmanager

@@ -194,7 +194,7 @@ def test_models_side_by_side_are_opened_one_by_one(tmp_path: Path) -> None:
     path = written(tmp_path, {"replicas": [state(), state()], "config": {}})
     message = f"{tmp_path} holds 2 models: give the directory of one, under replicas/"
     assert refused(load_run, tmp_path) == message
-    assert "is damaged" in refused(load, path)
+    assert refused(load, path) == f"{path} holds several models: give that of one, under replicas/"
 
 
 def test_without_a_checkpoint(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_without_a_checkpoint(tmp_path: Path) -> None:
     )
     assert refused(load_run, tmp_path / "none").startswith(f"{tmp_path / 'none'} is no directory")
     assert refused(load, tmp_path / "model.pt") == f"{tmp_path / 'model.pt'} does not exist"
-    assert refused(read_state, tmp_path) == f"{tmp_path} does not exist"
+    assert refused(read_state, tmp_path) == f"{tmp_path} is a directory"
 
 
 def test_cut_short_anywhere(tmp_path: Path) -> None:
@@ -314,3 +314,8 @@ def test_a_write_that_fails_keeps_the_file_before(tmp_path: Path) -> None:
         write_state(path, {"broken": lambda: None})
     assert path.read_bytes() == before
     assert [path.name for path in path.parent.iterdir()] == ["last.pt"]
+
+
+def test_a_file_without_a_model_is_not_called_damaged(tmp_path: Path) -> None:
+    path = written(tmp_path, {"detector": {}})
+    assert refused(load, path) == f"{path} holds no model"

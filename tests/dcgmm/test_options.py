@@ -10,6 +10,7 @@ from dcgmm.errors import OptionError
 from dcgmm.options import (
     Options,
     Rule,
+    checked_seed,
     made,
     number,
     one_or_several,
@@ -151,3 +152,21 @@ def test_numbers_of_numpy_become_pythons() -> None:
     assert (type(options.steps), type(options.inner.gamma)) == (int, float)
     with pytest.raises(OptionError):
         Outer(steps=np.float64(3.0))  # type: ignore[arg-type]
+
+
+def test_a_list_is_given_as_a_list() -> None:
+    for given in ("ab", 3, {"a": 1}):
+        with pytest.raises(OptionError, match=r"^names must be a list, not "):
+            Inner(names=given)  # type: ignore[arg-type]
+
+
+def test_what_is_no_mapping() -> None:
+    with pytest.raises(OptionError, match=r"^Inner must be given by gamma, names, not 3"):
+        made(Inner, 3)  # type: ignore[arg-type]
+
+
+def test_seeds() -> None:
+    assert [checked_seed(seed) for seed in (0, np.int64(5), 2**64 - 1)] == [0, 5, 2**64 - 1]
+    for wrong in ("5", 5.0, None, True, -1, 2**64):
+        with pytest.raises(OptionError, match=r"^seed must be a whole number from 0 to "):
+            checked_seed(wrong)

@@ -366,8 +366,11 @@ def test_features_are_judged_by_any_score_outside_their_range_too(blobs: tuple[R
 
 
 def test_a_score_that_there_is_not() -> None:
-    with pytest.raises(ValueError, match="'outlier_score' parameter"):
+    with pytest.raises(OptionError) as error:
         MixtureOutlierDetector(outlier_score="best").fit([[0.0], [1.0]])
+    assert (error.value.field, error.value.value) == ("outlier_score", "best")
+    detector = MixtureOutlierDetector(outlier_score="gmm1_standardised", **SHORT).fit([[0.0], [1.0]])
+    assert detector.predict([[9.0]]) == [-1]
 
 
 def test_the_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,10 +106,9 @@ def _read(
     for index, (_, path) in enumerate(files):
         pixels = _pixels(path, color, resize)
         if pixels.shape != shape:
-            raise InputError(
-                f"{path} has {pixels.shape[0]}x{pixels.shape[1]} pixels where the first image has "
-                f"{shape[0]}x{shape[1]}: give size=[HEIGHT,WIDTH] to bring all to one size"
-            )
+            found = f"{path} has {pixels.shape[0]}x{pixels.shape[1]} pixels, the first image {shape[0]}x{shape[1]}"
+            rule = f"[height, width] to bring all images to one size ({found})"
+            raise OptionError("size", rule, None, DatasetOptions)
         images[index] = pixels
     labels = [class_names.index(name) for name, _ in files]
     return Split(torch.from_numpy(images), torch.tensor(labels, dtype=torch.int64))

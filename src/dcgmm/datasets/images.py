@@ -142,10 +142,10 @@ def _list_files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         what = "is no image, .npy or .npz file" if path.exists() else "does not exist"
-        raise InputError(f"input {path} {what}: give a folder of images, an image, or a .npy or .npz file")
+        raise InputError(f"{path} {what}: give a folder of images, an image, or a .npy or .npz file")
     files = image_files(path)
     if not files:
-        raise InputError(f"input {path} holds no images ({', '.join(SUFFIXES)})")
+        raise InputError(f"{path} holds no images ({', '.join(SUFFIXES)})")
     return files
 
 

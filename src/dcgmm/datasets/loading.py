@@ -21,7 +21,7 @@ from dcgmm.options import made
 def load(
     name: str | DatasetOptions,
     *,
-    classes: Sequence[int | str] | None = None,
+    classes: Iterable[int | str] | None = None,
     root: str | Path | None = None,
     **fields: Any,
 ) -> ImageData:
@@ -44,7 +44,9 @@ def load(
         (torch.Size([100, 28, 28, 1]), (0, 1))
     """
     given = dict(vars(name)) if isinstance(name, DatasetOptions) else {"name": name}
-    given |= {} if classes is None else {"classes": classes}
+    # Any collection of classes will do; what is none, their option refuses.
+    several = isinstance(classes, Iterable) and not isinstance(classes, str)
+    given |= {} if classes is None else {"classes": list(classes) if several else classes}
     given |= {} if root is None else {"root": str(root)}
     options = made(DatasetOptions, given | fields)
     data = (
@@ -87,12 +89,13 @@ def labels_of(classes: Sequence[int | str], names: Sequence[str]) -> tuple[int, 
     for given in classes:
         label = known.get(given, int(given) if given.isdecimal() else -1) if isinstance(given, str) else given
         if type(label) is not int or not 0 <= label < len(names):
-            raise OptionError("classes", f"some of {_listed(range(len(names)), names)}", given, DatasetOptions)
+            raise OptionError("classes", f"some of {listed(range(len(names)), names)}", given, DatasetOptions)
         labels.append(label)
     return tuple(dict.fromkeys(labels))
 
 
-def _listed(labels: Iterable[int], names: Sequence[str]) -> str:
+def listed(labels: Iterable[int], names: Sequence[str]) -> str:
+    """Classes in words, by label and name."""
     return ", ".join(str(label) if names[label] == str(label) else f"{label} ({names[label]})" for label in labels)
 
 
@@ -140,7 +143,7 @@ def _idx_split(
 def _of_classes(data: ImageData, classes: Sequence[int]) -> tuple[Split, Split]:
     present = sorted({*data.train.labels.tolist(), *data.test.labels.tolist()})
     if lacking := [label for label in classes if label not in present]:
-        rule = f"some of those that {data.name} has images of: {_listed(present, data.class_names)}"
+        rule = f"some of those that {data.name} has images of: {listed(present, data.class_names)}"
         raise OptionError("classes", rule, lacking[0], DatasetOptions)
     train, test = (part[torch.isin(part.labels, torch.tensor(classes))] for part in (data.train, data.test))
     if not len(train):

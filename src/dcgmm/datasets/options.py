@@ -6,10 +6,8 @@ from typing import Any
 from dcgmm.errors import OptionError
 from dcgmm.options import Options, Rule, among, number, option, several, whole
 
-NAMES = (
-    *("mnist", "fashion_mnist", "kmnist", "cifar10", "svhn"),
-    *("mnist_sample", "fashion_mnist_sample", "folder"),
-)
+FETCHED = ("mnist", "fashion_mnist", "kmnist", "cifar10", "svhn")
+NAMES = (*FETCHED, "mnist_sample", "fashion_mnist_sample", "folder")
 
 
 @dataclass

@@ -85,8 +85,8 @@ def provide(known: KnownSet, root: Path) -> str:
         lacking = "its files" if len(missing) == len(known.files) else ", ".join(missing)
         sample = f"{known.name}_sample" if f"{known.name}_sample" in KNOWN else "mnist_sample"
         raise InputError(
-            f"dataset={known.name}: {folder} lacks {lacking}, and no source gave them: {error}. "
-            f"Connect to a network, or use what is bundled: dataset={sample}"
+            f"data set {known.name}: {folder} lacks {lacking}, and no source gave them: {error}. "
+            f"Connect to a network, or use what is bundled: {sample}"
         ) from None
 
 

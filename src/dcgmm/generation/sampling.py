@@ -17,7 +17,7 @@ from dcgmm.model.folding import Folding
 from dcgmm.model.gmm import GMM
 from dcgmm.model.layers import Layer
 from dcgmm.model.stack import DCGMM
-from dcgmm.options import made
+from dcgmm.options import checked_seed, made, whole
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def sample(
         torch.Size([36, 28, 28, 1])
     """
     options = made(SamplingOptions, vars(options or SamplingOptions()) | fields)
-    generator = torch.Generator(model.device).manual_seed(seed)
+    generator = torch.Generator(model.device).manual_seed(checked_seed(seed))
     if sharpening is None:
         return draw(model, count, options, generator)
     steps = sharpening.steps(model.architecture.sharpening)
@@ -123,8 +123,8 @@ def draw(
     Raises:
         InputError: `count`, `top_s`, the start layer or the component do not fit the model.
     """
-    if count < 1:
-        raise OptionError("count", "a whole number of at least 1", count)
+    if not whole(least=1).holds(count):
+        raise OptionError("count", whole(least=1).text, count)
     stack = _stack_from(model, options)
     pixel_scales, factor_scales = (_scales(model, options, field) for field in ("std_scale", "factor_scale"))
     signal: Tensor | None = None

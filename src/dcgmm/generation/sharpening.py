@@ -72,8 +72,12 @@ def sharpen(
         raise InputError(f"given images are sharpened at {FIRST}, and the model's first layer is none")
     if options.layers is not None and FIRST not in options.layers:
         raise OptionError("layers", f"{FIRST}, or with it: given images are its output", options.layers, type(options))
+    sharpened_layers(model, options.steps(model.architecture.sharpening))  # all that are named are there
     steps = replace(options.steps(model.architecture.sharpening), layers=(FIRST,))
-    start = to_float(as_images(images, model.input_shape).to(model.device), model.dtype)
+    checked = as_images(images, model.input_shape)
+    if not len(checked):
+        raise OptionError("images", "at least one image", "none")
+    start = to_float(checked.to(model.device), model.dtype)
     outcome = sharpen_output(model, FIRST, model.seen_values(start), steps, report)
     return replace(outcome, signal=model.pixel_values(outcome.signal))
 

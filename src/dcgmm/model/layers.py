@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dcgmm.errors import InputError
+from dcgmm.errors import InputError, OptionError
 from dcgmm.model.factor_gmm import FactorGMM
 from dcgmm.model.folding import Folding
 from dcgmm.model.gmm import GMM
-from dcgmm.model.options import GMMOptions, LayerOptions, LayerType
+from dcgmm.model.options import Architecture, GMMOptions, LayerOptions, LayerType
 from dcgmm.model.pooling import Pooling
 from dcgmm.model.shapes import Shape
 from dcgmm.options import made
@@ -21,18 +21,23 @@ def layer_names(layers: Sequence[LayerOptions]) -> list[str]:
     return [f"{kind}{kinds[: place + 1].count(kind)}" for place, kind in enumerate(kinds)]
 
 
-def described_layer(number: int, layer: LayerOptions | Mapping[str, Any]) -> LayerOptions:
-    """A layer's description, given as such or as a mapping.
+def described(architecture: Architecture | Sequence[LayerOptions | Mapping[str, Any]] | str) -> Architecture:
+    """An architecture, given as such or as a list of layers, each as its description or a mapping.
 
     Raises:
-        InputError: names the layer's number, and what is wrong with it.
+        InputError: names a layer's number, and what is wrong with it.
     """
-    if isinstance(layer, LayerOptions):
-        return layer
-    try:
-        return made(LayerOptions, layer)
-    except InputError as error:
-        raise InputError(f"layer {number}: {error}") from None
+    if isinstance(architecture, Architecture):
+        return architecture
+    if isinstance(architecture, str):
+        raise OptionError("architecture", f'a list of layers, or dcgmm.arch("{architecture}")', architecture)
+    layers = []
+    for number, layer in enumerate(architecture, start=1):
+        try:
+            layers.append(layer if isinstance(layer, LayerOptions) else made(LayerOptions, layer))
+        except InputError as error:
+            raise InputError(f"layer {number}: {error}") from None
+    return Architecture(layers)
 
 
 def build_layer(described: LayerOptions, shape: Shape, gmm: GMMOptions | None, batch_shape: tuple[int, ...]) -> Layer:

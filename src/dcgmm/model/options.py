@@ -57,6 +57,11 @@ class LayerOptions(Options):
             raise InputError(f"{', '.join(extra)} is not for {self.type} layers, which take {', '.join(allowed)}")
         if allowed[0] not in given:
             raise InputError(f"a {self.type} layer needs {allowed[0]}")
+        # One way to write each layer.
+        if self.type is LayerType.folding and self.stride is None:
+            self.stride = [1, 1]
+        if self.type is LayerType.pooling and self.stride == self.kernel:
+            self.stride = None
 
     def __str__(self) -> str:
         """The layer as the paper writes it; a GMM layer with factors as G(K,L)."""
@@ -77,10 +82,13 @@ class SharpeningPreset(Options):
 class Architecture(Options):
     """The stack of layers (`conf/arch/*.yaml`), what its input is raised to, how its samples are sharpened.
 
+    Raises:
+        OptionError: a value is out of its range, or a layer that is sharpened is no Folding layer of it.
+
     Example:
         >>> layers = [{"type": "folding", "kernel": [28, 28]}, {"type": "gmm", "components": 25}]
         >>> print(Architecture(layers, name="1L"))
-        F(28,28) G(25)
+        F(28,28,1,1) G(25)
     """
 
     layers: list[LayerOptions] = option(help="from the image up, each as {type: gmm, components: 25}")
@@ -89,6 +97,14 @@ class Architecture(Options):
         1.0, "pixel values in [0, 1] are raised to it: under 1 dark structure counts for more", number(above=0)
     )
     sharpening: SharpeningPreset = option(SharpeningPreset)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        count = sum(layer.type is LayerType.folding for layer in self.layers)
+        foldings = [f"folding{number}" for number in range(1, count + 1)]
+        if self.sharpening.layers is not None and not set(self.sharpening.layers) <= set(foldings):
+            rule = f"Folding layers of the architecture ({', '.join(foldings) or 'it has none'})"
+            raise OptionError("sharpening.layers", rule, self.sharpening.layers, type(self))
 
     def __str__(self) -> str:
         """The layers as the paper writes them; an exponent before them."""

@@ -13,7 +13,7 @@ from dcgmm.errors import InputError, OptionError
 from dcgmm.images import Images, as_images, image_batches, raised, to_float
 from dcgmm.model.folding import Folding
 from dcgmm.model.gmm import GMM, Scored
-from dcgmm.model.layers import Layer, build_layer, described_layer, layer_names
+from dcgmm.model.layers import Layer, build_layer, described, layer_names
 from dcgmm.model.observed import score_shares, seen_part
 from dcgmm.model.options import Architecture, GMMOptions, LayerOptions, SharpeningPreset
 from dcgmm.model.patches import SINGLE, Patches
@@ -94,21 +94,19 @@ class DCGMM(nn.Module):
         Example:
             >>> DCGMM.build((28, 28, 1), [{"type": "folding", "kernel": [30, 30]}, {"type": "gmm", "components": 25}])
             Traceback (most recent call last):
-            dcgmm.errors.InputError: layer 1, F(30,30): the window does not fit its 28x28 input; a kernel of at most \
-28x28 would
+            dcgmm.errors.InputError: layer 1, F(30,30,1,1): the window does not fit its 28x28 input; a kernel of at \
+most 28x28 would
         """
-        if not isinstance(architecture, Architecture):
-            layers = [described_layer(number, each) for number, each in enumerate(architecture, start=1)]
-            architecture = Architecture(layers)
+        architecture = described(architecture)
         if len(input_shape) != 3 or any(type(size) is not int or size < 1 for size in input_shape):
             raise OptionError("input_shape", "three positive whole numbers (H, W, C)", list(input_shape))
         shape = Shape(*input_shape)
         stack: list[Layer] = []
-        for number, described in enumerate(architecture.layers, start=1):
+        for number, layer in enumerate(architecture.layers, start=1):
             try:
-                stack.append(build_layer(described, shape, gmm, batch_shape))
+                stack.append(build_layer(layer, shape, gmm, batch_shape))
             except InputError as error:
-                raise InputError(f"layer {number}, {described}: {error}") from None
+                raise InputError(f"layer {number}, {layer}: {error}") from None
             shape = stack[-1].output_shape
         return cls(
             stack,

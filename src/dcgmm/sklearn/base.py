@@ -18,11 +18,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from dcgmm.architectures import arch as named_architecture
+from dcgmm.density import why_no_density
 from dcgmm.errors import InputError, OptionError
 from dcgmm.images import as_images, image_batches
 from dcgmm.model.annealing import grid_side
-from dcgmm.model.folding import Folding
-from dcgmm.model.gmm import GMM, Scored
+from dcgmm.model.gmm import Scored
 from dcgmm.model.options import Architecture, LayerOptions
 from dcgmm.model.stack import DCGMM
 from dcgmm.options import plain
@@ -201,13 +201,5 @@ class ModelEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
 
 def is_density(model: DCGMM) -> bool:
     """Whether the model's log-likelihood is a density of its input: one mixture over all of it at once."""
-    layers = list(model.layers)
-    place = next(number for number, layer in enumerate(layers) if isinstance(layer, GMM))
-    height, width, _ = model.input_shape
-    below = layers[:place]
-    whole = (
-        len(below) == 1 and isinstance(below[0], Folding) and below[0].window.kernel == (height, width)
-        if below
-        else (height, width) == (1, 1)
-    )
-    return whole and len(model.gmms) == 1 and model.exponent == 1
+    (gmm, *others) = model.gmms.values()
+    return not others and gmm.input_shape.positions == 1 and why_no_density(model) is None

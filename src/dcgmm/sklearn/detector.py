@@ -10,8 +10,8 @@ from sklearn.base import OutlierMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
 
+from dcgmm.errors import OptionError
 from dcgmm.outliers.detector import Detector
-from dcgmm.outliers.options import SCORES
 from dcgmm.sklearn.base import Arch, Floats, ModelEstimator
 
 C = 1.5  # standard deviations under the mean, where contamination is auto
@@ -22,7 +22,8 @@ class MixtureOutlierDetector(OutlierMixin, ModelEstimator):  # type: ignore[misc
 
     Args:
         outlier_score: what samples are judged by, a score of `dcgmm.outliers.scores`: log_prob, standardised (both of
-            the top layer), ratio, joint, pixels or worst. None is joint for images, log_prob for features.
+            the top layer, or as gmm1_log_prob), ratio, joint, pixels or worst. None is joint for images, log_prob for
+            features.
         contamination: share of outliers in the training samples, in (0, 0.5]: just they lie below the threshold. auto:
             the threshold is 1.5 standard deviations below the mean score of the training samples.
         image_shape, arch, n_components, epochs, batch_size, learning_rate, precision_limit, device, random_state: as
@@ -51,7 +52,7 @@ class MixtureOutlierDetector(OutlierMixin, ModelEstimator):  # type: ignore[misc
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **ModelEstimator._parameter_constraints,
-        "outlier_score": [StrOptions(set(SCORES)), None],
+        "outlier_score": [str, None],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
     }
 
@@ -111,5 +112,8 @@ class MixtureOutlierDetector(OutlierMixin, ModelEstimator):  # type: ignore[misc
         score = self.outlier_score or ("log_prob" if self.image_shape is None else "joint")
         if score == "log_prob":
             return self._log_prob(images)
-        name = self.detector_.name_of(score)
+        try:
+            name = self.detector_.name_of(score)
+        except OptionError as error:
+            raise OptionError("outlier_score", error.rule, score) from None
         return self._gathered(images, lambda batch: self.detector_.report_floats(batch).scores[name])

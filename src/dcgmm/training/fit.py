@@ -11,7 +11,7 @@ import torch
 from dcgmm.errors import InputError
 from dcgmm.images import Images
 from dcgmm.model.stack import DCGMM
-from dcgmm.options import made
+from dcgmm.options import checked_seed, made
 from dcgmm.training.layer import LayerReport
 from dcgmm.training.options import TrainerOptions
 from dcgmm.training.trainer import Trainer
@@ -49,8 +49,8 @@ def fit(model: DCGMM, images: Images, *, seed: int = 0, callback: Callback | Non
         options: fields of `TrainerOptions`, as in `epochs=25, batch_size=100, annealing={"gamma": 0.8}`.
 
     Raises:
-        InputError: an option is unknown or out of its range, the images do not fit the model or are fewer than a
-            batch takes, or training diverges.
+        InputError: an option is unknown, it or the seed out of its range, the images do not fit the model or are fewer
+            than a batch takes, or training diverges.
 
     Example:
         >>> import dcgmm
@@ -63,7 +63,7 @@ def fit(model: DCGMM, images: Images, *, seed: int = 0, callback: Callback | Non
     """
     if model.batch_shape:
         raise InputError(f"fit takes one model, this one holds {list(model.batch_shape)} side by side: use Trainer")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(checked_seed(seed))
     trainer = Trainer(model, images, made(TrainerOptions, options), [generator])
     model.draw_start(generator)
     if advice := short_training(trainer):

@@ -111,7 +111,7 @@ class Trainer:
                 raise InputError(
                     f"{name}{which}: NaN or infinite log-likelihood or parameters within the "
                     f"{self._window} steps up to step {self.steps}; check the data for such values "
-                    "or lower learning_rate.start"
+                    "or lower the learning rate's start"
                 )
 
     def _next_batch(self) -> Tensor:  # (..., B)

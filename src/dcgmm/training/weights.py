@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from dcgmm.images import Images, as_images, image_batches
-from dcgmm.model.stack import DCGMM
+from dcgmm.model.gmm import GMM
+from dcgmm.model.stack import BATCH_BYTES, DCGMM
 
 TOP_PASSES = 3  # steps of expectation-maximisation for the top layer's weights; those under it take one
 LEAST = 1e-12  # weight of a component that no image is explained by: its logarithm is finite
@@ -42,9 +43,30 @@ def weights_by_use(model: DCGMM, images: Images) -> None:
     """
     checked = as_images(images, model.input_shape)
     *lower, top = model.gmms
-    for name in [*lower, *[top] * TOP_PASSES]:
-        gmm = model.gmms[name]
-        gmm.logits.copy_(mean_responsibilities(model, checked, name).clamp(min=LEAST).log())
+    for name in lower:
+        _set_weights(model.gmms[name], mean_responsibilities(model, checked, name))
+    gmm = model.gmms[top]
+    size = len(checked) * gmm.output_shape.positions * gmm.components * gmm.loc.element_size()
+    densities = _log_densities(model, checked, top) if size <= BATCH_BYTES else None
+    for _ in range(TOP_PASSES):
+        if densities is None:
+            _set_weights(gmm, mean_responsibilities(model, checked, top))
+        else:
+            use = torch.stack([(part + gmm.log_weights).softmax(-1).double().sum(0) for part in densities]).sum(0)
+            _set_weights(gmm, use / use.sum())
+
+
+def _set_weights(gmm: GMM, use: Tensor) -> None:  # (K,)
+    gmm.logits.copy_(use.clamp(min=LEAST).log())
+
+
+def _log_densities(model: DCGMM, images: Tensor, layer: str) -> list[Tensor]:  # (n, K) each
+    """Log-densities log N_k of what a GMM layer sees, a batch of images each: weights do not change them."""
+    log_weights = model.gmms[layer].log_weights
+    return [
+        (model.score_floats(batch.to(model.device))[layer].component_scores - log_weights).flatten(0, -2)
+        for batch in image_batches(images, model.batch_size, model.dtype)
+    ]
 
 
 @torch.no_grad()

@@ -96,7 +96,7 @@ def test_images_of_different_sizes_need_a_size(tmp_path: Path) -> None:
     _fill(tmp_path / "a", 2, 0, (5, 4))
     _fill(tmp_path / "b", 2, 0, (5, 3))
     with pytest.raises(
-        InputError, match=r"b/000\.png has 5x3 pixels where the first image has 5x4: give size=\[HEIGHT"
+        InputError, match=r"^size must be \[height, .*b/000\.png has 5x3 pixels, the first image 5x4\), not null"
     ):
         _load(tmp_path)
 

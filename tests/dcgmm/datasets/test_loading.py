@@ -211,3 +211,11 @@ def test_loading_imports_no_heavy_library() -> None:
     )
     assert "torch" in modules
     assert not {"torchvision", "PIL", "sklearn", "matplotlib", "hydra"} & set(modules)
+
+
+def test_classes_are_any_collection_but_no_single_one(root: str) -> None:
+    for given in (range(2), np.arange(2), (0, 1), {0, 1}):
+        assert load("mnist", classes=given, root=root).classes == (0, 1)
+    for wrong in ("12", 3, np.empty(0)):
+        with pytest.raises(OptionError, match=r"^classes must be a list of at least one class, not "):
+            load("mnist", classes=wrong, root=root)  # type: ignore[arg-type]

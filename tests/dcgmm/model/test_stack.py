@@ -179,7 +179,7 @@ def test_models_side_by_side_equal_each_alone(exponent: float) -> None:
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (THREE_A_AS_PRINTED, r"layer 7, F\(6,6\): the window does not fit its 5x5 input; a kernel of at most 5x5"),
+        (THREE_A_AS_PRINTED, r"layer 7, F\(6,6,1,1\): the window does not fit its 5x5 input; a kernel of at most 5x5"),
         ([{"type": "gmm", "components": 24}], r"layer 1, G\(24\): components must be a square number.* 16 or 25, not"),
         ([{"type": "gmm", "components": 0}], "layer 1: components must be a whole number of at least 1, not 0"),
         ([{"type": "gmm", "components": "25"}], "layer 1: components must be a whole number of at least 1, not 25"),

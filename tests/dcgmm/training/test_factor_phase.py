@@ -198,7 +198,7 @@ def test_factors_that_diverge_are_reported_by_name() -> None:
         layer(subject).factors[1, 0, 0, 0] = torch.nan
     with pytest.raises(InputError, match=r"^gmm1 of model 2 of 3: NaN or infinite .* step \d+;"):
         train(subject)
-    with pytest.raises(InputError, match=r"^gmm[12]: NaN or infinite .*lower learning_rate.start$"):
+    with pytest.raises(InputError, match=r"^gmm[12]: NaN or infinite .*lower the learning rate's start$"):
         train(trainer(learning_rate={"factors": 1e38}))
 
 

@@ -179,3 +179,8 @@ def test_a_training_without_the_end_of_a_window_has_an_empty_history() -> None:
 
 def test_it_is_what_the_package_calls_fit() -> None:
     assert dcgmm.fit is fit
+
+
+def test_a_seed_that_cannot_be() -> None:
+    with pytest.raises(OptionError, match=r"^seed must be a whole number from 0 to "):
+        fit(model(), images(), seed=None, **HOW)  # type: ignore[arg-type]

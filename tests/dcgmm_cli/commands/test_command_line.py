@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dcgmm.files import read_json
 from tests.dcgmm_cli.commands.conftest import QUICK, Runner
 
 FOLLOW_UPS = ["outliers", "sample", "sharpen", "visualize", "cluster"]
@@ -31,6 +32,9 @@ FOLLOW_UPS = ["outliers", "sample", "sharpen", "visualize", "cluster"]
         ("train xyz=1", "unknown key xyz: `dcgmm train --help` lists the keys\n"),
         ("data -m", "dcgmm data takes no -m: fetch=[mnist,svhn] fetches several data sets\n"),
         ("results --multirun", "dcgmm results takes no -m: it makes one table; arch=1L,2L-c shows runs of either\n"),
+        ("train trainer.epochs=x", "trainer.epochs must be a whole number of at least 1, not x\n"),
+        ("train trainer.learning_rate=1", "trainer.learning_rate must be given by start, end, logits, "),
+        ("train dataset.classes=3", "dataset.classes must be a list of at least one class, not 3\n"),
         ("train run=", "run= is empty: give the run's path, its name, or latest\n"),
         ("sample run=", "run= is empty: give the run's path, its name, or latest\n"),
     ],
@@ -129,3 +133,16 @@ def test_a_value_that_cannot_be_is_named_by_its_key(
 def test_layers_that_cannot_be(layers: str, message: str, dcgmm: Runner) -> None:
     outcome = dcgmm("train", f"arch.layers={layers}")
     assert (outcome.code, outcome.err) == (2, f"error: {message}")
+
+
+def test_a_value_that_cannot_be_leaves_its_error_in_the_run(dcgmm: Runner) -> None:
+    outcome = dcgmm("train", *QUICK, "trainer.batch_size=-1")
+    assert outcome.code == 2
+    error = "trainer.batch_size must be a whole number of at least 1, not -1"
+    assert read_json(outcome.directory / "result.json").items() >= {"status": "failed", "error": error}.items()
+
+
+def test_a_flat_run_that_is_not_there_is_named_by_its_key(dcgmm: Runner, tiny_run: Path) -> None:
+    outcome = dcgmm("sample", f"run={tiny_run}", "quality.flat=nowhere", "sampling.count=2", "quality.count=5")
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[-1].startswith("error: quality.flat=nowhere: no run directory there")

@@ -124,5 +124,5 @@ def test_layers_are_written_as_in_the_paper_and_damaged_ones_as_they_are(root: P
     change(root / "1L-mnist" / "run-0", arch__layers=[*LAYERS, {"type": "pooling", "kernel": [2, 2]}])
     change(root / "1L-mnist" / "run-1", arch__layers=[{"type": "power", "exponent": 0.3}, LAYERS[1], 5])
     runs = trained(root)
-    assert runs[0].cell("arch.layers") == "F(28,28) G(25) P(2,2)"
+    assert runs[0].cell("arch.layers") == "F(28,28,1,1) G(25) P(2,2)"
     assert runs[1].cell("arch.layers") == "{'type': 'power', 'exponent': 0.3} G(25) 5"

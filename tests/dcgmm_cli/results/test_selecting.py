@@ -37,7 +37,7 @@ def test_layers_are_shown_where_one_name_stands_for_several(root: Path) -> None:
     meta["config"]["arch"]["layers"][1]["components"] = 36
     path.write_text(json.dumps(meta))
     shown = column(tabulate(trained(root), None), "arch.layers")
-    assert shown[:2] == ["F(28,28) G(25)", "F(28,28) G(36)"]
+    assert shown[:2] == ["F(28,28,1,1) G(25)", "F(28,28,1,1) G(36)"]
 
 
 @pytest.mark.parametrize(

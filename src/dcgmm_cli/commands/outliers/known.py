@@ -11,7 +11,7 @@ from torch import Tensor
 from dcgmm.datasets import DatasetOptions, load
 from dcgmm.datasets.catalogue import KNOWN
 from dcgmm.datasets.images import load_images
-from dcgmm.datasets.loading import labels_of
+from dcgmm.datasets.loading import labels_of, listed
 from dcgmm.errors import InputError, OptionError
 from dcgmm.model import Shape
 from dcgmm_cli.schema import OutlierOptions
@@ -123,7 +123,7 @@ def _labels(classes: Sequence[Any] | None, names: Sequence[str], but: Collection
         try:
             found += labels_of([given], names)
         except OptionError:
-            has = ", ".join(f"{label} ({name})" for label, name in enumerate(names) if label not in but)
+            has = listed([label for label in range(len(names)) if label not in but], names)
             raise OptionError("classes", f"some of {has}", given or [], OutlierOptions) from None
     return found
 
