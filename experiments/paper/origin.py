@@ -5,12 +5,28 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from dcgmm import __version__
 from experiments.paper.formats import counted, number
 from experiments.paper.plan import CONFIG_DIR, EVERYTHING, FIRST_SEED, FULL, ITEMS, Study, plan
 from experiments.paper.published import ARCHS
 from experiments.paper.sheet import MISSING, NAMES, Sheet
 
 TIMING = "timing.json"
+
+
+def age(sheet: Sheet) -> None:
+    """A warning where the models are of another version than this one."""
+    found = {
+        version.partition(",")[0]
+        for item in sheet.collected.values()
+        if item
+        for version in item.more.get("conditions", {}).get("versions", {})
+    }
+    if others := sorted(found - {f"dcgmm {__version__}"}):
+        sheet.text(
+            f"**These models were trained by {', '.join(others)}; this is {__version__}, which trains otherwise** "
+            "(`experiments/mixtures`): `make paper` in a new `--root` makes them anew."
+        )
 
 
 def differences(sheet: Sheet) -> None:

@@ -44,6 +44,7 @@ def _write(collected: Collected, out: Path, quick: bool) -> str:
         sheet.text(
             "**The quick run, a few epochs on the bundled sample: it shows the path, its figures mean nothing.**"
         )
+    origin.age(sheet)
     _verdicts(sheet, claims)
     tables.table1(sheet)
     tables.table2(sheet, claims["clustering"])
