@@ -14,6 +14,8 @@ from .density import Density as Density
 from .density import density as density
 from .errors import InputError as InputError
 from .errors import OptionError as OptionError
+from .generation.completion import Completions as Completions
+from .generation.completion import inpaint as inpaint
 from .generation.sampling import Samples as Samples
 from .generation.sampling import sample as sample
 from .generation.sharpening import Sharpened as Sharpened

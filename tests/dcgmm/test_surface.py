@@ -13,10 +13,10 @@ import dcgmm
 PACKAGE = Path(dcgmm.__file__).parent
 STUBS = sorted(path.relative_to(PACKAGE).parent for path in PACKAGE.rglob("__init__.pyi"))
 NAMES = [
-    *("Architecture", "DCGMM", "Density", "Detector", "History", "InputError", "OptionError"),
+    *("Architecture", "Completions", "DCGMM", "Density", "Detector", "History", "InputError", "OptionError"),
     *("Samples", "Sharpened", "TrainedRun"),
-    *("arch", "fit", "load", "load_run", "sample", "save", "sharpen"),
-    *("clustering", "datasets", "density", "generation", "model", "outliers", "sklearn", "training"),
+    *("arch", "density", "fit", "inpaint", "load", "load_run", "sample", "save", "sharpen"),
+    *("clustering", "datasets", "generation", "model", "outliers", "sklearn", "training"),
 ]
 
 

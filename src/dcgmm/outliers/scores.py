@@ -53,9 +53,13 @@ def own_scores(
         *_, under, top = model.gmms.values()
         ratio = log_ratio(top, under.components, list(scored.values())[-1].patches)
         scores["ratio"] = ratio.double().mean((-2, -1))
-    local = [values for values in maps.values() if values.shape[1:].numel() > 1] or list(maps.values())
-    scores["worst"] = torch.stack([values.flatten(1).amin(1) for values in local]).amin(0)
+    scores["worst"] = torch.stack([values.flatten(1).amin(1) for values in localising(maps).values()]).amin(0)
     return scores
+
+
+def localising(maps: Mapping[str, Tensor]) -> Mapping[str, Tensor]:  # (N, H, W) each
+    """Maps of the layers with several positions, or of all, if there are no such: a single one says not where."""
+    return {name: values for name, values in maps.items() if values.shape[1:].numel() > 1} or maps
 
 
 def joint(scores: Mapping[str, Tensor], moments: Mapping[str, Moments], top: str) -> Tensor:  # (N,)

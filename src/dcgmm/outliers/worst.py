@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dcgmm.model.stack import DCGMM
 from dcgmm.outliers.localisation import centre_pixel
+from dcgmm.outliers.scores import localising
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,11 @@ class WorstPosition:
 def worst_positions(model: DCGMM, maps: Mapping[str, Tensor]) -> list[WorstPosition]:
     """The most outlying position of each image.
 
-    Layers with a single position do not localise: they are asked only if there is no other.
-
     Args:
         model: the model.
         maps: by GMM layer (N, H, W), standardised log-likelihoods, as in an `ImageReport`.
     """
-    several = {name: values for name, values in maps.items() if values[0].numel() > 1} or maps
+    several = localising(maps)
     least = {name: values.flatten(1).min(1) for name, values in several.items()}
     worst = []
     for number in range(len(next(iter(maps.values())))):

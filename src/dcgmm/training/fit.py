@@ -22,13 +22,17 @@ log = logging.getLogger(__name__)
 Callback = Callable[[Trainer, dict[str, LayerReport]], Any]
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """How a training went: a row for each annealing window."""
 
     steps: list[int] = field(default_factory=list)  # done at its end
     epochs: list[float] = field(default_factory=list)
     layers: dict[str, list[LayerReport]] = field(default_factory=dict)  # by GMM layer
+
+    def __repr__(self) -> str:
+        steps = self.steps[-1] if self.steps else 0
+        return f"History({len(self.steps)} windows of {', '.join(self.layers)}, {steps} steps)"
 
     def add(self, trainer: Trainer, report: dict[str, LayerReport]) -> None:
         """Take in a window."""

@@ -1,0 +1,188 @@
+"""Completions of images of which only a part was seen.
+
+Upward, what was seen gives every GMM layer its responsibilities (`model.observed`). Downward, the top layer's component
+follows these; at each position of a lower layer, with what comes down as control signal t and log-likelihoods l_k of
+what was seen there, component k has the weight max(t_k, 0) exp l_k. In the lowest layer what was not seen of a patch is
+drawn, or taken in the mean, given what was: exactly for its Gaussian. Overlapping patches are averaged, and seen pixels
+are put back. For a model of one GMM layer over the whole image this is the conditional distribution itself; with more
+layers or windows that overlap it is an approximation.
+
+Shapes: N images, H W positions of a GMM layer, K components, D features of a patch, S strongest entries.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dcgmm.errors import InputError, OptionError
+from dcgmm.generation.sampling import choose_entry
+from dcgmm.images import Images, to_float
+from dcgmm.model import conditionals
+from dcgmm.model.factor_gmm import FactorGMM
+from dcgmm.model.folding import Folding
+from dcgmm.model.gmm import GMM, Scored
+from dcgmm.model.observed import score_shares, seen_part
+from dcgmm.model.stack import DCGMM
+from dcgmm.options import checked_seed, number, whole
+
+
+@dataclass(frozen=True)
+class Completions:
+    """Completed images; what was seen of each is as it was, bit for bit."""
+
+    mean: Tensor  # (N, H, W, C), conditional mean
+    draws: Tensor  # (count, N, H, W, C)
+
+
+@torch.no_grad()
+def inpaint(
+    model: DCGMM,
+    images: Images,
+    observed: Images,
+    *,
+    count: int = 1,
+    seed: int = 0,
+    top_s: int | None = None,
+    std_scale: float = 1.0,
+    factor_scale: float = 1.0,
+) -> Completions:
+    """Complete images of which only a part was seen.
+
+    Args:
+        model: the model, one (no batch_shape), whose last layer is a GMM layer.
+        images: (N, H, W, C) as `as_images` takes them; what was not seen may be anything, NaN too.
+        observed: (N, H, W) or (H, W), truth values: which pixels were seen.
+        count: draws of each image.
+        seed: of all noise.
+        top_s: S; components are drawn among so many of the largest weights. None: among all.
+        std_scale: factor on the noise of pixels, and of upper layers' values; 0 is none.
+        factor_scale: factor on the noise of factor-analysing layers' factors.
+
+    Raises:
+        InputError: an option is out of its range, the images or the mask do not fit the model, or all was seen.
+
+    Example:
+        >>> import dcgmm
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> left = torch.arange(28).expand(28, 28) < 14
+        >>> inpaint(model, torch.rand(5, 28, 28), left, count=3).draws.shape
+        torch.Size([3, 5, 28, 28, 1])
+    """
+    for field, value, rule in (
+        ("count", count, whole(least=0)),
+        ("top_s", 1 if top_s is None else top_s, whole(least=1)),
+        ("std_scale", std_scale, number(least=0)),
+        ("factor_scale", factor_scale, number(least=0)),
+    ):
+        if not rule.holds(value):
+            raise OptionError(field, rule.text, value)
+    if model.batch_shape or not isinstance(model.layers[-1], GMM):
+        raise InputError("completing takes one model whose last layer is a GMM layer")
+    pixels, seen = seen_part(images, observed, model.input_shape)
+    if bool(seen.all()):
+        raise OptionError("observed", "a mask that leaves something out", "all seen")
+    given = to_float(pixels.to(model.device), model.dtype)
+    evidence = _Evidence(model, model.seen_values(given), seen.to(model.device))
+    generator = torch.Generator(model.device).manual_seed(checked_seed(seed))
+    noise = _Noise(generator, top_s, std_scale, factor_scale)
+    completed = [evidence.down(None), *(evidence.down(noise) for _ in range(count))]
+    whole_images = [torch.where(evidence.seen, given, model.pixel_values(each)) for each in completed]
+    draws = torch.stack(whole_images[1:]) if count else given.new_empty(0, *given.shape)
+    return Completions(whole_images[0], draws)
+
+
+@dataclass(frozen=True)
+class _Noise:
+    generator: torch.Generator
+    top_s: int | None
+    std_scale: float
+    factor_scale: float
+
+    def normal(self, like: Tensor) -> Tensor:
+        drawn = torch.randn(like.shape, generator=self.generator, dtype=like.dtype, device=self.generator.device)
+        return drawn.to(like.device)
+
+    def choose(self, weights: Tensor) -> Tensor:  # (N, H, W, K) -> (N, H, W)
+        device, most = self.generator.device, weights.shape[-1]
+        uniform = torch.rand(weights.shape[:-1], generator=self.generator, dtype=torch.float64, device=device)
+        return choose_entry(weights, uniform.to(weights.device), min(self.top_s or most, most))
+
+
+class _Evidence:
+    """What was seen, as every layer sees it, and the way down from there."""
+
+    def __init__(self, model: DCGMM, x: Tensor, seen: Tensor) -> None:  # (N, H, W, C), (N, H, W, C) bool
+        self.model, self.x, self.seen = model, x, seen
+        self._scored = score_shares(model.named_layers, x, seen.to(x))
+        self._below = dict(zip(list(model.named_layers)[1:], model.named_layers.values(), strict=False))
+
+    def down(self, noise: _Noise | None) -> Tensor:  # (N, H, W, C)
+        """From the top layer to the image: a draw, or means where there is no noise."""
+        signal: Tensor | None = None
+        lowest = next(iter(self._scored))
+        for name, layer in reversed(self.model.named_layers.items()):
+            if not isinstance(layer, GMM):
+                assert signal is not None  # the last layer is a GMM layer
+                signal = layer.downward(signal)
+                continue
+            weights = self._weights(layer, self._scored[name], signal)
+            signal = self._lowest(name, layer, weights, noise) if name == lowest else _values(layer, weights, noise)
+        assert signal is not None
+        return signal
+
+    def _weights(self, gmm: GMM, scored: Scored, signal: Tensor | None) -> Tensor:  # (N, H, W, K)
+        """Weights of the components at each position: posterior, or control signal times likelihood."""
+        if signal is None:
+            return scored.responsibilities
+        likelihood = scored.component_scores - scored.log_weights
+        prior = signal.clamp(min=torch.finfo(signal.dtype).tiny).log()
+        return (likelihood + prior).softmax(-1)
+
+    def _lowest(self, name: str, gmm: GMM, weights: Tensor, noise: _Noise | None) -> Tensor:  # (N, H, W, D)
+        """Patches, of which what was not seen is drawn, or taken in the mean, given what was."""
+        below = self._below.get(name)
+        x, seen = self.x, self.seen
+        if isinstance(below, Folding):
+            x, seen = below(x), below(seen.to(x)) > 0
+        if noise is not None:
+            return _given(gmm, x, seen, noise.choose(weights), noise)
+        if not (isinstance(gmm, FactorGMM) and gmm.has_factors):
+            return weights @ gmm.loc  # what was not seen does not depend on what was, given the component
+        total = torch.zeros_like(x)
+        for k in range(gmm.components):
+            share = weights[..., k].unsqueeze(-1)
+            total += share * _given(gmm, x, seen, torch.full(weights.shape[:-1], k, device=x.device), None)
+        return total
+
+
+def _values(gmm: GMM, weights: Tensor, noise: _Noise | None) -> Tensor:  # (N, H, W, K) -> (N, H, W, D)
+    """What an upper layer hands down."""
+    if noise is None:
+        return weights @ gmm.loc
+    chosen = noise.choose(weights)
+    pixel = noise.normal(gmm.loc[chosen])
+    if isinstance(gmm, FactorGMM):
+        factor = noise.normal(weights.new_empty(*chosen.shape, gmm.factors.shape[-1]))
+        return gmm.downward(chosen, pixel, noise.std_scale, factor, noise.factor_scale)
+    return gmm.downward(chosen, pixel, noise.std_scale)
+
+
+def _given(gmm: GMM, x: Tensor, seen: Tensor, chosen: Tensor, noise: _Noise | None) -> Tensor:  # (N, H, W, D)
+    """Patches of the chosen components, given what was seen of each: a draw, or the mean where there is no noise."""
+    loc, precision_sqrt = gmm.loc[chosen], gmm.precision_sqrt[chosen]
+    if not (isinstance(gmm, FactorGMM) and gmm.has_factors):
+        drawn = loc if noise is None else torch.addcdiv(loc, noise.normal(loc), precision_sqrt, value=noise.std_scale)
+        return torch.where(seen, x, drawn)
+    parts = []
+    factor = None if noise is None else noise.normal(loc.new_empty(*chosen.shape, gmm.factors.shape[-1]))
+    pixel = None if noise is None else noise.normal(loc)
+    size = max(1, 2**24 // (gmm.factors[0].numel() * x[0, ..., 0].numel()))
+    for rows in torch.arange(len(x), device=x.device).split(size):  # a patch's own factors take room
+        own = (x[rows], seen[rows], loc[rows], precision_sqrt[rows], gmm.factors[chosen[rows]])
+        if noise is None or pixel is None or factor is None:
+            parts.append(conditionals.conditional_mean(*own))
+        else:
+            scales = noise.std_scale, noise.factor_scale
+            parts.append(conditionals.conditional_draw(*own, pixel[rows], factor[rows], *scales))
+    return torch.cat(parts)
