@@ -1,0 +1,42 @@
+"""The GPU check runs without a GPU, a part in a process of its own, and its rehearsal takes the lines that want one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "gpu"
+
+
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    command = [sys.executable, str(FOLDER / script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
+
+
+def test_parts_run_without_a_gpu_and_leave_what_they_found(tmp_path: Path) -> None:
+    how = ("--device", "cpu", "--quick", "--out", str(tmp_path), "--parts", "use,prototype")
+    done = run("check.py", *how, "--prototype", str(tmp_path / "missing"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "gpu_check.json").read_text())
+    assert {name: status["exit"] for name, status in found["status"].items()} == {"use": 0, "prototype": 0}
+    assert found["parts"]["use"]["F(28,28) G(25,16)"]["density"] == 0
+    assert "skipped" in found["parts"]["prototype"]
+    assert "==== use" in (tmp_path / "gpu_check.log").read_text()
+
+
+def test_an_unknown_part_ends_it_with_those_there_are() -> None:
+    done = run("check.py", "--parts", "use,nothing")
+    assert done.returncode == 1
+    assert done.stderr.startswith("no part nothing: there are environment, tests, correct, factors, use,")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["environment", "correct", "factors", "use", "kernels", "steps"])
+def test_rehearsal(part: str, tmp_path: Path) -> None:
+    done = run("rehearse.py", part, str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failed" not in json.loads((tmp_path / f"{part}.json").read_text())
