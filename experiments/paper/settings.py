@@ -9,8 +9,9 @@ from dcgmm.errors import InputError
 from dcgmm.files import read_json
 from dcgmm.model.options import GMMOptions
 from dcgmm.options import plain
+from dcgmm_cli.keys import flat
 from dcgmm_cli.runs import META
-from dcgmm_cli.schema import TrainerConfig, flat, marked
+from dcgmm_cli.schema import TrainerConfig, marked
 from experiments.paper.plan import CONFIG_DIR, Job, Study
 
 _IN_GROUPS = {"trainer.replicas"}  # several models trained at once come out as each alone

@@ -2,7 +2,7 @@
 
 import operator
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from enum import Enum
 from typing import Any
@@ -66,3 +66,11 @@ def with_prefix(error: OptionError, config: Options) -> OptionError:
     else:
         found = [key for key in ending if operator.attrgetter(key.name)(config) == error.value]
     return error.under(found[0].name.rpartition(".")[0]) if len(found) == 1 else error
+
+
+def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one with dotted keys."""
+    leaves: dict[str, Any] = {}
+    for key, value in content.items():
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return leaves

@@ -19,6 +19,7 @@ COMMANDS = {
     "outliers": "tell outliers from the images that a model was trained on, and show where they differ",
     "sample": "draw images from a model, and judge them",
     "sharpen": "draw images and sharpen them, or sharpen given ones; shows before, after and difference",
+    "inpaint": "complete images of which a part is missing, beside what other methods make of them",
     "visualize": "show what a model has learnt: centroids, variances, weights and use of its components",
     "cluster": "judge a model's components as clusters of images, beside k-means and a plain mixture",
     "results": "one table over runs: filter, sort, group over seeds",

@@ -5,13 +5,13 @@ wrong type or out of its range fails before anything runs. Imports neither torch
 """
 
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from dcgmm.clustering.options import ClusterOptions
 from dcgmm.datasets.options import FETCHED, NAMES, DataRootOptions, DatasetOptions
-from dcgmm.generation.options import SamplingOptions, SharpeningOptions
+from dcgmm.generation.options import AREAS, CompletionOptions, SamplingOptions, SharpeningOptions
 from dcgmm.model.options import Architecture, GMMOptions
 from dcgmm.options import Options, among, number, one_or_several, option, whole
 from dcgmm.outliers.options import SCORES
@@ -199,6 +199,26 @@ class SharpenConfig(DrawConfig):
 
 
 @dataclass
+class InpaintConfig(FollowUpConfig):
+    """`dcgmm inpaint`."""
+
+    seed: int = _seed("of what is drawn")
+    mask: str = option(
+        "right",
+        f"what is missing: {', '.join(AREAS)}; a picture or .npy file, not 0 there; nan: the input's NaN",
+        choices=(*AREAS, "nan"),
+    )
+    share: float | None = option(
+        None, "share of the pixels that is missing; null: half, of centre a quarter", number(above=0, below=1)
+    )
+    input: str | None = option(None, "images to complete: a folder, an image, a .npy or .npz file; null: test images")
+    images: int = option(1000, "test images, drawn by the seed, that are completed", whole(least=1))
+    shown: int = option(10, "images in the figure", whole(least=1))
+    completion: CompletionOptions = option(CompletionOptions)
+    peers: bool = option(True, "whether other methods complete the images as well")
+
+
+@dataclass
 class VisualizeConfig(FollowUpConfig):
     """`dcgmm visualize`."""
 
@@ -209,56 +229,6 @@ class VisualizeConfig(FollowUpConfig):
     images: int = option(
         2000, "training images that the use of components is counted on; 0 leaves it out", whole(least=0)
     )
-
-
-class Part(StrEnum):
-    """Parts of a data set."""
-
-    test = "test"
-    train = "train"
-
-
-class Space(StrEnum):
-    """What distances between images are taken in."""
-
-    pixels = "pixels"
-    responsibilities = "responsibilities"
-
-
-class Merge(StrEnum):
-    """Which components may be merged."""
-
-    ward = "ward"
-    grid = "grid"
-
-
-@dataclass
-class ClusterOptions(Options):
-    """Which images are clustered, by what, and what the clustering is judged in."""
-
-    count: int | None = option(
-        1000,
-        "images, drawn by the seed, at most as many as there are; 1000 as for Table 2; null: all",
-        whole(least=2),
-    )
-    split: Part = option(Part.test, "images they are drawn from: test or train")
-    space: Space = option(
-        Space.pixels, "what distances are taken in: pixels or responsibilities (of the layer, at its position)"
-    )
-    layer: str | None = option(None, "GMM layer whose most likely component is the cluster, as in gmm1; null: the last")
-    position: list[int] | None = option(
-        None, "[row, column] of the layer's positions, from 0; needed where it has several"
-    )
-    merge: Merge | None = option(
-        None, "components to merge to fewer clusters: ward (any two), grid (neighbours); null: none"
-    )
-    classes: int | None = option(
-        None, "clusters that are left by merging; null: as many as the images have classes", whole(least=1)
-    )
-    training: int = option(
-        10000, "training images that name the clusters for accuracy by majority; 0 leaves it out", whole(least=0)
-    )
-    nearest: int = option(10, "images shown a cluster, those nearest to its mean", whole(least=1))
 
 
 @dataclass
@@ -274,6 +244,7 @@ SCHEMAS: dict[str, type[Options]] = {
     "outliers": OutliersConfig,
     "sample": SampleConfig,
     "sharpen": SharpenConfig,
+    "inpaint": InpaintConfig,
     "visualize": VisualizeConfig,
     "cluster": ClusterConfig,
     "results": ResultsConfig,
@@ -289,11 +260,3 @@ GROUPS = {"train": ("arch", "dataset")}
 def marked(mark: str) -> frozenset[str]:
     """Keys of all commands whose field is marked so: `incidental` or `extendable`."""
     return frozenset(key.name for schema in SCHEMAS.values() for key in keys(schema) if key.field.metadata.get(mark))
-
-
-def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one with dotted keys."""
-    leaves: dict[str, Any] = {}
-    for key, value in content.items():
-        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return leaves

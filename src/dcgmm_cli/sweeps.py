@@ -13,9 +13,10 @@ from typing import Any
 
 from dcgmm.errors import InputError
 from dcgmm.files import CHECKPOINT, read_json
+from dcgmm_cli.keys import flat
 from dcgmm_cli.records import is_at_work
 from dcgmm_cli.runs import META, RESULT, unique_name
-from dcgmm_cli.schema import flat, marked
+from dcgmm_cli.schema import marked
 
 RECORD = "DCGMM_SWEEP"  # environment variable of a sweep's jobs: the file that they write their outcomes to
 

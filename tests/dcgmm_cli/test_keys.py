@@ -7,7 +7,7 @@ from dcgmm.errors import OptionError
 from dcgmm.generation.options import SamplingOptions
 from dcgmm.options import Options
 from dcgmm.training.options import AnnealingOptions, TrainerOptions
-from dcgmm_cli.keys import keys, with_prefix
+from dcgmm_cli.keys import flat, keys, with_prefix
 from dcgmm_cli.schema import ClusterConfig, OutliersConfig, SampleConfig, TrainConfig, VisualizeConfig
 
 TRAIN = TrainConfig(arch={"layers": []}, dataset={"name": "mnist"})  # type: ignore[arg-type]
@@ -50,3 +50,7 @@ def test_keys_have_their_dots_types_choices_and_defaults() -> None:
 def test_errors_name_the_commands_keys(error: OptionError, config: Options, field: str) -> None:
     told = with_prefix(error, config)
     assert (told.field, told.rule, told.value) == (field, error.rule, error.value)
+
+
+def test_flat() -> None:
+    assert flat({"a": 1, "b": {"c": [2], "d": {"e": {}}}, "f": {}}) == {"a": 1, "b.c": [2]}

@@ -5,7 +5,7 @@ from omegaconf import OmegaConf
 
 from dcgmm_cli.keys import keys
 from dcgmm_cli.main import COMMANDS, conf_dir
-from dcgmm_cli.schema import GROUPS, SCHEMAS, FollowUpConfig, flat, marked
+from dcgmm_cli.schema import GROUPS, SCHEMAS, FollowUpConfig, marked
 
 
 def test_every_command_has_a_schema_in_the_same_order() -> None:
@@ -49,8 +49,4 @@ def test_groups_are_those_of_the_configuration_files() -> None:
 
 def test_follow_up_commands() -> None:
     found = [command for command, schema in SCHEMAS.items() if issubclass(schema, FollowUpConfig)]
-    assert found == ["outliers", "sample", "sharpen", "visualize", "cluster"]
-
-
-def test_flat() -> None:
-    assert flat({"a": 1, "b": {"c": [2], "d": {"e": {}}}, "f": {}}) == {"a": 1, "b.c": [2]}
+    assert found == ["outliers", "sample", "sharpen", "inpaint", "visualize", "cluster"]

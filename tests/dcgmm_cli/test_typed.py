@@ -5,10 +5,11 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from dcgmm.clustering.options import Merge, Part
 from dcgmm.errors import InputError, OptionError
 from dcgmm.model.options import Architecture, LayerOptions, LayerType
 from dcgmm.training.options import AnnealingOptions
-from dcgmm_cli.schema import SCHEMAS, ClusterConfig, Merge, Part, TrainConfig
+from dcgmm_cli.schema import SCHEMAS, ClusterConfig, TrainConfig
 from dcgmm_cli.typed import typed
 
 GIVEN: dict[str, Any] = {

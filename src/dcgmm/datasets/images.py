@@ -36,7 +36,9 @@ class ImageBatch:
     failures: list[tuple[str, str]]  # name and reason of those that cannot be used
 
 
-def iter_images(path: str | Path, shape: Shape, batch_size: int = 500) -> Iterator[ImageBatch]:
+def iter_images(
+    path: str | Path, shape: Shape, batch_size: int = 500, *, missing: bool = False
+) -> Iterator[ImageBatch]:
     """The images of a folder or of an array file, in batches; no more than one batch is held.
 
     Args:
@@ -45,6 +47,7 @@ def iter_images(path: str | Path, shape: Shape, batch_size: int = 500) -> Iterat
             `images`, or holds no other array.
         shape: height, width and channels that the model takes. Image files are converted to its channels.
         batch_size: images in a batch, usable or not.
+        missing: whether arrays may hold NaN, for pixels that were not seen.
 
     Raises:
         InputError: there is no such path, or it holds no images, or its array cannot be images of this shape; while
@@ -54,13 +57,13 @@ def iter_images(path: str | Path, shape: Shape, batch_size: int = 500) -> Iterat
     if path.is_file() and path.suffix in (".npy", ".npz"):
         with ExitStack() as stack:
             _open_array(path, shape, stack)  # what is wrong with it is told now, not with the first batch
-        return _array_batches(path, shape, batch_size)
+        return _array_batches(path, shape, batch_size, missing)
     return _file_batches(path, _list_files(path), shape, batch_size)
 
 
-def load_images(path: str | Path, shape: Shape) -> ImageBatch:
+def load_images(path: str | Path, shape: Shape, *, missing: bool = False) -> ImageBatch:
     """All images of a folder or of an array file at once; arguments and errors as in `iter_images`."""
-    parts = list(iter_images(path, shape))
+    parts = list(iter_images(path, shape, missing=missing))
     return ImageBatch(
         [name for part in parts for name in part.names],
         torch.cat([part.images for part in parts]),
@@ -76,7 +79,7 @@ def _file_batches(source: Path, files: list[Path], shape: Shape, batch_size: int
         yield _batch(items, shape)
 
 
-def _array_batches(path: Path, shape: Shape, batch_size: int) -> Iterator[ImageBatch]:
+def _array_batches(path: Path, shape: Shape, batch_size: int, missing: bool) -> Iterator[ImageBatch]:
     with ExitStack() as stack:
         array = _open_array(path, shape, stack)
         size = array.dtype.itemsize * int(np.prod(shape))
@@ -90,7 +93,7 @@ def _array_batches(path: Path, shape: Shape, batch_size: int) -> Iterator[ImageB
                 raise InputError(f"{path} is cut off: it ends in image {start + len(content) // size}")
             images = np.frombuffer(content, array.dtype).reshape(count, *shape)
             names = (f"{path.name}[{start + index}]" for index in range(count))
-            yield _batch([(name, _usable(image)) for name, image in zip(names, images, strict=True)], shape)
+            yield _batch([(name, _usable(image, missing)) for name, image in zip(names, images, strict=True)], shape)
 
 
 @dataclass(frozen=True)
@@ -159,14 +162,15 @@ def _read_file(path: Path, name: str, shape: Shape) -> Item:
     return name, pixels
 
 
-def _usable(image: NDArray[Any]) -> NDArray[Any] | str:
+def _usable(image: NDArray[Any], missing: bool) -> NDArray[Any] | str:
     """The image, or why it is none."""
     if image.dtype == np.uint8:
         return image
-    if not np.isfinite(image).all():
-        return "it holds NaN or infinite values"
-    if image.min() < 0 or image.max() > 1:
-        return f"its values run from {image.min():g} to {image.max():g}, outside [0, 1]"
+    seen = image[~np.isnan(image)] if missing else image
+    if not np.isfinite(seen).all():
+        return "it holds infinite values" if missing else "it holds NaN or infinite values"
+    if seen.size and (seen.min() < 0 or seen.max() > 1):
+        return f"its values run from {seen.min():g} to {seen.max():g}, outside [0, 1]"
     return image
 
 

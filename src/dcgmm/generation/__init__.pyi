@@ -1,7 +1,11 @@
 from .classifier import Judge as Judge
+from .completion import Completions as Completions
+from .completion import inpaint as inpaint
 from .frechet import FeatureReference as FeatureReference
 from .frechet import Moments as Moments
 from .frechet import frechet_distance as frechet_distance
+from .masks import observed_part as observed_part
+from .options import CompletionOptions as CompletionOptions
 from .options import SamplingOptions as SamplingOptions
 from .options import Setting as Setting
 from .options import SharpeningOptions as SharpeningOptions

@@ -11,11 +11,13 @@ Shapes: N images, H W positions of a GMM layer, K components, D features of a pa
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dcgmm.errors import InputError, OptionError
+from dcgmm.generation.options import CompletionOptions
 from dcgmm.generation.sampling import choose_entry
 from dcgmm.images import Images, to_float
 from dcgmm.model import conditionals
@@ -24,7 +26,7 @@ from dcgmm.model.folding import Folding
 from dcgmm.model.gmm import GMM, Scored
 from dcgmm.model.observed import score_shares, seen_part
 from dcgmm.model.stack import DCGMM
-from dcgmm.options import checked_seed, number, whole
+from dcgmm.options import checked_seed, made
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,9 @@ def inpaint(
     images: Images,
     observed: Images,
     *,
-    count: int = 1,
     seed: int = 0,
-    top_s: int | None = None,
-    std_scale: float = 1.0,
-    factor_scale: float = 1.0,
+    options: CompletionOptions | None = None,
+    **fields: Any,
 ) -> Completions:
     """Complete images of which only a part was seen.
 
@@ -53,14 +53,12 @@ def inpaint(
         model: the model, one (no batch_shape), whose last layer is a GMM layer.
         images: (N, H, W, C) as `as_images` takes them; what was not seen may be anything, NaN too.
         observed: (N, H, W) or (H, W), truth values: which pixels were seen.
-        count: draws of each image.
         seed: of all noise.
-        top_s: S; components are drawn among so many of the largest weights. None: among all.
-        std_scale: factor on the noise of pixels, and of upper layers' values; 0 is none.
-        factor_scale: factor on the noise of factor-analysing layers' factors.
+        options: how they are completed.
+        fields: of `CompletionOptions`, instead of those in `options`: `count=8, std_scale=0.3`.
 
     Raises:
-        InputError: an option is out of its range, the images or the mask do not fit the model, or all was seen.
+        InputError: an option is unknown or out of its range, the images or the mask do not fit the model, all was seen.
 
     Example:
         >>> import dcgmm
@@ -69,14 +67,7 @@ def inpaint(
         >>> inpaint(model, torch.rand(5, 28, 28), left, count=3).draws.shape
         torch.Size([3, 5, 28, 28, 1])
     """
-    for field, value, rule in (
-        ("count", count, whole(least=0)),
-        ("top_s", 1 if top_s is None else top_s, whole(least=1)),
-        ("std_scale", std_scale, number(least=0)),
-        ("factor_scale", factor_scale, number(least=0)),
-    ):
-        if not rule.holds(value):
-            raise OptionError(field, rule.text, value)
+    options = made(CompletionOptions, vars(options or CompletionOptions()) | fields)
     if model.batch_shape or not isinstance(model.layers[-1], GMM):
         raise InputError("completing takes one model whose last layer is a GMM layer")
     pixels, seen = seen_part(images, observed, model.input_shape)
@@ -85,19 +76,17 @@ def inpaint(
     given = to_float(pixels.to(model.device), model.dtype)
     evidence = _Evidence(model, model.seen_values(given), seen.to(model.device))
     generator = torch.Generator(model.device).manual_seed(checked_seed(seed))
-    noise = _Noise(generator, top_s, std_scale, factor_scale)
-    completed = [evidence.down(None), *(evidence.down(noise) for _ in range(count))]
+    noise = _Noise(generator, options)
+    completed = [evidence.down(None), *(evidence.down(noise) for _ in range(options.count))]
     whole_images = [torch.where(evidence.seen, given, model.pixel_values(each)) for each in completed]
-    draws = torch.stack(whole_images[1:]) if count else given.new_empty(0, *given.shape)
+    draws = torch.stack(whole_images[1:]) if options.count else given.new_empty(0, *given.shape)
     return Completions(whole_images[0], draws)
 
 
 @dataclass(frozen=True)
 class _Noise:
     generator: torch.Generator
-    top_s: int | None
-    std_scale: float
-    factor_scale: float
+    options: CompletionOptions
 
     def normal(self, like: Tensor) -> Tensor:
         drawn = torch.randn(like.shape, generator=self.generator, dtype=like.dtype, device=self.generator.device)
@@ -106,7 +95,7 @@ class _Noise:
     def choose(self, weights: Tensor) -> Tensor:  # (N, H, W, K) -> (N, H, W)
         device, most = self.generator.device, weights.shape[-1]
         uniform = torch.rand(weights.shape[:-1], generator=self.generator, dtype=torch.float64, device=device)
-        return choose_entry(weights, uniform.to(weights.device), min(self.top_s or most, most))
+        return choose_entry(weights, uniform.to(weights.device), min(self.options.top_s or most, most))
 
 
 class _Evidence:
@@ -164,15 +153,17 @@ def _values(gmm: GMM, weights: Tensor, noise: _Noise | None) -> Tensor:  # (N, H
     pixel = noise.normal(gmm.loc[chosen])
     if isinstance(gmm, FactorGMM):
         factor = noise.normal(weights.new_empty(*chosen.shape, gmm.factors.shape[-1]))
-        return gmm.downward(chosen, pixel, noise.std_scale, factor, noise.factor_scale)
-    return gmm.downward(chosen, pixel, noise.std_scale)
+        return gmm.downward(chosen, pixel, noise.options.std_scale, factor, noise.options.factor_scale)
+    return gmm.downward(chosen, pixel, noise.options.std_scale)
 
 
 def _given(gmm: GMM, x: Tensor, seen: Tensor, chosen: Tensor, noise: _Noise | None) -> Tensor:  # (N, H, W, D)
     """Patches of the chosen components, given what was seen of each: a draw, or the mean where there is no noise."""
     loc, precision_sqrt = gmm.loc[chosen], gmm.precision_sqrt[chosen]
     if not (isinstance(gmm, FactorGMM) and gmm.has_factors):
-        drawn = loc if noise is None else torch.addcdiv(loc, noise.normal(loc), precision_sqrt, value=noise.std_scale)
+        if noise is None:
+            return torch.where(seen, x, loc)
+        drawn = torch.addcdiv(loc, noise.normal(loc), precision_sqrt, value=noise.options.std_scale)
         return torch.where(seen, x, drawn)
     parts = []
     factor = None if noise is None else noise.normal(loc.new_empty(*chosen.shape, gmm.factors.shape[-1]))
@@ -183,6 +174,6 @@ def _given(gmm: GMM, x: Tensor, seen: Tensor, chosen: Tensor, noise: _Noise | No
         if noise is None or pixel is None or factor is None:
             parts.append(conditionals.conditional_mean(*own))
         else:
-            scales = noise.std_scale, noise.factor_scale
+            scales = noise.options.std_scale, noise.options.factor_scale
             parts.append(conditionals.conditional_draw(*own, pixel[rows], factor[rows], *scales))
     return torch.cat(parts)

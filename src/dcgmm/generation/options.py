@@ -8,6 +8,7 @@ from dcgmm.model.options import SharpeningPreset
 from dcgmm.options import Options, Rule, number, one_or_several, option, whole
 
 START_COMPONENTS = ("weights", "uniform", "cycle")
+AREAS = ("right", "left", "top", "bottom", "centre", "random")
 
 
 def _is_start(value: Any) -> bool:
@@ -41,6 +42,22 @@ class SamplingOptions(Options):
         Rule(f"one of {', '.join(START_COMPONENTS)}, or a component's number", _is_start),
         choices=START_COMPONENTS,
     )
+
+
+@dataclass
+class CompletionOptions(Options):
+    """How images of which a part was seen are completed.
+
+    Raises:
+        OptionError: a value is out of its range.
+    """
+
+    count: int = option(4, "draws of each image", whole(least=0))
+    top_s: int | None = option(
+        None, "S: components are drawn among so many of the largest weights; null: among all", whole(least=1)
+    )
+    std_scale: float = option(1.0, "factor on the noise of pixels, and of upper layers' values", number(least=0))
+    factor_scale: float = option(1.0, "factor on the noise of factor-analysing layers' factors", number(least=0))
 
 
 class Setting(StrEnum):

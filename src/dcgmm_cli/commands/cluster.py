@@ -20,13 +20,14 @@ from dcgmm.clustering import (
     torus_neighbours,
 )
 from dcgmm.clustering.assignment import choose_position
+from dcgmm.clustering.options import ClusterOptions, Merge, Part, Space
 from dcgmm.datasets import ImageData, Split
 from dcgmm.errors import InputError
 from dcgmm.images import to_float
 from dcgmm_cli.figures.base import save_figure
 from dcgmm_cli.figures.cluster import class_matrix, image_rows
 from dcgmm_cli.job import Job
-from dcgmm_cli.schema import ClusterConfig, ClusterOptions, Merge, Part, Space
+from dcgmm_cli.schema import ClusterConfig
 from dcgmm_cli.trained import open_run
 
 log = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ import yaml
 from dcgmm.errors import InputError
 from dcgmm.files import read_json
 from dcgmm.model.options import LayerOptions
+from dcgmm_cli.keys import flat
 from dcgmm_cli.records import is_at_work
 from dcgmm_cli.runs import META, REPLICAS, RESULT
-from dcgmm_cli.schema import flat
 
 Cell = Any  # a number, a text, a truth value, a list of such, or None where a run has no such thing
 

@@ -97,6 +97,18 @@ def test_images_with_impossible_values_are_rejected_one_by_one(tmp_path: Path) -
     ]
 
 
+def test_nan_stands_for_what_is_missing_where_that_is_asked_for(tmp_path: Path) -> None:
+    images = np.full((4, *GREY), 0.5, np.float32)
+    images[0, 1, 2], images[1], images[2, 0, 0], images[3, 0, :2, 0] = np.nan, np.nan, np.inf, (np.nan, 2)
+    np.save(tmp_path / "set.npy", images)
+    found = load_images(tmp_path / "set.npy", GREY, missing=True)
+    assert np.array_equal(found.images.numpy(), images[:2], equal_nan=True)
+    assert found.failures == [
+        ("set.npy[2]", "it holds infinite values"),
+        ("set.npy[3]", "its values run from 0.5 to 2, outside [0, 1]"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("array", "message"),
     [

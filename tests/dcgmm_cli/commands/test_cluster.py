@@ -6,11 +6,11 @@ from PIL import Image
 
 from dcgmm.checkpoints import load_run
 from dcgmm.clustering import dunn_index
+from dcgmm.clustering.options import ClusterOptions, Part
 from dcgmm.datasets import load
 from dcgmm.files import read_json
 from dcgmm_cli import main
 from dcgmm_cli.commands.cluster import draw
-from dcgmm_cli.schema import ClusterOptions, Part
 from tests.dcgmm_cli.commands.conftest import QUICK, Runner
 
 

@@ -1,0 +1,126 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+import dcgmm as library
+from dcgmm.checkpoints import load_run
+from dcgmm.files import read_json
+from tests.dcgmm_cli.commands.conftest import Runner
+
+FEW = ["images=20", "shown=4", "completion.count=2"]
+
+
+@pytest.fixture
+def run(tiny_run: Path) -> str:
+    return f"run={tiny_run}"
+
+
+def test_inpaint_leaves_what_is_documented(run: str, tiny_run: Path, installed: Runner) -> None:
+    outcome = installed("inpaint", run, *FEW, "mask=centre", "seed=3", "completion.std_scale=0.5")
+    assert outcome.code == 0, outcome.err
+    directory = outcome.directory
+    assert directory.parent == tiny_run / "inpaint"
+    result = read_json(directory / "result.json")
+    assert (result["command"], result["status"], result["images"]) == ("inpaint", "finished", 20)
+    assert result["missing_share"] == 0.25
+    assert set(result["mse"]) == {"mean", "most_likely", "draws"}
+    assert set(result["peers"]) == {
+        *("training mean", "nearest neighbour", "10 nearest neighbours", "full Gaussian", "flat mixture, K=25")
+    }
+    assert all(0 < value < 1 for value in [*result["mse"].values(), *result["peers"].values()])
+    for name in result["peers"]:
+        assert name in outcome.out
+    with Image.open(directory / "figures" / "completions.png") as image:
+        assert image.size == (3 * (7 * 29 - 1), 3 * (4 * 29 - 1))
+
+    arrays = {name: torch.from_numpy(value) for name, value in np.load(directory / "completions.npz").items()}
+    images, seen = arrays["images"], arrays["observed"]
+    assert (images.shape, seen.shape, arrays["draws"].shape) == ((20, 28, 28, 1), (20, 28, 28), (2, 20, 28, 28, 1))
+    for each in (arrays["mean"], arrays["most_likely"], *arrays["draws"]):
+        assert torch.equal(each[seen], images[seen])
+    assert float((arrays["mean"] - images)[~seen].square().mean()) == pytest.approx(result["mse"]["mean"])
+    assert float(arrays["variance"][seen].abs().max()) == 0
+    # They are what the library gives.
+    expected = library.inpaint(load_run(tiny_run).model, images, seen, seed=3, count=2, std_scale=0.5)
+    assert torch.allclose(arrays["mean"], expected.mean, atol=1e-6)
+    assert torch.allclose(arrays["draws"], expected.draws, atol=1e-6)
+
+
+def test_nan_is_completed_and_nothing_is_measured(run: str, dcgmm: Runner, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).random((3, 28, 28), np.float32)
+    images[0, :9], images[1, 5, 7] = np.nan, np.nan
+    np.save(tmp_path / "holes.npy", images)
+    outcome = dcgmm("inpaint", run, "input=holes.npy", "mask=nan", "completion.count=0")
+    assert outcome.code == 0, outcome.err
+    result = read_json(outcome.directory / "result.json")
+    assert "mse" not in result
+    assert "peers" not in result
+    arrays = np.load(outcome.directory / "completions.npz")
+    assert np.isfinite(arrays["mean"]).all()
+    assert np.array_equal(arrays["observed"], ~np.isnan(images))
+    assert arrays["draws"].shape == (0, 3, 28, 28, 1)
+
+
+def test_masks_from_files(run: str, dcgmm: Runner, tmp_path: Path) -> None:
+    hole = np.zeros((28, 28), np.uint8)
+    hole[3:9, 10:20] = 255
+    Image.fromarray(hole).save(tmp_path / "hole.png")
+    np.save(tmp_path / "hole.npy", hole > 0)
+    np.save(tmp_path / "each.npy", np.broadcast_to(hole > 0, (20, 28, 28)))
+    arrays = []
+    for mask in ("hole.png", "hole.npy", "each.npy"):
+        outcome = dcgmm("inpaint", run, *FEW, f"mask={mask}", "peers=false")
+        assert outcome.code == 0, outcome.err
+        assert "peers" not in read_json(outcome.directory / "result.json")
+        arrays.append(np.load(outcome.directory / "completions.npz"))
+    assert np.array_equal(arrays[0]["observed"][7], hole == 0)
+    for other in arrays[1:]:
+        assert np.array_equal(arrays[0]["draws"], other["draws"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mask=middle"], "mask=middle is no file"),
+        (["mask=nan"], "mask=nan"),
+        (["mask=nan", "share=0.5", "input=full.npy"], "share has no effect"),
+        (["mask=nan", "input=full.npy"], "nothing is missing"),
+        (["mask=all.npy"], "everything is missing"),
+        (["mask=none.npy"], "nothing is missing"),
+        (["mask=small.npy"], "28x28"),
+        (["mask=two.npy", "images=3"], "one for each of 3 images"),
+        (["mask=text.npy"], "mask=text.npy cannot be read"),
+        (["mask=holes.npy"], "mask=holes.npy holds values"),
+        (["input=holes.npy"], "NaN"),
+        (["input=nowhere"], "nowhere"),
+        (["share=1.5"], "share"),
+        (["share=0.001"], "share"),
+        (["completion.top_s=0"], "completion.top_s"),
+        (["completion.counts=1"], "completion.count"),
+        (["run=nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    run: str, dcgmm: Runner, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    arrays: dict[str, NDArray[Any]] = {
+        "full": np.zeros((2, 28, 28), np.float32),
+        "holes": np.full((28, 28), np.nan, np.float32)[None],
+        "all": np.ones((28, 28)),
+        "none": np.zeros((28, 28)),
+        "small": np.eye(7),
+        "two": np.broadcast_to(np.eye(28), (2, 28, 28)),
+    }
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    (tmp_path / "text.npy").write_text("text")
+    outcome = dcgmm("inpaint", run, *arguments)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
