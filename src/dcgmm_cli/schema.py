@@ -212,7 +212,7 @@ class InpaintConfig(FollowUpConfig):
         None, "share of the pixels that is missing; null: half, of centre a quarter", number(above=0, below=1)
     )
     input: str | None = option(None, "images to complete: a folder, an image, a .npy or .npz file; null: test images")
-    images: int = option(1000, "test images, drawn by the seed, that are completed", whole(least=1))
+    images: int | None = option(None, "test images, drawn by the seed, that are completed; null: 1000", whole(least=1))
     shown: int = option(10, "images in the figure", whole(least=1))
     completion: CompletionOptions = option(CompletionOptions)
     peers: bool = option(True, "whether other methods complete the images as well")

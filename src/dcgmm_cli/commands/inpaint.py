@@ -27,6 +27,7 @@ from dcgmm_cli.schema import InpaintConfig
 from dcgmm_cli.trained import OpenedRun, open_run
 
 NAN = "nan"
+IMAGES = 1000  # test images that are completed
 MOST_LIKELY = CompletionOptions(count=1, top_s=1, std_scale=0, factor_scale=0)
 
 
@@ -40,6 +41,8 @@ def run(config: InpaintConfig, job: Job) -> None:
         raise InputError(f"share has no effect with mask={config.mask}: it goes with {', '.join(AREAS)}")
     if config.mask == NAN and config.input is None:
         raise InputError("mask=nan takes what is NaN in the array of input=: give one")
+    if config.input is not None and config.images is not None:
+        raise InputError("images has no effect with input=: it says how many test images are completed")
     opened = open_run(config, job)
     images = _images(config, opened)  # (N, H, W, C), NaN where nothing is known
     observed = _observed(config, images)
@@ -72,7 +75,7 @@ def _images(config: InpaintConfig, opened: OpenedRun) -> Tensor:  # (N, H, W, C)
     if config.input is None:
         images = opened.data().test.images
         generator = torch.Generator().manual_seed(config.seed)
-        chosen = torch.randperm(len(images), generator=generator)[: config.images]
+        chosen = torch.randperm(len(images), generator=generator)[: config.images or IMAGES]
         return to_float(images[chosen], opened.model.dtype).cpu()
     batch = load_images(config.input, opened.model.input_shape, missing=config.mask == NAN)
     for name, reason in batch.failures:

@@ -98,6 +98,7 @@ def test_masks_from_files(run: str, dcgmm: Runner, tmp_path: Path) -> None:
         (["mask=holes.npy"], "mask=holes.npy holds values"),
         (["input=holes.npy"], "NaN"),
         (["input=nowhere"], "nowhere"),
+        (["input=full.npy", "images=5"], "images has no effect"),
         (["share=1.5"], "share"),
         (["share=0.001"], "share"),
         (["completion.top_s=0"], "completion.top_s"),
