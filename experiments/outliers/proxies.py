@@ -35,7 +35,7 @@ def judged(root: Path, arch: str, dataset: str, outliers: Sequence[int], overrid
         classes = [label for label in CLASSES if label not in outliers]
         training = [f"arch={arch}", f"dataset={dataset}", f"dataset.classes={classes}", "trainer.epochs=16", *overrides]
         if not (run / RESULT).exists():
-            command(["train", "--config-dir", str(CONFIG_DIR), *training, f"hydra.run.dir={run}"])
+            command(["train", "--config-dir", str(CONFIG_DIR), *training, f"runs_dir={root}", f"hydra.run.dir={run}"])
         command(["outliers", f"run={run}", f"outliers.classes={list(outliers)}", f"hydra.run.dir={judging}"])
     result = read_json(judging / RESULT)
     figures = {name: result["detection"][name]["auroc"] for name in SCORES if name in result["detection"]}

@@ -78,6 +78,7 @@ def test_a_proxy_task_is_judged_by_every_score(tmp_path: Path, capfd: pytest.Cap
     figures = proxies.judged(tmp_path, "2L-b", "mnist_sample", [3], list(MOMENT))
     assert set(figures) == set(proxies.SCORES)
     assert all(0 <= value <= 1 for value in figures.values())
+    assert (tmp_path / "latest").samefile(tmp_path / "2L-b-mnist_sample-3")  # and not that of the checkout
     capfd.readouterr()
     assert proxies.judged(tmp_path, "2L-b", "mnist_sample", [3], list(MOMENT)) == figures
     assert not capfd.readouterr().out  # found again
