@@ -12,6 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
+# Without a GPU, kernels run in Triton's interpreter, which they are told when Triton is imported first.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
 
 class Tolerance(TypedDict):
     """How far two results may lie apart, for `torch.testing.assert_close`."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dcgmm.model import native
+from dcgmm.model import fused, native
 from dcgmm.model.annealing import grid_side
 from dcgmm.model.gaussian import (
     Gradient,
@@ -186,9 +186,11 @@ class GMM(nn.Module):
         """
         patches = self._patches(x)
         parameters = (self.logits, self.loc, self.precision_sqrt)
+        limits = (self.options.precision_sqrt_min, self.options.precision_sqrt_max)
         if native.takes(patches.x, *parameters):
-            limits = (self.options.precision_sqrt_min, self.options.precision_sqrt_max)
             return native.step(patches.x, patches.window, parameters, kernel, rates[:3], limits, passes_on=passes_on)
+        if fused.takes(self.components, patches.x, *parameters):
+            return fused.step(patches.x, patches.window, parameters, kernel, rates[:3], limits, passes_on=passes_on)
         scored = self.score(patches)
         value, gradient = self.objective(scored, kernel)
         responsibilities = scored.responsibilities if passes_on else None

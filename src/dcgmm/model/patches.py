@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcgmm.model import native
+from dcgmm.model import fused, native
 from dcgmm.model.shapes import Shape, Window
 
 SINGLE = Window((1, 1), (1, 1))  # every position is a patch of its own
@@ -74,6 +74,8 @@ class Patches:
         """constant_k + <linear_k, x> - <precision_k, x^2> / 2 for every patch."""
         if linear.dim() == 2 and self.x.dim() == 4 and native.takes(self.x, linear, precision, constant):
             return native.scores(self.x, self.window, linear, precision, constant)
+        if fused.contracts(self.x, linear, precision, constant) and self.x.shape[:-4] == linear.shape[:-2]:
+            return fused.contract(self.x, self.window, linear, precision, constant)
         scores = self.values @ linear.mT - 0.5 * (self._squares @ precision.mT) + constant.unsqueeze(-2)
         return scores.view(*scores.shape[:-2], *self._map, scores.shape[-1])
 

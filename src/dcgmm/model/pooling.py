@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from dcgmm.model import fused
 from dcgmm.model.options import LayerOptions, LayerType
 from dcgmm.model.shapes import Shape, Window
 
@@ -49,6 +50,8 @@ class Pooling(nn.Module):
         """Upward: the largest value of each channel in each window."""
         (kh, kw), (sh, sw) = self.window.kernel, self.window.stride
         rows, columns = self.output_shape[:2]
+        if fused.contracts(x):
+            return fused.pool(x, self.window, rows, columns)
         return _largest(_largest(x, -3, kh, sh, rows), -2, kw, sw, columns)
 
     def downward(self, pooled: Tensor) -> Tensor:  # (..., N, H', W', C) -> (..., N, H, W, C)

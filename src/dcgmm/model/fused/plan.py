@@ -1,0 +1,65 @@
+"""How a step's work is cut into blocks for a GPU."""
+
+from dataclasses import dataclass
+
+LEAST = 16  # the least side of a block that is multiplied
+MOST_COMPONENTS = 128  # of which a block of scores still fits the registers
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Blocks of one layer's step.
+
+    A layer with few features is scored and summed up by one kernel. One with many, and few points to share among the
+    multiprocessors, has its features split among programs, whose sums are added by another kernel.
+    """
+
+    components: int  # K, padded
+    points: int  # of a part
+    parts: int
+    features: int  # at a time
+    splits: int  # of the features
+    split: int  # features of one
+    sums: bool  # whether the kernel that scores sums up as well
+    pieces: int  # into which the points are cut for their sums
+    stretch: int  # points of one
+
+    @property
+    def whole(self) -> bool:
+        """Whether the kernel that scores has all features of its points."""
+        return self.splits == 1
+
+
+SUM_BLOCK = 32  # points and features at a time, where sums have a kernel of their own
+
+
+def plan(models: int, points: int, features: int, components: int, units: int = 132) -> Plan:
+    """The blocks of a step.
+
+    Args:
+        models: R, side by side.
+        points: P of each.
+        features: D.
+        components: K, at most `MOST_COMPONENTS`.
+        units: multiprocessors of the GPU.
+    """
+    padded = padded_size(components)
+    few = features <= 64
+    block = padded_size(features) if few else 32
+    many = points >= 1024
+    part = (128 if few and block * padded <= 512 else 64) if many else (64 if few else LEAST)
+    parts = -(-points // part)
+    splits = 1 if few else max(1, min(-(-features // 128), units // max(1, parts * models)))
+    split = features if splits == 1 else -(-features // splits // block) * block
+    if few:
+        pieces, stretch = parts, part
+    else:
+        wanted = max(1, min(-(-points // 256), 2 * units // max(1, -(-features // SUM_BLOCK) * models)))
+        stretch = -(-points // wanted // SUM_BLOCK) * SUM_BLOCK
+        pieces = -(-points // stretch)
+    return Plan(padded, part, parts, block, -(-features // split), split, few, pieces, stretch)
+
+
+def padded_size(size: int) -> int:
+    """The least power of two that holds it, and can be multiplied as a block."""
+    return max(LEAST, 1 << (size - 1).bit_length())
