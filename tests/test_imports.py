@@ -16,7 +16,7 @@ PACKAGES = ("dcgmm", "dcgmm_cli")
 BASE = {"dcgmm.errors", "dcgmm.options"}
 FORMULAS = {
     *(f"dcgmm.model.{name}" for name in ("options", "shapes", "gaussian", "factors", "conditionals")),
-    *(f"dcgmm.model.{name}" for name in ("annealing", "native", "patches")),
+    *(f"dcgmm.model.{name}" for name in ("annealing", "native", "fused", "patches")),
 }
 LAYERS = {f"dcgmm.model.{name}" for name in ("folding", "pooling", "gmm", "factor_gmm", "layers", "observed")}
 MODEL = BASE | FORMULAS | LAYERS | {"dcgmm.images", "dcgmm.model.stack"}
@@ -35,7 +35,8 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.model.conditionals": BASE | {"dcgmm.model.gaussian", "dcgmm.model.factors"},
     "dcgmm.model.annealing": BASE,
     "dcgmm.model.native": BASE | {"dcgmm.model.native", "dcgmm.model.shapes"},
-    "dcgmm.model.patches": BASE | {"dcgmm.model.native", "dcgmm.model.shapes"},
+    "dcgmm.model.fused": BASE | {"dcgmm.model.fused", "dcgmm.model.shapes"},
+    "dcgmm.model.patches": BASE | {"dcgmm.model.native", "dcgmm.model.fused", "dcgmm.model.shapes"},
     "dcgmm.model.folding": BASE | FORMULAS,
     "dcgmm.model.pooling": BASE | FORMULAS,
     "dcgmm.model.gmm": BASE | FORMULAS,

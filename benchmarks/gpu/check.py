@@ -40,7 +40,7 @@ def main() -> None:
     summary: dict[str, Any] = {"began": time.strftime("%Y-%m-%d %H:%M:%S"), "status": {}}
     with tempfile.TemporaryDirectory(prefix="gpu_check_") as folder:
         work = Path(folder)
-        environment = _environment(work, arguments.wheels, arguments.prototype)
+        environment = _environment(work, arguments.wheels)
         patience = float(environment.get("GPU_CHECK_PATIENCE", "1"))
         for name in (name for name in PARTS if name in chosen):
             left = arguments.seconds - (time.monotonic() - began)
@@ -73,13 +73,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a look at whether it runs")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
     parser.add_argument("--wheels", type=Path, help="folder of wheels that this machine lacks, installed for the check")
-    prototype = os.environ.get("DCGMM_PROTOTYPE")
-    parser.add_argument("--prototype", default=prototype, help="folder of the fused prototype ($DCGMM_PROTOTYPE)")
     parser.add_argument("--part", choices=list(PARTS), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def _environment(work: Path, wheels: Path | None, prototype: str | None) -> dict[str, str]:
+def _environment(work: Path, wheels: Path | None) -> dict[str, str]:
     """Variables of the parts' processes."""
     paths = [str(ROOT / "src")]
     if found := sorted(map(str, wheels.glob("*.whl"))) if wheels else []:
@@ -99,8 +97,6 @@ def _environment(work: Path, wheels: Path | None, prototype: str | None) -> dict
         if done.returncode:
             print("wheels not installed:", done.stderr[-500:])
         paths.append(str(site))
-    if prototype:
-        paths.append(str(Path(prototype).resolve()))
     if given := os.environ.get("PYTHONPATH"):
         paths.append(given)
     environment = {

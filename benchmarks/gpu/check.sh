@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The GPU check on a machine that has PyTorch and a copy of this checkout: bash benchmarks/gpu/check.sh [OUT] [SECONDS] [more]
-# `more` goes to check.py, as --wheels DIR or --prototype DIR. OUT may also be a variable; PYTHON names the interpreter.
+# `more` goes to check.py, as --wheels DIR. OUT may also be a variable; PYTHON names the interpreter.
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 exec "${PYTHON:-python3}" "$here/check.py" --out "${1:-${OUT:-gpu_check}}" --seconds "${2:-450}" "${@:3}"

@@ -1,7 +1,9 @@
 """The GPU check runs without a GPU, a part in a process of its own, and its rehearsal takes the lines that want one."""
 
+import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,25 +20,35 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_parts_run_without_a_gpu_and_leave_what_they_found(tmp_path: Path) -> None:
-    how = ("--device", "cpu", "--quick", "--out", str(tmp_path), "--parts", "use,prototype")
-    done = run("check.py", *how, "--prototype", str(tmp_path / "missing"))
+    how = ("--device", "cpu", "--quick", "--out", str(tmp_path), "--parts", "use,fused")
+    done = run("check.py", *how)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "gpu_check.json").read_text())
-    assert {name: status["exit"] for name, status in found["status"].items()} == {"use": 0, "prototype": 0}
+    assert {name: status["exit"] for name, status in found["status"].items()} == {"use": 0, "fused": 0}
     assert found["parts"]["use"]["F(28,28) G(25,16)"]["density"] == 0
-    assert "skipped" in found["parts"]["prototype"]
+    assert not found["parts"]["fused"]["available"]
     assert "==== use" in (tmp_path / "gpu_check.log").read_text()
 
 
 def test_an_unknown_part_ends_it_with_those_there_are() -> None:
     done = run("check.py", "--parts", "use,nothing")
     assert done.returncode == 1
-    assert done.stderr.startswith("no part nothing: there are environment, tests, correct, factors, use,")
+    assert done.stderr.startswith("no part nothing: there are environment, tests, fused, correct,")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["environment", "correct", "factors", "use", "kernels", "steps"])
+@pytest.mark.parametrize("part", ["environment", "correct", "factors", "use", "fused", "kernels", "steps"])
 def test_rehearsal(part: str, tmp_path: Path) -> None:
     done = run("rehearse.py", part, str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "failed" not in json.loads((tmp_path / f"{part}.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+def test_fused_passes_compile_for_gpus_that_are_not_here() -> None:
+    done = run("compile.py", "2L-c", "--capability", "80", "90")
+    assert done.returncode == 0, done.stdout + done.stderr
+    spilled, shared = map(int, re.findall(r"\d+", done.stdout.splitlines()[-1]))
+    assert spilled <= 32
+    assert shared <= 68 * 1024  # what `fused.most_components` counts on

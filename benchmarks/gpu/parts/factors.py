@@ -131,7 +131,7 @@ def _times(note: Notes, device: torch.device, quick: bool) -> None:
             eager = with_factors(arch, images, device, replicas=replicas, graphs=False)
             row["third phase, eager (us)"] = per_call(eager.step, device, calls)
             trainer = with_factors(arch, images, device, replicas=replicas)
-            if trainer._graphs is not None:
+            if is_cuda(device):
                 row["third phase, graph where it can be (us)"] = per_call(trainer.step, device, calls, warm=6)
                 row["graph captured"] = graph_of(trainer) is not None
             gmm = trainer.model.gmms["gmm1"]

@@ -142,8 +142,14 @@ def make_trainer(
     )
     trainer = Trainer(model, images.to(device), options, generators)
     if not graphs:
-        trainer._graphs = None
+        use_graphs(trainer, False)
     return trainer
+
+
+def use_graphs(trainer: Trainer, use: bool) -> None:
+    """Whether steps and windows' ends are captured from now on; graphs that there are go."""
+    for graphs in (trainer._step_graph, trainer._end_graph):
+        graphs._capture, graphs._graph = use, None
 
 
 def with_factors(arch: str | Architecture, images: Tensor, device: torch.device, **given: Any) -> Trainer:
@@ -159,7 +165,7 @@ def anneal(trainer: Trainer, annealed: bool = True) -> None:
 
 def graph_of(trainer: Trainer) -> Any:
     """The step's CUDA graph, None where there is none."""
-    return getattr(trainer._graphs, "_graph", None)
+    return getattr(trainer._step_graph, "_graph", None)
 
 
 def state(trainer: Trainer) -> dict[str, Tensor]:

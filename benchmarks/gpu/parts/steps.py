@@ -4,7 +4,7 @@ import torch
 
 from dcgmm.training import Trainer
 
-from .shared import Notes, Row, anneal, graph_of, host_time, images_of, is_cuda, make_trainer, per_call
+from .shared import Notes, Row, anneal, graph_of, host_time, images_of, is_cuda, make_trainer, per_call, use_graphs
 
 # The goals first, what matters less behind.
 PLAN = (
@@ -22,11 +22,11 @@ def run(note: Notes, device: torch.device, quick: bool) -> None:
         with note.attempt(name):
             few = max(3, calls // (1 if replicas == 1 else 5))
             trainer = make_trainer(arch, images, device, replicas=replicas, window=10**9)
-            graphs, trainer._graphs = trainer._graphs, None
+            use_graphs(trainer, False)
             row["eager (us)"] = per_call(trainer.step, device, max(3, few // 5))
             note[name] = row
-            trainer._graphs = graphs
-            if graphs is not None:
+            if is_cuda(device):
+                use_graphs(trainer, True)
                 _as_graph(row, trainer, device, few)
             trainer = make_trainer(arch, images, device, replicas=replicas, window=33)
             row["with window ends (us)"] = per_call(trainer.step, device, 33 * max(1, few // 33), warm=33)
@@ -57,6 +57,6 @@ def _as_graph(row: Row, trainer: Trainer, device: torch.device, calls: int) -> N
 
 def _shuffled(trainer: Trainer) -> None:
     """What a step does at an epoch's start."""
-    kept, trainer.steps, trainer._order = trainer.steps, 0, None
-    trainer._next_batch()
+    kept, trainer.steps = trainer.steps, 0
+    trainer._draw_order()
     trainer.steps = kept

@@ -1,4 +1,4 @@
-"""CUDA graphs of training steps."""
+"""CUDA graphs of training steps, and of what ends an annealing window."""
 
 import logging
 from collections.abc import Callable, Hashable
@@ -9,9 +9,10 @@ log = logging.getLogger(__name__)
 
 
 class Graphs:
-    """Runs steps as CUDA graphs: a step is some hundred small kernels, and launching them costs more than they do.
+    """Runs steps on a GPU as CUDA graphs: small kernels, whose launching would cost more than they do.
 
-    A graph holds the launches of one step. A step of another key is another sequence of launches.
+    A graph holds the launches of one step. A step of another key is another sequence of launches. On a CPU steps run
+    as they are.
     """
 
     _WARM_UP = 3  # steps that libraries need to set themselves up in, before a capture
@@ -21,7 +22,7 @@ class Graphs:
         self._key: Hashable = None
         self._steps = 0
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._capture = True
+        self._capture = device.type == "cuda"
 
     def run(self, step: Callable[[], None], key: Hashable) -> None:
         """One step: captured once a few have run, replayed from then on."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from dcgmm.training.options import TrainerOptions
 # The learning rate is that of a layer of up to so many components. One of K wins 1 / K of the points, and takes steps
 # in proportion to that: at a rate in proportion to K it learns as fast, however many they are.
 REFERENCE = 25
+
+MEASURES, FINITE = 6, 4  # rows of what `LayerTraining.end_window` measures, and the one that says if all is finite
 
 
 def annealing_rule(options: TrainerOptions) -> AnnealingRule:
@@ -53,33 +55,43 @@ class LayerTraining:
         self._factors = (0.0, options.learning_rate.loc, 0.0, 0.0)  # of the rates, in their order
         self._rates = Rates(*(gmm.logits.new_zeros(batch_shape) for _ in Rates._fields))
         self._kernel = self._distances.new_zeros(*batch_shape, *self._distances.shape)
-        self._anneal(self._rule.start(gmm.components, batch_shape, gmm.loc.dtype).to(gmm.loc.device))
+        self._identity = torch.eye(len(self._distances)).to(self._kernel)
+        self._state = self._rule.start(gmm.components, batch_shape, gmm.loc.dtype).to(gmm.loc.device)
+        self._anneal()
 
-    def _anneal(self, state: AnnealingState) -> None:
-        """Take over a new state, and prepare what every step of the coming window needs of it."""
-        self._state = state
+    def _anneal(self) -> None:
+        """All that the steps of the coming window need of the state."""
+        self._settle(self._prepare().tolist())
+
+    def _prepare(self) -> Tensor:  # (models,)
+        """What a step reads: in place, without a look at any value. Returns which models are annealed."""
         # At its floor the kernel is the identity: the plain max-component objective.
-        at_floor = state.sigma <= self._rule.sigma_end
-        self.annealed = bool(at_floor.all())
-        identity = torch.eye(len(self._distances)).to(self._kernel)
-        kernel = smoothing_kernel(self._distances, state.sigma)
-        self._kernel.copy_(torch.where(at_floor[..., None, None], identity, kernel))
-        if isinstance(self._gmm, FactorGMM):
-            self._train_factors(self._gmm, at_floor)
+        at_floor = self._state.sigma <= self._rule.sigma_end
+        kernel = smoothing_kernel(self._distances, self._state.sigma)
+        self._kernel.copy_(torch.where(at_floor[..., None, None], self._identity, kernel))
         for rate, factor in zip(self._rates, self._factors, strict=True):
-            torch.mul(state.rate, factor * max(1.0, self._gmm.components / REFERENCE), out=rate)
+            torch.mul(self._state.rate, factor * max(1.0, self._gmm.components / REFERENCE), out=rate)
+        return at_floor.reshape(-1)
 
-    def _train_factors(self, gmm: FactorGMM, annealed: Tensor) -> None:
+    def _settle(self, at_floor: list[bool]) -> None:
+        """What a step is made of, by which models are annealed."""
+        self._at_floor, self.annealed = at_floor, all(at_floor)
+        if isinstance(self._gmm, FactorGMM):
+            self._train_factors(self._gmm, [annealed and self._all_adapt for annealed in at_floor])
+
+    def _train_factors(self, gmm: FactorGMM, with_factors: list[bool]) -> None:
         """Give factors to the models that are annealed, and hold points where they are while these are young.
 
         A component that fits its points better sooner would else take those of others before their factors fit.
         """
-        with_factors = annealed & self._all_adapt
-        if bool(with_factors.any()):
-            gmm.begin_factors(with_factors, self._seeds())
-        young = [windows * self._rule.window < self._held_steps for windows in self._windows_of_factors]
-        self._held.copy_(torch.tensor(young).view(annealed.shape)).logical_and_(with_factors)
-        gmm.held = self._held if bool(self._held.any()) else None
+        if any(with_factors):
+            gmm.begin_factors(torch.tensor(with_factors).view(self._held.shape).to(self._held.device), self._seeds())
+        held = [
+            given and windows * self._rule.window < self._held_steps
+            for given, windows in zip(with_factors, self._windows_of_factors, strict=True)
+        ]
+        self._held.copy_(torch.tensor(held).view(self._held.shape))
+        gmm.held = self._held if any(held) else None
 
     @property
     def phase(self) -> tuple[bool, bool, bool]:
@@ -93,7 +105,7 @@ class LayerTraining:
         rates = self._options.learning_rate
         self._factors = (rates.logits, rates.loc, rates.precision_sqrt, rates.factors)
         self._all_adapt = True
-        self._anneal(self._state)
+        self._anneal()
 
     @property
     def sigma(self) -> list[float]:
@@ -107,25 +119,45 @@ class LayerTraining:
         self._total += value
         return responsibilities
 
-    def are_finite(self, also: Sequence[Tensor] = ()) -> list[bool]:
+    def finite(self, also: Sequence[Tensor] = ()) -> Tensor:  # (models,)
         """Whether the window's sum, the parameters and other tensors of batch_shape are, for each model."""
         values = (self._total, *self._gmm.parameters(), *also)
         models = self._total.numel()
-        return torch.stack([value.reshape(models, -1).isfinite().all(1) for value in values]).all(0).tolist()
+        return torch.stack([value.reshape(models, -1).isfinite().all(1) for value in values]).all(0)
 
-    def end_window(self, log_likelihood: Tensor) -> list[LayerReport]:
-        """Anneal by the window's mean objective; returns where each model stands."""
+    def end_window(self, log_likelihood: Tensor) -> Tensor:  # (...) -> (MEASURES, models)
+        """Anneal by the window's mean objective: in place, without a look at any value, so that a graph can hold it.
+
+        Args:
+            log_likelihood: mean over the window's last batch, after its step.
+
+        Returns:
+            The fields of a `LayerReport`, and whether all is finite, as they were; whether the model is annealed now.
+        """
         average = self._total / self._rule.window
-        self._total.zero_()
+        finite = self.finite([log_likelihood]).to(average.dtype)
         columns = (average, log_likelihood, self._state.sigma, self._state.rate)
-        reports = [LayerReport(*row) for row in zip(*map(per_model, columns), strict=True)]
-        at_floor = per_model(self._state.sigma <= self._rule.sigma_end)
+        before = torch.stack([*(column.reshape(-1) for column in columns), finite])
+        self._total.zero_()
+        self._take(self._rule.advance(self._state, average))
+        return torch.cat([before, self._prepare().to(before.dtype).unsqueeze(0)])
+
+    def begin_window(self, measured: list[list[float]]) -> list[LayerReport]:  # (MEASURES, models)
+        """Take in what `end_window` has measured; returns where each model stood."""
+        *columns, _, annealed = measured
         self._windows_of_factors = [
-            windows + int(annealed and self._all_adapt)
-            for windows, annealed in zip(self._windows_of_factors, at_floor, strict=True)
+            windows + int(at_floor and self._all_adapt)
+            for windows, at_floor in zip(self._windows_of_factors, self._at_floor, strict=True)
         ]
-        self._anneal(self._rule.advance(self._state, average))
-        return reports
+        self._settle([value > 0 for value in annealed])
+        return [LayerReport(*row) for row in zip(*columns, strict=True)]
+
+    def _take(self, state: AnnealingState) -> None:
+        """Take over a state, into the tensors that are there."""
+        mine = self._state.tensors()
+        for name, value in state.tensors().items():
+            mine[name].copy_(value)
+        self._state = replace(self._state, windows=state.windows)
 
     def state_dicts(self) -> list[dict[str, Any]]:
         """All that a layer's training goes on from, for each model."""
@@ -148,7 +180,8 @@ class LayerTraining:
         batch_shape, annealing = tuple(self._total.shape), [state["annealing"] for state in states]
         tensors = {name: stacked([each[name] for each in annealing], batch_shape) for name in self._state.tensors()}
         self._windows_of_factors = [state["windows_of_factors"] for state in states]
-        self._anneal(AnnealingState(**tensors, windows=annealing[0]["windows"]).to(self._total.device))
+        self._take(AnnealingState(**tensors, windows=annealing[0]["windows"]))
+        self._anneal()
         self._total.copy_(stacked([state["total"] for state in states], batch_shape))
         with torch.no_grad():
             self._gmm.logits.copy_(stacked([state["logits"] for state in states], batch_shape))

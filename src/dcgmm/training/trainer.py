@@ -10,9 +10,10 @@ from torch import Tensor
 
 from dcgmm.errors import InputError, OptionError
 from dcgmm.images import Images, as_images, to_float
+from dcgmm.model import fused
 from dcgmm.model.stack import DCGMM
 from dcgmm.training.graphs import Graphs
-from dcgmm.training.layer import LayerReport, LayerTraining, annealing_rule
+from dcgmm.training.layer import FINITE, MEASURES, LayerReport, LayerTraining, annealing_rule
 from dcgmm.training.options import TrainerOptions
 
 T = TypeVar("T")
@@ -52,13 +53,17 @@ class Trainer:
         self.steps = 0
         self._generators = list(generators)
         self._epoch_starts = [generator.get_state() for generator in generators]
-        self._order: Tensor | None = None  # (..., N), of the epoch under way
-        self._batch = torch.zeros(*model.batch_shape, options.batch_size, dtype=torch.long, device=images.device)
+        # What a step reads lies in the same tensors from the first to the last: a CUDA graph holds their addresses.
+        used = self.steps_per_epoch * options.batch_size
+        self._order = torch.zeros(*model.batch_shape, used, dtype=torch.long, device=images.device)  # of the epoch
+        self._position = torch.zeros(1, dtype=torch.long, device=images.device)  # of the last batch in it
+        self._is_ordered = False
         self._layers = {
             name: LayerTraining(gmm, options, self.steps_per_epoch, partial(self._seeds, number))
             for number, (name, gmm) in enumerate(model.gmms.items(), start=1)
         }
-        self._graphs = Graphs(images.device) if images.is_cuda else None
+        self._measured = torch.zeros(len(self._layers), MEASURES, len(generators), dtype=model.dtype).to(images.device)
+        self._step_graph, self._end_graph = Graphs(images.device), Graphs(images.device)
 
     def _seeds(self, layer: int) -> list[int]:
         """Of what a layer draws once training is under way, for each model."""
@@ -85,28 +90,26 @@ class Trainer:
         Raises:
             InputError: a layer's objective or parameters are NaN or infinite (seen at the end of its window).
         """
-        self._batch.copy_(self._next_batch())
         if self.steps == self._centroid_steps:
             for layer in self._layers.values():
                 layer.adapt_all()
-        if self._graphs is None:
-            self._ascend()
-        else:
-            self._graphs.run(self._ascend, tuple(layer.phase for layer in self._layers.values()))
+        if not self._is_ordered or self.steps % self.steps_per_epoch == 0:
+            self._draw_order()
+        phases = tuple(layer.phase for layer in self._layers.values())
+        self._step_graph.run(self._ascend, phases)
         self.steps += 1
         if self.steps % self._window:
             return None
-        self._check_finite()
-        scored = self.model.score_floats(self._images_of_batch())
-        log_likelihoods = {name: layer.log_prob.mean((-3, -2, -1)) for name, layer in scored.items()}
-        self._check_finite(log_likelihoods)
-        return by_model({name: self._layers[name].end_window(value) for name, value in log_likelihoods.items()})
+        # The first two windows end otherwise than those that come.
+        self._end_graph.run(self._end_window, (min(self.steps // self._window, 3), *phases))
+        measured = dict(zip(self._layers, self._measured.tolist(), strict=True))  # the window's only look at values
+        self._check_finite({name: rows[FINITE] for name, rows in measured.items()})
+        return by_model({name: self._layers[name].begin_window(rows) for name, rows in measured.items()})
 
-    def _check_finite(self, log_likelihoods: Mapping[str, Tensor] | None = None) -> None:
+    def _check_finite(self, finite: Mapping[str, Sequence[float]]) -> None:  # (models,) by layer: 0 where it is not
         """Raise an InputError where a layer's objective, parameters or log-likelihood are not."""
-        for name, layer in self._layers.items():
-            also = [] if log_likelihoods is None else [log_likelihoods[name]]
-            if bad := [number for number, finite in enumerate(layer.are_finite(also), start=1) if not finite]:
+        for name, models in finite.items():
+            if bad := [number for number, value in enumerate(models, start=1) if not value]:
                 which = f" of model {bad[0]} of {len(self._generators)}" if len(self._generators) > 1 else ""
                 raise InputError(
                     f"{name}{which}: NaN or infinite log-likelihood or parameters within the "
@@ -114,26 +117,38 @@ class Trainer:
                     "or lower the learning rate's start"
                 )
 
-    def _next_batch(self) -> Tensor:  # (..., B)
+    def _draw_order(self) -> None:
+        """Shuffle the images of an epoch; one that is gone on with is shuffled as it was."""
         position = self.steps % self.steps_per_epoch
         if position == 0:
             self._epoch_starts = [generator.get_state() for generator in self._generators]
-        if position == 0 or self._order is None:
-            orders = [torch.randperm(len(self._images), generator=generator) for generator in self._generators]
-            self._order = torch.stack(orders).view(*self.model.batch_shape, -1).to(self._images.device)
-        size = self.options.batch_size
-        return self._order[..., position * size : (position + 1) * size]
+        orders = [torch.randperm(len(self._images), generator=generator) for generator in self._generators]
+        used = self._order.shape[-1]
+        self._order.copy_(torch.stack(orders)[:, :used].view(self._order.shape))
+        self._position.fill_(position - 1)
+        self._is_ordered = True
 
     def _images_of_batch(self) -> Tensor:  # (..., B, H, W, C)
-        chosen = self._images.index_select(0, self._batch.flatten())
-        return to_float(chosen, self._dtype).view(*self._batch.shape, *self._images.shape[1:])
+        size = self.options.batch_size
+        if fused.gathers(self._images, self._dtype):
+            return fused.gather(self._images, self._order, self._position, size)
+        batch = self._order.unflatten(-1, (-1, size)).index_select(-2, self._position)
+        chosen = self._images.index_select(0, batch.flatten())
+        return to_float(chosen, self._dtype).view(*self._order.shape[:-1], size, *self._images.shape[1:])
 
     def _ascend(self) -> None:
-        """One step on `_batch`: in place and without a look at any value, so that a CUDA graph can hold it."""
+        """One step on the next batch: in place and without a look at any value, so that a CUDA graph can hold it."""
+        self._position.add_(1)
         # No gradient flows between layers: each takes the responsibilities below it as its data.
         self.model.upward(
             self._images_of_batch(), lambda name, _, patches, top: self._layers[name].ascend(patches, passes_on=not top)
         )
+
+    def _end_window(self) -> None:
+        """Measure and anneal, in place and without a look at any value."""
+        scored = self.model.score_floats(self._images_of_batch())
+        for row, (name, layer) in zip(self._measured, self._layers.items(), strict=True):
+            row.copy_(layer.end_window(scored[name].log_prob.mean((-3, -2, -1))))
 
     def state_dicts(self) -> list[dict[str, Any]]:
         """All that training goes on from beside the model, for each as if it were trained alone: tensors and built-ins.
@@ -141,7 +156,7 @@ class Trainer:
         Raises:
             InputError: a layer's objective or parameters are NaN or infinite, so that nothing could go on from here.
         """
-        self._check_finite()
+        self._check_finite({name: layer.finite().tolist() for name, layer in self._layers.items()})
         inside = self.steps % self.steps_per_epoch
         layers = by_model({name: layer.state_dicts() for name, layer in self._layers.items()})
         return [
@@ -164,7 +179,7 @@ class Trainer:
             if self.steps > self._centroid_steps:
                 layer.adapt_all()
         self._epoch_starts = [state["generator"] for state in states]
-        self._order = None
+        self._is_ordered = False
 
 
 def by_model(columns: dict[str, list[T]]) -> list[dict[str, T]]:

@@ -216,7 +216,7 @@ def test_a_graph_of_a_step_is_of_one_phase_and_finds_what_is_held_where_it_was()
             step()
 
     subject, recorded = side_by_side(*SEEDS), Recorded()
-    subject._graphs = recorded  # type: ignore[assignment]
+    subject._step_graph = recorded  # type: ignore[assignment]
     seen: list[tuple[bool, ...]] = []
     while subject.steps < subject.total_steps:
         gmms = [layer(subject, name) for name in ("gmm1", "gmm2")]

@@ -457,6 +457,5 @@ def test_training_by_cuda_graphs_is_that_on_the_cpu(seeds: tuple[int, ...]) -> N
     expected = train(on_cpu)
     for name, value in train(on_gpu).items():
         torch.testing.assert_close(value.cpu(), expected[name], rtol=1e-7, atol=1e-9)
-    assert on_gpu._graphs is not None
-    assert on_gpu._graphs._graph is not None
+    assert on_gpu._step_graph._graph is not None
     assert on_gpu.sigma() == on_cpu.sigma()

@@ -23,10 +23,11 @@ from dcgmm.model.shapes import Window
 
 log = logging.getLogger(__name__)
 
+KIB = 1024
 PRECISION = "ieee"
 WARPS = 8  # of products of float32: at 4 they spill registers
-ROWS = 16  # of partial sums that are added at a time
-BLOCK = 1024  # values that a kernel without products takes at a time
+ROWS = 32  # of partial sums that are added at a time
+BLOCK = 512  # values that a kernel without products takes at a time
 
 
 P = ParamSpec("P")
@@ -37,7 +38,7 @@ def _on_its_device(launch: Callable[Concatenate[Tensor, P], R]) -> Callable[Conc
     """Launch on the GPU that the first tensor is on: Triton takes the current one."""
 
     @functools.wraps(launch)
-    def on_its_device(first: Tensor, *args: P.args, **kwargs: P.kwargs) -> R:
+    def on_its_device(first: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with torch.cuda.device_of(first):
             return launch(first, *args, **kwargs)
 
@@ -46,16 +47,22 @@ def _on_its_device(launch: Callable[Concatenate[Tensor, P], R]) -> Callable[Conc
 
 def takes(components: int, *tensors: Tensor) -> bool:
     """Whether `step` can work on these: float32 on a GPU, no gradients wanted, not too many components, and Triton."""
-    return components <= MOST_COMPONENTS and contracts(*tensors)
+    return contracts(*tensors) and components <= most_components(tensors[0].device)
 
 
 def contracts(*tensors: Tensor) -> bool:
-    """Whether `contract`, `gather` and `pool` can work on these, whatever the number of components."""
+    """Whether `contract` and `pool` can work on these, whatever the number of components."""
     return (
         not torch.is_grad_enabled()
         and all(each.dtype == torch.float32 and each.is_cuda for each in tensors)
         and available(tensors[0].device)
     )
+
+
+def gathers(images: Tensor, dtype: torch.dtype) -> bool:
+    """Whether `gather` can make floats of this type of these images."""
+    usable = dtype == torch.float32 and images.dtype in (torch.uint8, torch.float32)
+    return usable and images.is_cuda and images.is_contiguous() and available(images.device)
 
 
 @functools.cache
@@ -84,7 +91,7 @@ def contract(
     rows, columns = window.positions(*x.shape[-3:-1])
     scores = x.new_empty(*x.shape[:-3], rows, columns, components)
     points = x.shape[-4] * rows * columns
-    part, block = (64 if points >= 1024 else LEAST), min(MOST_COMPONENTS, padded_size(components))
+    part, block = (32 if points >= 1024 else LEAST), min(MOST_COMPONENTS, padded_size(components))
     grid = (-(-points // part), -(-components // block), models)
     shapes = (*_map_shapes(x, window), components, features, points)
     blocks = {"BP": part, "KP": block, "BD": 32, "PRECISION": PRECISION}
@@ -147,7 +154,7 @@ def step(
         *(logits, loc, precision_sqrt, kernel, *rates, values, counts, sums, value),
         *(*sizes, blocks.parts, blocks.pieces, *limits),
         **{"KP": blocks.components, "SIDE": side, "SMOOTH": smooth, "STEP": ROWS},
-        num_warps=max(1, blocks.components // 32) * 2,
+        num_warps=max(2, blocks.components // 16),
     )
     return value, posterior
 
@@ -190,6 +197,13 @@ def _map_shapes(x: Tensor, window: Window) -> tuple[int, ...]:
 def _kernels() -> ModuleType:
     """The kernels. Imported here: Triton takes its time, and is not everywhere."""
     return importlib.import_module("dcgmm.model.fused.kernels")
+
+
+@functools.cache
+def most_components(device: torch.device) -> int:
+    """Of which a step's blocks fit the shared memory of this GPU: 128 need 100 KiB, 64 need 65."""
+    shared = getattr(torch.cuda.get_device_properties(device), "shared_memory_per_block_optin", 0)
+    return MOST_COMPONENTS if shared >= 104 * KIB else 64 if shared >= 68 * KIB else 0
 
 
 @functools.cache

@@ -44,10 +44,13 @@ def plan(models: int, points: int, features: int, components: int, units: int = 
         units: multiprocessors of the GPU.
     """
     padded = padded_size(components)
-    few = features <= 64
+    few = features <= 64 and padded <= 64  # else the sums of a part spill registers
     block = padded_size(features) if few else 32
-    many = points >= 1024
-    part = (128 if few and block * padded <= 512 else 64) if many else (64 if few else LEAST)
+    # As many points at a time as spill no registers, where there are enough of them for all multiprocessors.
+    if padded > 64 or (points < 1024 and not few):
+        part = LEAST
+    else:
+        part = 64 if points >= 1024 and few and block * padded <= 512 else 32
     parts = -(-points // part)
     splits = 1 if few else max(1, min(-(-features // 128), units // max(1, parts * models)))
     split = features if splits == 1 else -(-features // splits // block) * block

@@ -1,0 +1,126 @@
+"""Compile the fused passes for GPUs that need not be here: registers, spilled bytes and shared memory of every kernel.
+
+python benchmarks/gpu/compile.py [ARCHITECTURE ...] [--capability 80 90]
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+os.environ["TRITON_DEFAULT_FP_FUSION"] = "1"  # as Triton 3.9 has it where nothing is said, but for a warning
+os.environ.pop("TRITON_INTERPRET", None)  # before Triton is imported: what is interpreted is not compiled
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+import dcgmm
+from dcgmm.model import GMM, fused, native
+from dcgmm.model.fused import kernels
+
+POINTERS = {torch.float32: "*fp32", torch.int64: "*i64", torch.int32: "*i32", torch.uint8: "*u8"}
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel as a step launches it."""
+
+    kernel: Any
+    signature: tuple[tuple[str, str], ...]
+    constants: tuple[tuple[str, Any], ...]
+    warps: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("arch", nargs="*", default=["2L-c", "3L-a", "1L", "tiles-400"])
+    parser.add_argument("--capability", type=int, nargs="+", default=[80, 90])
+    arguments = parser.parse_args()
+    spilled = shared = 0
+    print(f"Triton {triton.__version__}")
+    for capability in arguments.capability:
+        for arch in arguments.arch:
+            for launch in dict.fromkeys(launches(arch)):
+                used = compiled(launch, capability)
+                spilled, shared = max(spilled, used["spilled"]), max(shared, used["shared"])
+                blocks = ", ".join(f"{name} {value}" for name, value in launch.constants)
+                print(
+                    f"sm_{capability} {arch} {launch.kernel.__name__}: {used} ({blocks}, {launch.warps} warps)",
+                    flush=True,
+                )
+    print(f"at most {spilled} bytes spilled, {shared} bytes of shared memory")
+
+
+def launches(arch: str) -> Iterator[Launch]:
+    """What a training step of an architecture on bytes of 28x28 launches, annealing and annealed."""
+    found: list[Launch] = []
+    real, native.takes = fused._kernels, lambda *given: False
+    fused._kernels = lambda: SimpleNamespace(**{name: _Recorder(value, found) for name, value in vars(kernels).items()})
+    fused.takes = lambda components, *given: components <= fused.MOST_COMPONENTS
+    fused.contracts = lambda *given: True
+    try:
+        for annealed in (False, True):
+            _step(arch, annealed)
+    finally:
+        fused._kernels = real
+    yield from found
+
+
+def _step(arch: str, annealed: bool) -> None:
+    model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch(arch))
+    images, order = torch.zeros(200, 28, 28, 1, dtype=torch.uint8), torch.zeros(200, dtype=torch.long)
+    x = fused.gather(images, order, torch.zeros(1, dtype=torch.long), 100)
+
+    def ascend(name: str, gmm: GMM, patches: Any, top: bool) -> torch.Tensor | None:
+        kernel = None if annealed else torch.zeros(*[int(gmm.components**0.5)] * 2)
+        rates = dcgmm.model.gmm.Rates(*torch.zeros(4))
+        return gmm.step(patches, kernel, rates, passes_on=not top)[1]
+
+    with torch.no_grad():
+        model.upward(x, ascend)
+
+
+class _Recorder:
+    """Stands in for a kernel, and notes how it is launched."""
+
+    def __init__(self, kernel: Any, found: list[Launch]) -> None:
+        self._kernel, self._found = kernel, found
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        def launch(*given: Any, num_warps: int = 4, **constants: Any) -> None:
+            names = self._kernel.arg_names[: len(given)]
+            types = tuple((name, _type(value)) for name, value in zip(names, given, strict=True))
+            constexprs = tuple((name, "constexpr") for name in constants)
+            self._found.append(Launch(self._kernel, types + constexprs, tuple(constants.items()), num_warps))
+
+        return launch
+
+
+def _type(value: Any) -> str:
+    return POINTERS[value.dtype] if isinstance(value, torch.Tensor) else "fp32" if isinstance(value, float) else "i32"
+
+
+def compiled(launch: Launch, capability: int) -> dict[str, int]:
+    """Registers a thread, bytes spilled a thread and bytes of shared memory a block of a kernel."""
+    source = ASTSource(fn=launch.kernel, signature=dict(launch.signature), constexprs=dict(launch.constants))
+    binary = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": launch.warps})
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        Path(file.name).write_bytes(binary.asm["cubin"])
+        shown = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True)
+    used = {name: int(value) for name, value in re.findall(r"(REG|STACK|SHARED):(\d+)", shown.stdout + shown.stderr)}
+    return {"registers": used["REG"], "spilled": used["STACK"], "shared": binary.metadata.shared}
+
+
+if __name__ == "__main__":
+    main()
