@@ -18,7 +18,9 @@ FORMULAS = {
     *(f"dcgmm.model.{name}" for name in ("options", "shapes", "gaussian", "factors", "conditionals")),
     *(f"dcgmm.model.{name}" for name in ("annealing", "native", "fused", "patches")),
 }
-LAYERS = {f"dcgmm.model.{name}" for name in ("folding", "pooling", "gmm", "factor_gmm", "layers", "observed")}
+LAYERS = {
+    f"dcgmm.model.{name}" for name in ("folding", "pooling", "gmm", "factor_step", "factor_gmm", "layers", "observed")
+}
 MODEL = BASE | FORMULAS | LAYERS | {"dcgmm.images", "dcgmm.model.stack"}
 LIBRARY: dict[str, set[str]] = {
     "dcgmm": set(),
@@ -31,7 +33,7 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.model.options": BASE,
     "dcgmm.model.shapes": BASE,
     "dcgmm.model.gaussian": BASE,
-    "dcgmm.model.factors": BASE | {"dcgmm.model.gaussian"},
+    "dcgmm.model.factors": BASE | {"dcgmm.model.native", "dcgmm.model.gaussian"},
     "dcgmm.model.conditionals": BASE | {"dcgmm.model.gaussian", "dcgmm.model.factors"},
     "dcgmm.model.annealing": BASE,
     "dcgmm.model.native": BASE | {"dcgmm.model.native", "dcgmm.model.shapes"},
@@ -40,7 +42,8 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.model.folding": BASE | FORMULAS,
     "dcgmm.model.pooling": BASE | FORMULAS,
     "dcgmm.model.gmm": BASE | FORMULAS,
-    "dcgmm.model.factor_gmm": BASE | FORMULAS | {"dcgmm.model.gmm"},
+    "dcgmm.model.factor_step": BASE | FORMULAS | {"dcgmm.model.gmm"},
+    "dcgmm.model.factor_gmm": BASE | FORMULAS | {"dcgmm.model.gmm", "dcgmm.model.factor_step"},
     "dcgmm.model.layers": BASE | FORMULAS | LAYERS,
     "dcgmm.model.observed": BASE | FORMULAS | LAYERS | {"dcgmm.images"},
     "dcgmm.model.stack": MODEL | {"dcgmm.runtime"},

@@ -39,7 +39,7 @@ def small_images(count: int, seed: int = 0) -> Tensor:  # (N, 9, 7, 2)
     return torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, generator=generator)
 
 
-def give_factors(subject: M, seed: int = 0) -> M:
+def give_factors(subject: M, seed: int = 0, floor: float | None = None) -> M:
     """A layer, or all of a model that can have them, with factors that are nowhere special; some lie at the floor."""
     layers = [subject] if isinstance(subject, FactorGMM) else subject.gmms.values()
     generator = torch.Generator().manual_seed(seed)
@@ -48,7 +48,7 @@ def give_factors(subject: M, seed: int = 0) -> M:
             if isinstance(layer, FactorGMM):
                 drawn = torch.randn(layer.factors.shape, generator=generator, dtype=torch.float64)
                 wide = 0.5 * layer.precision_sqrt.double().unsqueeze(-1) * drawn
-                floor = layer.options.factor_floor
-                layer.factors.copy_(project(layer.precision_sqrt.double(), wide, floor))
+                least = layer.options.factor_floor if floor is None else floor
+                layer.factors.copy_(project(layer.precision_sqrt.double(), wide, least))
                 layer.refresh()
     return subject

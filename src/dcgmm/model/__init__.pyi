@@ -1,5 +1,6 @@
 from .annealing import AnnealingRule as AnnealingRule
 from .annealing import AnnealingState as AnnealingState
+from .factor_gmm import FactorGMM as FactorGMM
 from .folding import Folding as Folding
 from .gmm import GMM as GMM
 from .gmm import Rates as Rates

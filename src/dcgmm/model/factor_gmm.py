@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dcgmm.errors import OptionError
-from dcgmm.model import conditionals
+from dcgmm.model import conditionals, factor_step
 from dcgmm.model.factors import (
     FactorGradient,
     FactorParameters,
@@ -60,7 +60,7 @@ class FactorGMM(GMM):
         self.factors = nn.Parameter(torch.zeros(*batch_shape, factors, components, features).movedim(-3, -1))
         self.has_factors = False  # whether any is not 0
         self.held: Tensor | None = None  # (...), models whose points go to the winner of the diagonal part; None: none
-        self.register_load_state_dict_post_hook(_refresh)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_refresh)  # type: ignore[no-untyped-call]  # torch's hook has no types
 
     @property
     def description(self) -> LayerOptions:
@@ -78,8 +78,11 @@ class FactorGMM(GMM):
         return super().variance + self.loadings.square().sum(-1)
 
     def refresh(self) -> None:
-        """Look at the factors anew, after they were changed from outside."""
-        self.has_factors = bool(self.factors.detach().any())
+        """Look at the factors anew, after they were changed from outside, and lay them out as rows again."""
+        rows = self.factors.detach().movedim(-1, -3)
+        if not rows.is_contiguous():
+            self.factors.data = rows.contiguous().movedim(-3, -1)
+        self.has_factors = bool(rows.any())
         self.held = None
 
     @torch.no_grad()
@@ -145,11 +148,17 @@ class FactorGMM(GMM):
         """One step of SGD ascent of the objective, in place; as `GMM.step`, and of the factors once there are any."""
         if not self.has_factors:
             return super().step(x, kernel, rates, passes_on=passes_on)
-        scored, value, gradient = self._ascent(self._patches(x), kernel)
+        patches = self._patches(x)
+        parameters = factor_step.Parameters(self.logits, self.loc, self.precision_sqrt, self.factors.movedim(-1, -3))
+        if factor_step.takes(patches, parameters, kernel):
+            return factor_step.step(patches, parameters, kernel, rates, self.options, self.held, passes_on=passes_on)
+        scored, value, gradient = self._ascent(patches, kernel)
         responsibilities = scored.responsibilities if passes_on else None
         self.ascend(_without_factors(gradient), rates)
         self.factors.addcmul_(gradient.factors, rates.factors[..., None, None, None])
-        self.factors.copy_(project(self.precision_sqrt, self.factors, self.options.factor_floor))
+        projected = project(self.precision_sqrt, self.factors, self.options.factor_floor)
+        # A component that wins nothing keeps its bits: it has not moved, and rotating it anew would only round it.
+        self.factors.copy_(torch.where(gradient.share[..., None, None] > 0, projected, self.factors))
         return value, responsibilities
 
     @torch.no_grad()

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dcgmm.model.gaussian import Gradient, natural_parameters, smoothed_winner
+from dcgmm.model.native import factors as compiled
 
 BLOCK = 2**24  # bytes of products of points, components and factors that are held at once
 START = 0.5  # length of a factor at the start
@@ -36,13 +37,8 @@ class FactorParameters(NamedTuple):
 
     rows: Tensor  # (..., L, K, D), the columns of all G
     offset: Tensor  # (..., L, K), G^T mu
-    scaled: Tensor  # (..., K, L, D), G^T E^-1
-    root: Tensor  # (..., K, L, L), lower Cholesky factor of M; NaN where M is not positive definite
-
-    @property
-    def log_det(self) -> Tensor:  # (..., K)
-        """Log det M."""
-        return log_det(self.root)
+    log_det: Tensor  # (..., K), log det M; NaN where M is not positive definite
+    inverse: Tensor  # (..., K, L, L), M^-1
 
 
 def factor_parameters(
@@ -50,11 +46,13 @@ def factor_parameters(
     precision_sqrt: Tensor,  # (..., K, D)
     factors: Tensor,  # (..., K, D, L)
 ) -> FactorParameters:
-    """The maps z = G^T x - G^T mu, and the factorised capacitance matrix."""
+    """The maps z = G^T x - G^T mu, and determinant and inverse of the capacitance matrix."""
     rows = factors.movedim(-1, -3).contiguous()
+    if rows.dim() == 3 and rows.numel() and compiled.takes(rows, loc, precision_sqrt):
+        return FactorParameters(rows, *compiled.factor_parameters(loc, precision_sqrt, rows))
     offset = (rows * loc.unsqueeze(-3)).sum(-1)
-    scaled = rows.transpose(-3, -2) / precision_sqrt.square().unsqueeze(-2)
-    return FactorParameters(rows, offset, scaled, cholesky(capacitance(precision_sqrt, rows.movedim(-3, -1))))
+    root = cholesky(capacitance(precision_sqrt, rows.movedim(-3, -1)))
+    return FactorParameters(rows, offset, log_det(root), torch.cholesky_inverse(root))
 
 
 def capacitance(
@@ -82,11 +80,18 @@ def block_size(numbers: int, dtype: torch.dtype) -> int:
     return max(1, BLOCK // (max(1, numbers) * dtype.itemsize))
 
 
+def products(x: Tensor, parameters: FactorParameters) -> Iterator[Tensor]:  # (..., P, D) -> (..., p, L K)
+    """G^T x for one block of p points after the other: nearly all the work of a score."""
+    maps = parameters.rows.flatten(-3, -2).mT  # (..., D, L K)
+    for block in x.split(block_size(parameters.offset.numel(), x.dtype), -2):
+        yield block @ maps
+
+
 def projections(x: Tensor, parameters: FactorParameters) -> Iterator[Tensor]:  # (..., P, D) -> (..., p, L, K)
     """z = G^T (x - mu) for one block of p points after the other."""
-    maps, offset = parameters.rows.flatten(-3, -2).mT, parameters.offset  # (..., D, L K), (..., L, K)
-    for block in x.split(block_size(offset.numel(), x.dtype), -2):
-        yield (block @ maps).unflatten(-1, offset.shape[-2:]).sub_(offset.unsqueeze(-3))
+    offset = parameters.offset
+    for block in products(x, parameters):
+        yield block.unflatten(-1, offset.shape[-2:]).sub_(offset.unsqueeze(-3))
 
 
 def add_factors(
@@ -97,6 +102,9 @@ def add_factors(
     """Scores with the part of the factors, 1/2 |z|^2 + 1/2 log det M; without factors the same tensor."""
     if not parameters.rows.numel():
         return scores
+    if parameters.rows.dim() == 3 and scores.dim() == x.dim() == 2 and compiled.takes(*parameters, scores, x):
+        made = products(x, parameters)
+        return compiled.add_factors(scores, made, parameters.rows, parameters.offset, parameters.log_det)
     squares = torch.cat([z.square().sum(-2) for z in projections(x, parameters)], -2)
     return torch.add(scores, squares + parameters.log_det.unsqueeze(-2), alpha=0.5)
 
@@ -208,10 +216,11 @@ def factor_gradient(
     """
     if not parameters.rows.numel():
         return FactorGradient(**diagonal._asdict(), factors=torch.zeros_like(cross))
-    rows, scaled, share = parameters.rows, parameters.scaled, means[0]
+    rows, share = parameters.rows, means[0]
+    scaled = rows.transpose(-3, -2) / precision_sqrt.square().unsqueeze(-2)  # (..., K, L, D), G^T E^-1
     centred = torch.addcmul(means[1], loc, share.unsqueeze(-1), value=-1.0)  # <c>
     projected = (rows * centred.unsqueeze(-3)).sum(-1)  # (..., L, K), <z>
-    inverted = torch.cholesky_inverse(parameters.root) @ scaled  # (..., K, L, D), M^-1 G^T E^-1
+    inverted = parameters.inverse @ scaled  # (..., K, L, D), M^-1 G^T E^-1
     variance = (inverted * scaled).sum(-2)  # (..., K, D), what the factors add to that of the features
     moments = torch.addcmul(cross.mT, projected.mT.unsqueeze(-1), loc.unsqueeze(-2), value=-1.0)  # <z c^T>
     return FactorGradient(

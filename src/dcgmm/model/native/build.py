@@ -35,12 +35,13 @@ def library(code: Path) -> ctypes.CDLL | None:
 
 
 def _cached(code: Path) -> Path:
-    """Where the library is kept: another source, other flags and another kind of processor have another."""
+    """Where the library is kept: other sources, other flags and another kind of processor have another."""
     processor = platform.machine()
     if (description := Path("/proc/cpuinfo")).exists():
         lines = description.read_text().splitlines()
         processor = next((line for line in lines if line.startswith(("flags", "Features"))), processor)
-    key = hashlib.sha256(code.read_bytes() + repr((_FLAGS, processor)).encode()).hexdigest()[:16]
+    sources = b"".join(each.read_bytes() for each in (code, *sorted(code.parent.glob("*.h"))))
+    key = hashlib.sha256(sources + repr((_FLAGS, processor)).encode()).hexdigest()[:16]
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "dcgmm" / "compiled" / f"{code.stem}-{key}.so"
 
