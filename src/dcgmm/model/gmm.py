@@ -39,6 +39,7 @@ class Scored:
     log_weights: Tensor  # (..., K), and with which parameters
     natural: NaturalParameters
     component_scores: Tensor  # (..., N, H, W, K), log pi_k + log N_k
+    shares: Tensor | None = None  # (N, H, W, D), share of what each feature stands for that was seen; None: all
 
     @property
     def log_prob(self) -> Tensor:  # (..., N, H, W)

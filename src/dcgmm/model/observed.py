@@ -103,6 +103,7 @@ def _scored(gmm: GMM, patches: Patches, seen: Tensor, first: bool) -> Scored:
         log_weights,
         natural_parameters(log_weights, gmm.loc, gmm.precision_sqrt),
         scores.view(*seen.shape[:-1], gmm.components),
+        seen,
     )
 
 

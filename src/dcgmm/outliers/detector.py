@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from dcgmm.errors import OptionError
-from dcgmm.images import Images, as_images, image_batches, to_float
+from dcgmm.images import Images
 from dcgmm.model.stack import DCGMM
+from dcgmm.outliers.batches import Batch, batches
 from dcgmm.outliers.moments import Moments, log_likelihood_moments, standardise
 from dcgmm.outliers.options import LAYER_SCORES, SCORES
 from dcgmm.outliers.pixels import PixelMixture, PixelSums
@@ -54,24 +55,54 @@ class Detector:
         Raises:
             InputError: there are no images, or they do not fit the model.
         """
-        given, size = as_images(images, model.input_shape), batch_size or model.batch_size
-        if not len(given):
-            raise OptionError("images", "at least one training image", "none")
-        positions, sums = log_likelihood_moments(model, given, size), PixelSums()
+        sums = PixelSums()
+        for batch in batches(model, _some(images), size=batch_size):
+            sums.add(batch.x, list(batch.scored(model).values())[-1])
+        return cls._measured(model, images, None, batch_size, sums.mixture(model.dtype))
 
-        def batches() -> Iterator[Tensor]:
-            for batch in image_batches(given, size, model.dtype):
-                yield batch.to(model.device)
+    @torch.no_grad()
+    def seen_through(self, images: Images, observed: Images, batch_size: int | None = None) -> Self:
+        """The detector for images of which only a part was seen: its moments are those of training images seen so.
+
+        A score falls and rises with what is seen of an image, so that only an image of which the same part was seen
+        can be compared; thresholds then keep about as many inliers as those of whole images do.
+
+        Args:
+            images: training images, whole, N >= 1; some hundred are enough for the moments of one mask.
+            observed: (H, W), or (M, H, W) masks of a kind, as random ones of one share are: training image i is seen
+                through mask i modulo M, and the moments are those over images and masks together.
+            batch_size: images at a time; by default as many as memory bears.
+
+        Raises:
+            InputError: there are no images, or they or the masks do not fit the model.
+
+        Example:
+            >>> import dcgmm
+            >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+            >>> training, left = torch.rand(50, 28, 28, 1), torch.arange(28).expand(28, 28) < 14
+            >>> detector = Detector.fit(model, training).seen_through(training, left)
+            >>> detector.scores(torch.rand(3, 28, 28, 1), observed=left)["joint"].shape
+            torch.Size([3])
+        """
+        masks = torch.as_tensor(observed)
+        if masks.dim() == 3 and len(masks):
+            masks = masks[torch.arange(len(_some(images))) % len(masks)]
+        return self._measured(self.model, images, masks, batch_size, self.pixels)
+
+    @classmethod
+    def _measured(
+        cls, model: DCGMM, images: Images, observed: Tensor | None, batch_size: int | None, pixels: PixelMixture
+    ) -> Self:
+        """The detector with the moments of training images' scores."""
+        positions = log_likelihood_moments(model, _some(images), batch_size, observed)
 
         def parts() -> Iterator[dict[str, Tensor]]:
-            for batch in batches():
-                scored = model.score_floats(batch)
-                sums.add(batch, list(scored.values())[-1])
-                yield own_scores(model, scored, position_maps(scored, positions))
+            for batch in batches(model, images, observed, batch_size):
+                scored = batch.scored(model)
+                scores = own_scores(model, scored, position_maps(scored, positions))
+                yield scores | {"pixels": pixels.log_prob(*batch)}
 
-        scores = _gathered(parts(), len(given))
-        pixels = sums.mixture(model.dtype)
-        scores |= _gathered(({"pixels": pixels.log_prob(batch)} for batch in batches()), len(given))
+        scores = _gathered(parts(), len(images))
         moments = {name: Moments.of(values) for name, values in scores.items()}
         moments["joint"] = Moments.of(joint(scores, moments, list(positions)[-1]))
         return cls(model, positions, moments, pixels)
@@ -95,37 +126,44 @@ class Detector:
         }
 
     @torch.no_grad()
-    def report(self, images: Images) -> ImageReport:  # (N, H, W, C)
+    def report(self, images: Images, observed: Images | None = None) -> ImageReport:  # (N, H, W, C)
         """Scores and maps of one batch, on the model's device.
 
-        Raises:
-            InputError: the images do not fit the model.
-        """
-        given = as_images(images, self.model.input_shape)
-        return self.report_floats(to_float(given.to(self.model.device), self.model.dtype))
+        Args:
+            images: as `as_images` takes them; what was not seen may be anything, NaN too.
+            observed: (N, H, W) or (H, W), which pixels were seen; None: all. For thresholds that hold then, the
+                detector must be one of such images: `seen_through`.
 
-    def report_floats(self, x: Tensor) -> ImageReport:  # (N, H, W, C)
-        """`report` of what is known to be images, as floats on the model's device."""
-        scored = self.model.score_floats(x)
+        Raises:
+            InputError: the images or the mask do not fit the model.
+        """
+        return self.report_floats(*Batch.of(self.model, images, observed))
+
+    def report_floats(self, x: Tensor, seen: Tensor | None = None) -> ImageReport:  # (N, H, W, C)
+        """`report` of what is known to be images, as floats on the model's device; and what was seen, 0 elsewhere."""
+        scored = Batch(x, seen).scored(self.model)
         maps = position_maps(scored, self.positions)
-        scores = own_scores(self.model, scored, maps) | {"pixels": self.pixels.log_prob(x)}
+        scores = own_scores(self.model, scored, maps) | {"pixels": self.pixels.log_prob(x, seen)}
         scores["joint"] = joint(scores, self.images, self.layers[-1])
         return ImageReport({name: scores[name] for name in self.names}, maps)
 
     @torch.no_grad()
-    def reports(self, images: Images, batch_size: int | None = None) -> Iterator[ImageReport]:  # (N, H, W, C)
-        """Reports of images, batch by batch."""
-        given = as_images(images, self.model.input_shape)
-        for batch in image_batches(given, batch_size or self.model.batch_size, self.model.dtype):
-            yield self.report_floats(batch.to(self.model.device))
+    def reports(
+        self, images: Images, batch_size: int | None = None, observed: Images | None = None
+    ) -> Iterator[ImageReport]:
+        """Reports of images, batch by batch; arguments as for `report`."""
+        for batch in batches(self.model, images, observed, batch_size):
+            yield self.report_floats(*batch)
 
-    def scores(self, images: Images, batch_size: int | None = None) -> dict[str, Tensor]:  # (N, H, W, C) -> (N,) each
-        """All scores of images, by name, float64, on the CPU.
+    def scores(
+        self, images: Images, batch_size: int | None = None, observed: Images | None = None
+    ) -> dict[str, Tensor]:  # (N,) each
+        """All scores of images, by name, float64, on the CPU; arguments as for `report`.
 
         Raises:
-            InputError: the images do not fit the model.
+            InputError: the images or the mask do not fit the model.
         """
-        reports = self.reports(images, batch_size)
+        reports = self.reports(images, batch_size, observed)
         gathered = _gathered(
             ({name: values.cpu() for name, values in report.scores.items()} for report in reports), len(images)
         )
@@ -164,7 +202,13 @@ class Detector:
         return list(self.positions)
 
 
-def _gathered(batches: Iterable[Mapping[str, Tensor]], count: int) -> dict[str, Tensor]:  # (n,) each -> (count,) each
+def _some(images: Images) -> Images:
+    if not len(images):
+        raise OptionError("images", "at least one training image", "none")
+    return images
+
+
+def _gathered(parts: Iterable[Mapping[str, Tensor]], count: int) -> dict[str, Tensor]:  # (n,) each -> (count,) each
     """Values of all batches, by name.
 
     They are copied into tensors that are there from the start: small ones that outlive their batch would keep the
@@ -172,7 +216,7 @@ def _gathered(batches: Iterable[Mapping[str, Tensor]], count: int) -> dict[str, 
     """
     gathered: dict[str, Tensor] = {}
     first = 0
-    for batch in batches:
+    for batch in parts:
         size = 0
         for name, values in batch.items():
             if name not in gathered:

@@ -6,8 +6,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from dcgmm.images import Images, as_images, image_batches
+from dcgmm.images import Images
 from dcgmm.model.stack import DCGMM
+from dcgmm.outliers.batches import batches
 
 # Positions that (nearly) never vary in training, such as an image's corners, count as varying by this fraction of the
 # layer's mean deviation: else rounding there would outweigh all else.
@@ -65,7 +66,9 @@ def standardise(values: Tensor, moments: Moments) -> Tensor:  # (N, ...) -> (N, 
 
 
 @torch.no_grad()
-def log_likelihood_moments(model: DCGMM, images: Images, batch_size: int | None = None) -> dict[str, Moments]:
+def log_likelihood_moments(
+    model: DCGMM, images: Images, batch_size: int | None = None, observed: Images | None = None
+) -> dict[str, Moments]:
     """Moments of the log-likelihood (log-sum-exp, nats) of every GMM layer at every position.
 
     Args:
@@ -73,10 +76,11 @@ def log_likelihood_moments(model: DCGMM, images: Images, batch_size: int | None 
         images: (N, H, W, C), N >= 1, as `as_images` takes them.
         batch_size: images at a time, by default as many as memory bears; the result does not depend on it beyond
             float64 rounding.
+        observed: (N, H, W) or (H, W), which pixels are taken for seen; None: all.
     """
     total: dict[str, Moments] = {}
-    for batch in image_batches(as_images(images, model.input_shape), batch_size or model.batch_size, model.dtype):
-        for name, scored in model.score_floats(batch.to(model.device)).items():
+    for batch in batches(model, images, observed, batch_size):
+        for name, scored in batch.scored(model).items():
             moments = Moments.of(scored.log_prob)
             total[name] = total[name].merge(moments) if name in total else moments
     return total

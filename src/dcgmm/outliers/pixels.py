@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from dcgmm.model.conditionals import marginal_scores
 from dcgmm.model.gaussian import natural_parameters
 from dcgmm.model.gmm import Scored
 
@@ -43,10 +44,17 @@ class PixelMixture:
         """The parameters by name."""
         return asdict(self)
 
-    def log_prob(self, images: Tensor) -> Tensor:  # (N, H, W, C) in [0, 1] -> (N,) float64
-        """Log-likelihood, log-sum-exp over the components (nats)."""
-        x = spread(images)
-        natural = natural_parameters(self.weights.log(), self.mean, self.variance.rsqrt())
+    def log_prob(
+        self,
+        images: Tensor,  # (N, H, W, C) in [0, 1]
+        seen: Tensor | None = None,  # (N, H, W, C) bool; None: all
+    ) -> Tensor:  # (N,) float64
+        """Log-likelihood of what was seen, log-sum-exp over the components (nats)."""
+        x, parameters = spread(images), (self.weights.log(), self.mean, self.variance.rsqrt())
+        if seen is not None:
+            no_factors = self.mean.new_empty(*self.mean.shape, 0)
+            return marginal_scores(x, seen.flatten(1), *parameters, no_factors).double().logsumexp(-1)
+        natural = natural_parameters(*parameters)
         scores = natural.constant + x @ natural.linear.mT - 0.5 * x.square() @ natural.precision.mT
         return scores.double().logsumexp(-1)
 

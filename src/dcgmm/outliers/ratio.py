@@ -29,7 +29,7 @@ def arrangement(top: GMM, lower: int) -> tuple[Tensor, Tensor]:  # (P, K, J), (J
     return (1 - SMOOTHING) * expected + SMOOTHING * overall, overall
 
 
-def log_ratio(top: GMM, lower: int, patches: Patches) -> Tensor:  # (N, H, W)
+def log_ratio(top: GMM, lower: int, patches: Patches, shares: Tensor | None = None) -> Tensor:  # (N, H, W)
     """Log-likelihood ratio of what the top layer sees at each of its positions (nats):
 
         log sum_k pi_k prod_p [ sum_j theta_pkj N_j(x_p) / sum_j b_j N_j(x_p) ]
@@ -41,12 +41,17 @@ def log_ratio(top: GMM, lower: int, patches: Patches) -> Tensor:  # (N, H, W)
     Args:
         top, lower: as in `arrangement`.
         patches: what the top layer sees.
+        shares: (N, H, W, P J), share of each cell that was seen; its factor is taken to that power, an approximation
+            between 0, not seen, and 1. None: all was seen.
     """
     expected, overall = arrangement(top, lower)
     seen = unfold(patches.x, patches.window)  # (N, H, W, P J)
     cells = normalised(seen.reshape(-1, len(expected), lower).movedim(1, 0)) / overall  # (P, N H W, J)
     likelihood = (cells @ expected.mT).clamp(min=torch.finfo(seen.dtype).tiny)  # (P, N H W, K)
-    return (likelihood.log().sum(0) + top.log_weights).logsumexp(-1).view(seen.shape[:-1])
+    log_likelihood = likelihood.log()
+    if shares is not None:
+        log_likelihood *= shares.reshape(-1, len(expected), lower)[..., :1].movedim(1, 0)  # one share a cell
+    return (log_likelihood.sum(0) + top.log_weights).logsumexp(-1).view(seen.shape[:-1])
 
 
 def normalised(frequencies: Tensor) -> Tensor:  # (..., J) -> (..., J)

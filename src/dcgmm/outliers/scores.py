@@ -20,6 +20,11 @@ that layer's overall frequencies do? An image of likely parts in an order of no 
 there, however plain it is. The likelihood of the pixels looks at the image as a whole, with dark structure
 spread, and knows no parts. In a model of one GMM layer ratio and joint are the standardised score.
 
+Of an image that was seen in part, each is the score of that part: exactly in the lowest GMM layer and for the pixels,
+where the marginal density is taken, approximately above, where a position counts with the share of it that was seen
+(`dcgmm.model.observed`, `log_ratio`). What they are compared with must be training images of which the same part was
+seen: `Detector.seen_through`. A position that was not seen at all has a standardised log-likelihood of 0.
+
 Shapes: N images, H W positions of a GMM layer.
 """
 
@@ -51,7 +56,8 @@ def own_scores(
         scores["ratio"] = scores[f"{next(iter(scored))}_standardised"]
     else:
         *_, under, top = model.gmms.values()
-        ratio = log_ratio(top, under.components, list(scored.values())[-1].patches)
+        seen = list(scored.values())[-1]
+        ratio = log_ratio(top, under.components, seen.patches, seen.shares)
         scores["ratio"] = ratio.double().mean((-2, -1))
     scores["worst"] = torch.stack([values.flatten(1).amin(1) for values in localising(maps).values()]).amin(0)
     return scores

@@ -1,0 +1,67 @@
+"""Images that are scored, batch by batch, whole or seen in part.
+
+Shapes: N images, n of a batch, H W pixels, C channels.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dcgmm.errors import OptionError
+from dcgmm.images import Images, as_images, to_float
+from dcgmm.model.gmm import Scored
+from dcgmm.model.observed import score_shares, seen_part
+from dcgmm.model.stack import DCGMM
+
+
+class Batch(NamedTuple):
+    """Some images as floats on the model's device."""
+
+    x: Tensor  # (n, H, W, C), 0 where nothing was seen
+    seen: Tensor | None  # (n, H, W, C) bool; None: all
+
+    @classmethod
+    def of(cls, model: DCGMM, images: Images, observed: Images | None = None) -> "Batch":
+        """All of some images; arguments and errors as for `batches`."""
+        if observed is None:
+            return cls(_floats(model, as_images(images, model.input_shape)), None)
+        pixels, seen = seen_part(images, observed, model.input_shape)
+        return cls(_floats(model, pixels), seen.to(model.device))
+
+    def scored(self, model: DCGMM) -> dict[str, Scored]:
+        """Scores of every GMM layer, by the layer's name."""
+        if self.seen is None:
+            return model.score_floats(self.x)
+        return score_shares(model.named_layers, model.seen_values(self.x), self.seen.to(self.x))
+
+
+def batches(model: DCGMM, images: Images, observed: Images | None = None, size: int | None = None) -> Iterator[Batch]:
+    """Images, `size` at a time, by default as many as memory bears.
+
+    Args:
+        model: that they are for.
+        images: (N, H, W, C) as `as_images` takes them; what was not seen may be anything, NaN too.
+        observed: (N, H, W) or (H, W), which pixels were seen; None: all.
+        size: images at a time.
+
+    Raises:
+        InputError: the images or the mask do not fit the model, or the seen part holds values that are no pixels'.
+    """
+    given = as_images(images, model.input_shape) if observed is None else images
+    masks = None if observed is None else torch.as_tensor(observed)
+    own = masks is not None and masks.dim() == 3 and len(masks) != 1
+    if masks is not None and own and len(masks) != len(given):
+        raise OptionError("observed", f"one mask, or one for each of {len(given)} images", f"{len(masks)} masks")
+    size = size or model.batch_size
+    for start in range(0, len(given), size):
+        rows = slice(start, start + size)
+        if masks is None:
+            yield Batch(_floats(model, torch.as_tensor(given)[rows]), None)
+        else:
+            yield Batch.of(model, given[rows], masks[rows] if own else masks)
+
+
+def _floats(model: DCGMM, images: Tensor) -> Tensor:
+    return to_float(images.to(model.device), model.dtype)
