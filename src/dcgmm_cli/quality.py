@@ -88,18 +88,23 @@ def report_quality(
 
 def _features(opened: OpenedRun, data: ImageData, tests: Tensor, count: int) -> FeatureReference | None:
     """Features of test images by the data set's judge; None, with the reason in the log, where it cannot have one."""
-    chosen = opened.config.dataset
-    if chosen.classes is not None or chosen.limit is not None:
-        # One judge a data set, which knows all its classes: figures of runs on different parts can be compared.
-        data = load(replace(chosen, classes=None, limit=None))
     try:
-        return FeatureReference.of(_trained_judge(data).to(opened.model.device), tests, count)
+        return FeatureReference.of(trained_judge(opened, data), tests, count)
     except InputError as error:
         log.info("no Fréchet distance: %s", error)
         return None
 
 
-def _trained_judge(data: ImageData) -> Judge:
+def trained_judge(opened: OpenedRun, data: ImageData) -> Judge:
+    """The judge of the run's data set, on the model's device; trained, with a progress bar, where there is none yet.
+
+    Raises:
+        InputError: the data cannot train one.
+    """
+    chosen = opened.config.dataset
+    if chosen.classes is not None or chosen.limit is not None:
+        # One judge a data set, which knows all its classes: figures of runs on different parts can be compared.
+        data = load(replace(chosen, classes=None, limit=None))
     with ExitStack() as stack:
         bars: list[ProgressBar] = []
 
@@ -108,7 +113,8 @@ def _trained_judge(data: ImageData) -> Judge:
                 bars.append(stack.enter_context(ProgressBar(f"judge of {data.name}", total, "steps")))
             bars[0].update(done)
 
-        return judge_of(data.name, data.train.images, data.train.labels, report=report)
+        judge = judge_of(data.name, data.train.images, data.train.labels, report=report)
+    return judge.to(opened.model.device)
 
 
 def _judge_flat(

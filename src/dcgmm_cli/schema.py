@@ -20,6 +20,7 @@ from dcgmm_cli.keys import keys
 
 SEEDS = 2**32  # NumPy takes no seed from here on
 DEVICES = ("auto", "cpu", "cuda")
+NAN = "nan"  # a mask: what is NaN in the input
 OTHERS = tuple(name for name in NAMES if name != "folder")
 
 
@@ -41,6 +42,16 @@ def _threads() -> Any:
 
 def _seed(help: str) -> Any:
     return option(0, help, whole(least=0, most=SEEDS - 1))
+
+
+def _mask(default: str | None, help: str = "") -> Any:
+    text = f"what is missing: {', '.join(AREAS)}; a picture or .npy file, not 0 there; nan: the input's NaN{help}"
+    return option(default, text, choices=(*AREAS, NAN))
+
+
+def _share() -> Any:
+    help = "share of the pixels that is missing; null: half, of centre a quarter"
+    return option(None, help, number(above=0, below=1))
 
 
 @dataclass
@@ -147,6 +158,9 @@ class OutliersConfig(FollowUpConfig):
     input: str | None = option(
         None, "images to score instead: a folder, an image, or a .npy or .npz file; gives scores.csv"
     )
+    mask: str | None = _mask(None, "; null: nothing")
+    share: float | None = _share()
+    seed: int = _seed("of random masks, and of the training images that are looked at through a mask")
     batch_size: int = option(200, "images at a time", whole(least=1))
 
 
@@ -203,19 +217,16 @@ class InpaintConfig(FollowUpConfig):
     """`dcgmm inpaint`."""
 
     seed: int = _seed("of what is drawn")
-    mask: str = option(
-        "right",
-        f"what is missing: {', '.join(AREAS)}; a picture or .npy file, not 0 there; nan: the input's NaN",
-        choices=(*AREAS, "nan"),
-    )
-    share: float | None = option(
-        None, "share of the pixels that is missing; null: half, of centre a quarter", number(above=0, below=1)
-    )
+    mask: str = _mask("right")
+    share: float | None = _share()
     input: str | None = option(None, "images to complete: a folder, an image, a .npy or .npz file; null: test images")
     images: int | None = option(None, "test images, drawn by the seed, that are completed; null: 1000", whole(least=1))
     shown: int = option(10, "images in the figure", whole(least=1))
     completion: CompletionOptions = option(CompletionOptions)
+    sharpen: bool = option(False, "whether the draws' missing pixels, and upper layers' values, are sharpened")
+    sharpening: SharpeningOptions = option(SharpeningOptions)
     peers: bool = option(True, "whether other methods complete the images as well")
+    judge: bool = option(True, "whether a classifier says which completions of test images it gives the right label")
 
 
 @dataclass

@@ -4,7 +4,7 @@ Upward, what was seen gives every GMM layer its responsibilities (`model.observe
 follows these; at each position of a lower layer, with what comes down as control signal t and log-likelihoods l_k of
 what was seen there, component k has the weight max(t_k, 0) exp l_k. In the lowest layer what was not seen of a patch is
 drawn, or taken in the mean, given what was: exactly for its Gaussian. Overlapping patches are averaged, and seen pixels
-are put back. For a model of one GMM layer over the whole image this is the conditional distribution itself; with more
+are put back. Draws may be sharpened on the way, as samples are; on the image only missing pixels move then. For a model of one GMM layer over the whole image this is the conditional distribution itself; with more
 layers or windows that overlap it is an approximation.
 
 Shapes: N images, H W positions of a GMM layer, K components, D features of a patch, S strongest entries.
@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from dcgmm.errors import InputError, OptionError
-from dcgmm.generation.options import CompletionOptions
+from dcgmm.generation.options import CompletionOptions, SharpeningOptions, Steps
 from dcgmm.generation.sampling import choose_entry
+from dcgmm.generation.sharpening import Report, sharpen_output, sharpened_layers
 from dcgmm.images import Images, to_float
 from dcgmm.model import conditionals
 from dcgmm.model.factor_gmm import FactorGMM
@@ -45,6 +46,8 @@ def inpaint(
     *,
     seed: int = 0,
     options: CompletionOptions | None = None,
+    sharpening: SharpeningOptions | None = None,
+    report: Report | None = None,
     **fields: Any,
 ) -> Completions:
     """Complete images of which only a part was seen.
@@ -55,6 +58,8 @@ def inpaint(
         observed: (N, H, W) or (H, W), truth values: which pixels were seen.
         seed: of all noise.
         options: how they are completed.
+        sharpening: how the Folding layers' outputs are sharpened on the way of a draw; None leaves them.
+        report: called after every step of sharpening with the Folding layer's name and the steps done there.
         fields: of `CompletionOptions`, instead of those in `options`: `count=8, std_scale=0.3`.
 
     Raises:
@@ -77,7 +82,8 @@ def inpaint(
     evidence = _Evidence(model, model.seen_values(given), seen.to(model.device))
     generator = torch.Generator(model.device).manual_seed(checked_seed(seed))
     noise = _Noise(generator, options)
-    completed = [evidence.down(None), *(evidence.down(noise) for _ in range(options.count))]
+    refine = None if sharpening is None else _Sharpener(model, sharpening.steps(model.architecture.sharpening), report)
+    completed = [evidence.down(None), *(evidence.down(noise, refine) for _ in range(options.count))]
     whole_images = [torch.where(evidence.seen, given, model.pixel_values(each)) for each in completed]
     draws = torch.stack(whole_images[1:]) if options.count else given.new_empty(0, *given.shape)
     return Completions(whole_images[0], draws)
@@ -98,6 +104,22 @@ class _Noise:
         return choose_entry(weights, uniform.to(weights.device), min(self.options.top_s or most, most))
 
 
+class _Sharpener:
+    """Sharpens what Folding layers hand down, on the image only what was not seen."""
+
+    def __init__(self, model: DCGMM, steps: Steps, report: Report | None) -> None:
+        self._model, self._steps, self._report = model, steps, report
+        self._chosen = sharpened_layers(model, steps)
+
+    def __call__(self, name: str, signal: Tensor, evidence: "_Evidence") -> Tensor:  # (N, H, W, C)
+        if name not in self._chosen:
+            return signal
+        held = None
+        if name == next(iter(self._model.named_layers)):  # its output is the image
+            held, signal = evidence.seen, torch.where(evidence.seen, evidence.x, signal)
+        return sharpen_output(self._model, name, signal, self._steps, self._report, held).signal
+
+
 class _Evidence:
     """What was seen, as every layer sees it, and the way down from there."""
 
@@ -106,7 +128,7 @@ class _Evidence:
         self._scored = score_shares(model.named_layers, x, seen.to(x))
         self._below = dict(zip(list(model.named_layers)[1:], model.named_layers.values(), strict=False))
 
-    def down(self, noise: _Noise | None) -> Tensor:  # (N, H, W, C)
+    def down(self, noise: _Noise | None, refine: _Sharpener | None = None) -> Tensor:  # (N, H, W, C)
         """From the top layer to the image: a draw, or means where there is no noise."""
         signal: Tensor | None = None
         lowest = next(iter(self._scored))
@@ -114,6 +136,7 @@ class _Evidence:
             if not isinstance(layer, GMM):
                 assert signal is not None  # the last layer is a GMM layer
                 signal = layer.downward(signal)
+                signal = signal if refine is None else refine(name, signal, self)
                 continue
             weights = self._weights(layer, self._scored[name], signal)
             signal = self._lowest(name, layer, weights, noise) if name == lowest else _values(layer, weights, noise)

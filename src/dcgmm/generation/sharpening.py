@@ -89,6 +89,7 @@ def sharpen_output(
     start: Tensor,  # (N, H, W, C)
     steps: Steps,
     report: Report | None = None,
+    held: Tensor | None = None,  # (N, H, W, C) bool
 ) -> Sharpened:
     """G steps T <- T + eps_s (dL*/dT - lambda (T - T_0)) on a Folding layer's downward output.
 
@@ -100,6 +101,7 @@ def sharpen_output(
         start: T_0.
         steps: which; `steps.layers` is for the caller to heed.
         report: called after every step with the Folding layer's name and the steps done.
+        held: what stays as it is, bit for bit; None: nothing.
 
     Raises:
         InputError: the layers cannot be, or the steps diverge.
@@ -113,6 +115,8 @@ def sharpen_output(
         gradient = ascent.gradient(signal)
         if steps.penalty:
             gradient = gradient.add(signal - start, alpha=-steps.penalty)
+        if held is not None:
+            gradient = gradient.masked_fill(held, 0.0)
         signal.add_(gradient, alpha=step)
         if done % every == 0 or done == steps.iterations:
             when.append(done)

@@ -47,6 +47,7 @@ def evaluate(
     outliers: Images,  # (m, H, W, C)
     batch_size: int | None = None,
     report: Callable[[int], None] | None = None,
+    observed: tuple[Images, Images] | None = None,  # (n, H, W), (m, H, W)
 ) -> Evaluation:
     """Score known inliers and outliers.
 
@@ -56,20 +57,23 @@ def evaluate(
         outliers: images of another kind, at least one.
         batch_size: images at a time; by default as many as memory bears.
         report: called after every batch with the number of images that are scored.
+        observed: which pixels were seen of the inliers, and of the outliers; None: all. The detector must be one of such
+            images: `Detector.seen_through`.
 
     Raises:
         InputError: the images have another shape than the model takes, or values outside [0, 1].
     """
     done = 0
 
-    def scores(images: Images) -> dict[str, Floats]:
+    def scores(images: Images, seen: Images | None) -> dict[str, Floats]:
         nonlocal done
         parts: list[dict[str, Tensor]] = []
-        for each in detector.reports(images, batch_size):
+        for each in detector.reports(images, batch_size, seen):
             parts.append({name: values.cpu() for name, values in each.scores.items()})
             done += len(next(iter(parts[-1].values())))
             if report:
                 report(done)
         return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
-    return Evaluation(detector, scores(inliers), scores(outliers))
+    seen = observed or (None, None)
+    return Evaluation(detector, scores(inliers, seen[0]), scores(outliers, seen[1]))

@@ -1,32 +1,34 @@
 """`dcgmm inpaint`: complete images of which a part is missing."""
 
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from dcgmm.datasets.images import load_images
-from dcgmm.datasets.pixels import SUFFIXES, ImageError, read_pixels
-from dcgmm.errors import InputError, OptionError
+from dcgmm.errors import InputError
 from dcgmm.generation.completion import Completions, inpaint
-from dcgmm.generation.masks import observed_part
-from dcgmm.generation.options import AREAS, CompletionOptions
+from dcgmm.generation.options import CompletionOptions, SharpeningOptions
 from dcgmm.generation.peers import peers
+from dcgmm.generation.sharpening import sharpened_layers
 from dcgmm.images import to_float
 from dcgmm_cli.draws import save_arrays
 from dcgmm_cli.figures.base import ENLARGE, save_image
 from dcgmm_cli.figures.inpaint import completion_rows
 from dcgmm_cli.job import Job
+from dcgmm_cli.masks import check_mask, observed_of
 from dcgmm_cli.progress import ProgressBar
-from dcgmm_cli.schema import InpaintConfig
+from dcgmm_cli.quality import trained_judge
+from dcgmm_cli.schema import NAN, InpaintConfig
 from dcgmm_cli.trained import OpenedRun, open_run
 
-NAN = "nan"
+log = logging.getLogger(__name__)
+
 IMAGES = 1000  # test images that are completed
 MOST_LIKELY = CompletionOptions(count=1, top_s=1, std_scale=0, factor_scale=0)
 
@@ -37,90 +39,95 @@ def run(config: InpaintConfig, job: Job) -> None:
     Raises:
         InputError: a value of the configuration cannot be, the run, its data, the input or the mask are missing.
     """
-    if config.mask not in AREAS and config.share is not None:
-        raise InputError(f"share has no effect with mask={config.mask}: it goes with {', '.join(AREAS)}")
-    if config.mask == NAN and config.input is None:
-        raise InputError("mask=nan takes what is NaN in the array of input=: give one")
-    if config.input is not None and config.images is not None:
-        raise InputError("images has no effect with input=: it says how many test images are completed")
+    _check(config)
     opened = open_run(config, job)
-    images = _images(config, opened)  # (N, H, W, C), NaN where nothing is known
-    observed = _observed(config, images)
+    images, labels = _images(config, opened)
+    observed = observed_of(images, config.mask, config.share, config.seed)
     started = time.perf_counter()
-    found = inpaint(opened.model, images, observed, seed=config.seed, options=config.completion)
+    found = _completed(config, opened, images, observed)
     job.result["inpaint_seconds"] = round(time.perf_counter() - started, 4)
-    likely = inpaint(opened.model, images, observed, seed=config.seed, options=MOST_LIKELY).draws[0]
-    found, likely = Completions(found.mean.cpu(), found.draws.cpu()), likely.cpu()
-    variance = found.draws.var(0, correction=0) if len(found.draws) else torch.zeros_like(found.mean)
+    likely = inpaint(opened.model, images, observed, seed=config.seed, options=MOST_LIKELY).draws[0].cpu()
     missing = ~observed.unsqueeze(-1).expand_as(images)
     job.result.update(images=len(images), missing_share=float(missing.float().mean()))
-    _save(images, observed, found, likely, variance, job.directory)
-    rows = slice(config.shown)
-    completed = torch.stack([found.mean[rows], likely[rows], *found.draws[:, rows]])
-    shown = completion_rows(images[rows], observed[rows], completed, variance[rows])
-    save_image(shown, job.directory / "figures" / "completions.png", ENLARGE)
+    _save(config, images, observed, found, likely, job.directory)
     if bool(images[missing].isnan().any()):
         return  # what is missing is not known
-    errors = {"mean": _error(found.mean, images, missing), "most_likely": _error(likely, images, missing)}
-    if len(found.draws):
-        errors["draws"] = sum(_error(each, images, missing) for each in found.draws) / len(found.draws)
+    sets = {"mean": found.mean[None], "most_likely": likely[None], "draws": found.draws}
+    sets = {name: some for name, some in sets.items() if len(some)}
+    errors = {name: sum(_error(each, images, missing) for each in some) / len(some) for name, some in sets.items()}
     job.result["mse"] = errors
+    right = _right(opened, images, labels, sets, job) if config.judge and labels is not None else {}
     others = _others(opened, config.seed, images, ~missing) if config.peers else {}
     if config.peers:
         job.result["peers"] = others
-    _print_table(errors, others, len(images), job.result["missing_share"])
+    _print_table(errors, others, right, len(images), job.result["missing_share"])
 
 
-def _images(config: InpaintConfig, opened: OpenedRun) -> Tensor:  # (N, H, W, C) floats in [0, 1], or NaN
+def _check(config: InpaintConfig) -> None:
+    check_mask(config.mask, config.share, config.input)
+    if config.input is not None and config.images is not None:
+        raise InputError("images has no effect with input=: it says how many test images are completed")
+    if not config.sharpen and config.sharpening != SharpeningOptions():
+        raise InputError("sharpening.* has no effect without sharpen=true")
+
+
+def _images(config: InpaintConfig, opened: OpenedRun) -> tuple[Tensor, Tensor | None]:  # (N, H, W, C), (N,)
+    """Images in [0, 1], NaN where nothing is known, and labels of those that have some."""
     if config.input is None:
-        images = opened.data().test.images
+        test = opened.data().test
         generator = torch.Generator().manual_seed(config.seed)
-        chosen = torch.randperm(len(images), generator=generator)[: config.images or IMAGES]
-        return to_float(images[chosen], opened.model.dtype).cpu()
+        chosen = test[torch.randperm(len(test), generator=generator)[: config.images or IMAGES]]
+        return to_float(chosen.images, opened.model.dtype).cpu(), chosen.labels
     batch = load_images(config.input, opened.model.input_shape, missing=config.mask == NAN)
     for name, reason in batch.failures:
         raise InputError(f"input={config.input}: {name}: {reason}; mend or remove it")
-    return batch.images.to(opened.model.dtype)
+    return batch.images.to(opened.model.dtype), None
 
 
-def _observed(config: InpaintConfig, images: Tensor) -> Tensor:  # (N, H, W) bool
-    """What is seen of each image.
+def _completed(config: InpaintConfig, opened: OpenedRun, images: Tensor, observed: Tensor) -> Completions:
+    """Completions on the CPU, with a progress bar where they are sharpened."""
+    model, options = opened.model, config.completion
+    if not config.sharpen:
+        found = inpaint(model, images, observed, seed=config.seed, options=options)
+        return Completions(found.mean.cpu(), found.draws.cpu())
+    steps = config.sharpening.steps(model.architecture.sharpening)
+    total, done = options.count * steps.iterations * len(sharpened_layers(model, steps)), 0
+    with ProgressBar("sharpen", total, "steps") as bar:
 
-    Raises:
-        InputError: the mask cannot be read, has another shape, or leaves nothing to complete or nothing to see.
-    """
-    count, height, width, _ = images.shape
-    if config.mask in AREAS:
-        return observed_part(config.mask, height, width, count, share=config.share, seed=config.seed)
-    observed = ~images.isnan().any(-1) if config.mask == NAN else ~_mask_file(config.mask)
-    if observed.dim() not in (2, 3) or tuple(observed.shape[-2:]) != (height, width):
-        found = "x".join(map(str, observed.shape))
-        raise OptionError("mask", f"a mask of {height}x{width} pixels, or one for each image", f"one of {found}")
-    if observed.dim() == 3 and len(observed) not in (1, count):
-        raise OptionError("mask", f"one mask, or one for each of {count} images", f"{len(observed)} masks")
-    if bool(observed.all()):
-        raise InputError(f"mask={config.mask}: nothing is missing")
-    if bool((~observed).all()):
-        raise InputError(f"mask={config.mask}: everything is missing; dcgmm sample draws images from nothing")
-    return observed.expand(count, height, width)
+        def report(name: str, step: int) -> None:
+            nonlocal done
+            done += 1
+            bar.update(done, name)
+
+        found = inpaint(
+            model,
+            images,
+            observed,
+            seed=config.seed,
+            options=options,
+            sharpening=config.sharpening,
+            report=report,
+        )
+    return Completions(found.mean.cpu(), found.draws.cpu())
 
 
-def _mask_file(path: str) -> Tensor:  # (H, W) or (N, H, W) bool, True in what is missing
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise InputError(f"mask={path} is no file: give one, or one of {', '.join((*AREAS, NAN))}")
+def _right(
+    opened: OpenedRun,
+    images: Tensor,  # (N, H, W, C)
+    labels: Tensor,  # (N,)
+    sets: Mapping[str, Tensor],  # (M, N, H, W, C) each
+    job: Job,
+) -> dict[str, float]:
+    """Share of completions, and of the images themselves, that a classifier of real images gives their label."""
     try:
-        if file.suffix == ".npy":
-            array = np.load(file, allow_pickle=False)
-        elif file.suffix.lower() in SUFFIXES:
-            array = read_pixels(file, color=False)[..., 0]
-        else:
-            raise InputError(f"mask={path} is neither a .npy file nor a picture ({', '.join(SUFFIXES)})")
-    except (ValueError, EOFError, OSError, ImageError) as error:
-        raise InputError(f"mask={path} cannot be read: {error}") from None
-    if array.dtype.kind not in "bui" and not (array.dtype.kind == "f" and np.isfinite(array).all()):
-        raise InputError(f"mask={path} holds values that are no truth values or finite numbers")
-    return torch.from_numpy(array != 0)
+        judge = trained_judge(opened, opened.data())
+    except InputError as error:
+        log.info("completions are not judged: %s", error)
+        return {}
+    right = {"images": judge.accuracy(images, labels)}
+    right |= {name: judge.accuracy(each.flatten(0, 1), labels.repeat(len(each))) for name, each in sets.items()}
+    job.result["right"], job.result["judge"] = right, {"digest": judge.digest}
+    return right
 
 
 def _error(completed: Tensor, images: Tensor, missing: Tensor) -> float:
@@ -143,19 +150,29 @@ def _others(opened: OpenedRun, seed: int, images: Tensor, seen: Tensor) -> dict[
 
 
 def _save(
-    images: Tensor, observed: Tensor, found: Completions, likely: Tensor, variance: Tensor, directory: Path
+    config: InpaintConfig, images: Tensor, observed: Tensor, found: Completions, likely: Tensor, directory: Path
 ) -> None:
-    """Write `completions.npz`: images as given, `observed`, `mean`, `most_likely`, `draws` and their `variance`."""
+    """Write the figure, and `completions.npz`: images as given, `observed`, completions and the draws' `variance`."""
+    variance = found.draws.var(0, correction=0) if len(found.draws) else torch.zeros_like(found.mean)
+    rows = slice(config.shown)
+    completed = torch.stack([found.mean[rows], likely[rows], *found.draws[:, rows]])
+    shown = completion_rows(images[rows], observed[rows], completed, variance[rows])
+    save_image(shown, directory / "figures" / "completions.png", ENLARGE)
     arrays = {"images": images, "observed": observed, "mean": found.mean, "most_likely": likely}
     save_arrays(arrays | {"draws": found.draws, "variance": variance}, directory / "completions.npz")
 
 
-def _print_table(errors: Mapping[str, float], others: Mapping[str, float], count: int, share: float) -> None:
-    table = Table(title=f"{count} images, {share:.0%} of their pixels missing")
+def _print_table(
+    errors: Mapping[str, float], others: Mapping[str, float], right: Mapping[str, float], count: int, share: float
+) -> None:
+    caption = f"a classifier gives {right['images']:.1%} of the whole images their label" if right else None
+    table = Table(title=f"{count} images, {share:.0%} of their pixels missing", caption=caption)
     table.add_column("completion")
-    table.add_column("mean squared error", justify="right")
+    for column in ("mean squared error", *(["label right"] if right else [])):
+        table.add_column(column, justify="right")
     for name, value in errors.items():
-        table.add_row(f"model: {name.replace('_', ' ')}", f"{value:.4f}")
+        judged = [f"{right[name]:.1%}"] if right else []
+        table.add_row(f"model: {name.replace('_', ' ')}", f"{value:.4f}", *judged)
     for name, value in others.items():
         table.add_row(name, f"{value:.4f}")
     Console().print(table)

@@ -22,7 +22,7 @@ HEADLINES = {
     "cluster": ("dunn", "davies_bouldin", "clusters"),
     "sample": ("diversity", "near_duplicates", "ndb", "frechet"),
     "sharpen": ("log_likelihood",),
-    "inpaint": ("mse.mean", "mse.draws"),
+    "inpaint": ("mse.mean", "mse.draws", "right.draws"),
     "visualize": ("layers.*.components_in_use",),
 }
 

@@ -3,7 +3,8 @@ import torch
 from torch import Tensor
 
 from dcgmm.errors import InputError, OptionError
-from dcgmm.generation.completion import inpaint
+from dcgmm.generation.completion import Completions, inpaint
+from dcgmm.generation.options import SharpeningOptions
 from dcgmm.images import to_float
 from dcgmm.model import DCGMM, LayerOptions, LayerType
 from dcgmm.model.factor_gmm import FactorGMM
@@ -56,7 +57,7 @@ def test_a_flat_model_s_completions_are_its_conditional_distribution(factors: in
     model, count = flat_model(factors), 40_000
     image = torch.rand(1, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     seen = torch.tensor([[True, False, True], [False, True, False]])
-    found = inpaint(model, image, seen, count=count, seed=2)
+    found = inpaint(model, image, seen, count=count, seed=2, std_scale=1)
     mean, covariance = conditional(model, image.flatten(), seen.flatten())
     torch.testing.assert_close(found.mean.flatten()[~seen.flatten()], mean, **ROUNDING)
     draws = found.draws.flatten(1)[:, ~seen.flatten()]
@@ -79,15 +80,15 @@ def test_what_was_seen_stays_bit_for_bit(exponent: float) -> None:
 def test_what_was_not_seen_does_not_matter_and_seeds_repeat() -> None:
     model, images = small_model(), small_images(3).double() / 255
     hidden = torch.where(LEFT[..., None], images, torch.nan)
-    first, again = inpaint(model, images, LEFT, seed=1), inpaint(model, hidden, LEFT, seed=1)
+    first, again = (inpaint(model, x, LEFT, seed=1, std_scale=1) for x in (images, hidden))
     assert torch.equal(first.mean, again.mean)
     assert torch.equal(first.draws, again.draws)
-    assert not torch.equal(first.draws, inpaint(model, images, LEFT, seed=2).draws)
+    assert not torch.equal(first.draws, inpaint(model, images, LEFT, seed=2, std_scale=1).draws)
 
 
 def test_nothing_seen_is_a_draw_from_the_model() -> None:
     model = flat_model()
-    found = inpaint(model, torch.full((1, 2, 3), torch.nan), torch.zeros(2, 3), count=20_000, seed=0)
+    found = inpaint(model, torch.full((1, 2, 3), torch.nan), torch.zeros(2, 3), count=20_000, seed=0, std_scale=1)
     gmm = model.gmms["gmm1"]
     expected = (gmm.log_weights.exp()[:, None] * gmm.loc).sum(0).detach()
     torch.testing.assert_close(found.mean.flatten(), expected, **ROUNDING)
@@ -117,3 +118,50 @@ def test_masks_and_models_that_cannot_be() -> None:
         inpaint(small_model(), small_images(1), torch.ones(SHAPE[:2]))
     with pytest.raises(InputError, match="one model"):
         inpaint(DCGMM.side_by_side([small_model(), small_model()]), small_images(1), LEFT)
+
+
+@pytest.mark.parametrize("exponent", [1.0, 0.5])
+def test_sharpening_moves_missing_pixels_only(exponent: float) -> None:
+    model, images = small_model(), small_images(4)
+    model.architecture.exponent = exponent
+    expected, told = to_float(images, torch.float64), list[tuple[str, int]]()
+
+    def completed(iterations: int) -> Completions:
+        options = SharpeningOptions(iterations=iterations, rate=0.5)
+        report = lambda name, step: told.append((name, step))  # noqa: E731
+        return inpaint(model, images, LEFT, count=2, seed=1, std_scale=1, sharpening=options, report=report)
+
+    plain = inpaint(model, images, LEFT, count=2, seed=1, std_scale=1)
+    assert torch.equal(completed(0).draws, plain.draws)
+    sharpened = completed(5)
+    assert torch.equal(sharpened.mean, plain.mean)
+    assert len(told) == 2 * 2 * 5  # draws, Folding layers, steps
+    for draw, other in zip(sharpened.draws, plain.draws, strict=True):
+        assert torch.equal(draw[:, LEFT], expected[:, LEFT])
+        assert draw.isfinite().all()
+        assert not torch.equal(draw[:, ~LEFT], other[:, ~LEFT])
+
+
+def test_sharpening_ascends_the_likelihood_of_the_completed_image() -> None:
+    model, images = small_model(), small_images(4)
+    values = []
+    for iterations in (0, 3, 30):
+        options = SharpeningOptions(iterations=iterations, rate=1.0, layers=["folding1"])
+        draws = inpaint(model, images, LEFT, count=1, seed=1, std_scale=1, sharpening=options).draws[0]
+        values.append(model.score_floats(draws)["gmm1"].log_prob.detach().mean((1, 2)))
+    assert (values[1] > values[0]).all()
+    assert (values[2] > values[1]).all()
+
+
+def test_sharpening_a_flat_model_ends_where_the_gradient_of_the_missing_pixels_is_zero() -> None:
+    model = flat_model(components=1)
+    image, seen = torch.rand(1, 2, 3, generator=torch.Generator().manual_seed(1)), torch.eye(2, 3) > 0
+    options = SharpeningOptions(iterations=200, rate=1.0)
+    found = inpaint(model, image, seen, count=1, seed=2, std_scale=1, sharpening=options)
+    torch.testing.assert_close(found.draws[0], found.mean, rtol=1e-6, atol=1e-6)  # one Gaussian: its mode is its mean
+
+
+def test_sharpened_layers_that_cannot_be() -> None:
+    with pytest.raises(OptionError) as error:
+        inpaint(small_model(), small_images(1), LEFT, sharpening=SharpeningOptions(layers=["folding7"]))
+    assert error.value.field == "layers"

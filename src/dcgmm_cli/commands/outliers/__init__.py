@@ -1,16 +1,22 @@
 """`dcgmm outliers`: judge a trained model as a detector of outliers, or score new images with it."""
 
 import logging
+from collections.abc import Iterator
 
-from dcgmm.datasets.images import iter_images
+import torch
+
+from dcgmm.datasets.images import iter_images, load_images
 from dcgmm.errors import InputError
 from dcgmm.files import DETECTOR
+from dcgmm.images import to_float
 from dcgmm.outliers import Detector
 from dcgmm_cli.commands.outliers.judging import judge
 from dcgmm_cli.commands.outliers.known import known_inliers, known_outliers
+from dcgmm_cli.commands.outliers.partly import Part, one_detector, parts_of
 from dcgmm_cli.commands.outliers.scoring import score
 from dcgmm_cli.job import Job
-from dcgmm_cli.schema import OutliersConfig
+from dcgmm_cli.masks import check_mask
+from dcgmm_cli.schema import NAN, OutliersConfig
 from dcgmm_cli.trained import OpenedRun, open_run
 
 log = logging.getLogger(__name__)
@@ -25,18 +31,34 @@ def run(config: OutliersConfig, job: Job) -> None:
     _check(config)
     opened = open_run(config, job)
     if config.input is not None:
-        new = iter_images(config.input, opened.model.input_shape, config.batch_size)
-        detector = _detector(opened, config.batch_size)
-        score(new, detector, detector.name_of(config.outliers.score), config.outliers, job)
+        _score_new(config.input, config, opened, job)
     else:
         outliers = known_outliers(config.outliers, opened)  # first: what is wrong with them should be told soon
         inliers = known_inliers(opened)
         detector = _detector(opened, config.batch_size)
-        judge(inliers, outliers, detector, detector.name_of(config.outliers.score), config, job)
+        observed = None
+        if config.mask is not None:
+            both = torch.cat([to_float(known.images, opened.model.dtype) for known in (inliers, outliers)])
+            detector, observed = one_detector(both, config, detector, opened)
+        judge(inliers, outliers, observed, detector, detector.name_of(config.outliers.score), config, job)
+
+
+def _score_new(path: str, config: OutliersConfig, opened: OpenedRun, job: Job) -> None:
+    shape = opened.model.input_shape
+    if config.mask is None:
+        new = iter_images(path, shape, config.batch_size)
+        detector = _detector(opened, config.batch_size)
+        parts: Iterator[Part] = (Part(batch, detector, None) for batch in new)
+    else:
+        every = load_images(path, shape, missing=config.mask == NAN)
+        detector = _detector(opened, config.batch_size)
+        parts = parts_of(every, config, detector, opened)
+    score(parts, detector.name_of(config.outliers.score), config.outliers, job)
 
 
 def _check(config: OutliersConfig) -> None:
     options = config.outliers
+    check_mask(config.mask, config.share, config.input)
     given = {"classes": options.classes, "dataset": options.dataset, "path": options.path}
     named = [f"outliers.{key}" for key, value in given.items() if value is not None]
     if config.input is not None and named:

@@ -24,6 +24,8 @@ class Shown:
     name: str
     image: Tensor  # (H, W, C)
     note: str
+    detector: Detector
+    observed: Tensor | None = None  # (H, W) bool; None: all was seen
 
 
 class Gallery:
@@ -38,8 +40,17 @@ class Gallery:
         self._count, self._named = count, set(map(str, named))  # rows of scores.npz are given as numbers
         self._groups: dict[str, list[Shown]] = {"most_outlying": [], "least_outlying": [], "named": []}
 
-    def add(self, names: Sequence[str], images: Tensor, standardised: Tensor, notes: Sequence[str]) -> None:
-        """Look at some more images."""
+    def add(
+        self,
+        names: Sequence[str],
+        images: Tensor,  # (N, H, W, C)
+        standardised: Tensor,  # (N,)
+        notes: Sequence[str],
+        detector: Detector,
+        observed: Tensor | None = None,  # (N, H, W) bool; None: all was seen
+    ) -> None:
+        """Look at some more images, which the detector has judged."""
+        seen = [None] * len(names) if observed is None else observed
         order = standardised.argsort().tolist()
         count = self._count
         wanted = {
@@ -48,11 +59,13 @@ class Gallery:
             "named": [row for row, name in enumerate(names) if name in self._named],
         }
         for group, rows in wanted.items():
-            self._groups[group] += [Shown(float(standardised[i]), names[i], images[i].clone(), notes[i]) for i in rows]
+            self._groups[group] += [
+                Shown(float(standardised[i]), names[i], images[i].clone(), notes[i], detector, seen[i]) for i in rows
+            ]
         self._groups["most_outlying"] = sorted(self._groups["most_outlying"], key=lambda s: s.standardised)[:count]
         self._groups["least_outlying"] = sorted(self._groups["least_outlying"], key=lambda s: -s.standardised)[:count]
 
-    def save(self, detector: Detector, c: float, folder: Path) -> None:
+    def save(self, c: float, folder: Path) -> None:
         """Draw each group's images beside the maps of all GMM layers.
 
         Raises:
@@ -61,7 +74,7 @@ class Gallery:
         self.require([shown.name for shown in self._groups["named"]])
         for group, shown in self._groups.items():
             if shown:
-                save_figure(map_figure(shown, detector, c), folder / f"{group}.png")
+                save_figure(map_figure(shown, c), folder / f"{group}.png")
 
     def require(self, names: Collection[str]) -> None:
         """Check that all images to be named are among those called `names`.
@@ -75,11 +88,15 @@ class Gallery:
             )
 
 
-def map_figure(shown: Sequence[Shown], detector: Detector, c: float) -> Figure:
-    """Images beside the maps of all GMM layers, positions under the threshold outlined."""
-    model = detector.model
-    images = torch.stack([to_float(item.image, model.dtype) for item in shown])  # bytes and numbers in [0, 1], mixed
-    maps = detector.report(images.to(model.device)).maps
+def map_figure(shown: Sequence[Shown], c: float) -> Figure:
+    """Images beside the maps of all GMM layers, positions under the threshold outlined; grey is what was not seen."""
+    model = shown[0].detector.model
+    parts = []
+    for item in shown:
+        observed = None if item.observed is None else item.observed[None]
+        parts.append(item.detector.report(item.image[None], observed).maps)
+    maps = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    images = torch.stack([_visible(item, model.dtype) for item in shown])
     titles = [f"{item.name}, {item.note}: {item.standardised:.1f}" for item in shown]
     return outlier_maps(
         images,
@@ -87,3 +104,8 @@ def map_figure(shown: Sequence[Shown], detector: Detector, c: float) -> Figure:
         {name: pixel_maps(model, name, values) for name, values in maps.items()},
         {name: at_pixels(model, name, values < -c) for name, values in maps.items()},
     )
+
+
+def _visible(item: Shown, dtype: torch.dtype) -> Tensor:  # (H, W, C)
+    image = to_float(item.image, dtype)  # bytes and numbers in [0, 1], mixed
+    return image if item.observed is None else torch.where(item.observed.unsqueeze(-1), image, 0.5)

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from dcgmm.files import write_whole
 from dcgmm.outliers import Detector, Evaluation, evaluate
@@ -28,8 +29,16 @@ MARKED = (-2.0, -1.0, 0.0, 1.0, 2.0)
 DRAWN = "joint"  # beside the layers' log-likelihoods and the score that decides
 
 
-def judge(inliers: Known, outliers: Known, detector: Detector, decisive: str, config: OutliersConfig, job: Job) -> None:
-    """Figures of every score, curve, histograms, maps and scores of all images.
+def judge(
+    inliers: Known,
+    outliers: Known,
+    observed: Tensor | None,  # (n + m, H, W) bool
+    detector: Detector,
+    decisive: str,
+    config: OutliersConfig,
+    job: Job,
+) -> None:
+    """Figures of every score, curve, histograms, maps and scores of all images, of which all or a part was seen.
 
     Raises:
         InputError: an image that is to be shown is none of them.
@@ -41,16 +50,19 @@ def judge(inliers: Known, outliers: Known, detector: Detector, decisive: str, co
     for kind, known in (("inliers", inliers), ("outliers", outliers)):
         log.info("%s: %d of %s", kind, len(known), known.source)
     with ProgressBar("score", len(inliers) + len(outliers), "images") as bar:
-        evaluation = evaluate(detector, inliers.images, outliers.images, config.batch_size, bar.update)
+        masks = None if observed is None else (observed[: len(inliers)], observed[len(inliers) :])
+        evaluation = evaluate(detector, inliers.images, outliers.images, config.batch_size, bar.update, masks)
+    if observed is not None:
+        job.result["missing_share"] = float((~observed).float().mean())
     job.result.update(_result(evaluation, decisive, c, inliers, outliers))
     _save_scores(evaluation, names, inliers, outliers, job.directory / "scores.npz")
     _save_figures(evaluation, decisive, c, figures)
     standardised = evaluation.standardised(decisive)
-    for known, values in zip((inliers, outliers), standardised, strict=True):
+    for known, values, seen in zip((inliers, outliers), standardised, masks or (None, None), strict=True):
         titles = [f"label {label}" if label >= 0 else "outlier" for label in known.labels.tolist()]
         own, names = names[: len(known)], names[len(known) :]
-        gallery.add(own, known.images, torch.from_numpy(values), titles)
-    gallery.save(detector, c, figures)
+        gallery.add(own, known.images, torch.from_numpy(values), titles, detector, seen)
+    gallery.save(c, figures)
     _print_table(decisive, job.result)
 
 

@@ -7,10 +7,13 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import IO
 
+from torch import Tensor
+
 from dcgmm.datasets.images import ImageBatch
 from dcgmm.files import write_whole
 from dcgmm.outliers import Detector, worst_positions
 from dcgmm_cli.commands.outliers.gallery import Gallery
+from dcgmm_cli.commands.outliers.partly import Part
 from dcgmm_cli.job import Job
 from dcgmm_cli.schema import OutlierOptions
 
@@ -23,7 +26,7 @@ COLUMNS = (
 )
 
 
-def score(new: Iterator[ImageBatch], detector: Detector, decisive: str, options: OutlierOptions, job: Job) -> None:
+def score(new: Iterator[Part], decisive: str, options: OutlierOptions, job: Job) -> None:
     """Score images into `scores.csv`, a line an image, and show some of them.
 
     Raises:
@@ -31,13 +34,15 @@ def score(new: Iterator[ImageBatch], detector: Detector, decisive: str, options:
     """
     gallery = Gallery(options.count, options.images or [])
     counts = {"inlier": 0, "outlier": 0, "failed": 0}
+    thresholds: set[float] = set()
 
-    def score_batch(batch: ImageBatch) -> Iterator[list[object]]:
-        report = detector.report(batch.images)
+    def score_part(batch: ImageBatch, detector: Detector, observed: Tensor | None) -> Iterator[list[object]]:
+        thresholds.add(detector.threshold(decisive, options.c))
+        report = detector.report(batch.images, observed)
         scores = report.scores[decisive].cpu()
         standardised = detector.standardised(decisive, scores)
         verdicts = ["outlier" if value < -options.c else "inlier" for value in standardised.tolist()]
-        gallery.add(batch.names, batch.images, standardised, verdicts)
+        gallery.add(batch.names, batch.images, standardised, verdicts, detector, observed)
         worst = worst_positions(detector.model, report.maps)
         for name, value, standard, verdict, where in zip(
             batch.names, scores.tolist(), standardised.tolist(), verdicts, worst, strict=True
@@ -51,12 +56,13 @@ def score(new: Iterator[ImageBatch], detector: Detector, decisive: str, options:
         lines = csv.writer(text)
         lines.writerow(COLUMNS)
         said = time.monotonic()
-        for batch in new:
+        for part in new:
+            batch = part.batch
             for name, reason in batch.failures:
                 lines.writerow([name, "", "", "failed", "", "", "", "", reason])
             counts["failed"] += len(batch.failures)
             if batch.names:
-                lines.writerows(score_batch(batch))
+                lines.writerows(score_part(*part))
             if time.monotonic() > said + SAY_EVERY:
                 said = time.monotonic()
                 log.info("%d images so far: %s", sum(counts.values()), _in_words(counts))
@@ -67,13 +73,13 @@ def score(new: Iterator[ImageBatch], detector: Detector, decisive: str, options:
     job.result.update(
         score=decisive,
         c=options.c,
-        threshold=detector.threshold(decisive, options.c),
+        threshold=thresholds.pop() if len(thresholds) == 1 else None,  # each mask has its own
         images=sum(counts.values()),
         inliers=counts["inlier"],
         outliers=counts["outlier"],
         failed=counts["failed"],
     )
-    gallery.save(detector, options.c, job.directory / "figures")
+    gallery.save(options.c, job.directory / "figures")
     print(f"{decisive} at c={options.c:g}: {_in_words(counts)}")
 
 

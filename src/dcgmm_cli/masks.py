@@ -1,0 +1,69 @@
+"""Which pixels of images are taken for seen, as `mask=` and `share=` say.
+
+Shapes: N images, H W pixels, C channels.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dcgmm.datasets.pixels import SUFFIXES, ImageError, read_pixels
+from dcgmm.errors import InputError, OptionError
+from dcgmm.generation.masks import observed_part
+from dcgmm.generation.options import AREAS
+from dcgmm_cli.schema import NAN
+
+
+def check_mask(mask: str | None, share: float | None, input: str | None) -> None:
+    """Check that the options have an effect.
+
+    Raises:
+        InputError: one has none.
+    """
+    if mask not in AREAS and share is not None:
+        what = "without a mask" if mask is None else f"with mask={mask}"
+        raise InputError(f"share has no effect {what}: it goes with {', '.join(AREAS)}")
+    if mask == NAN and input is None:
+        raise InputError("mask=nan takes what is NaN in the array of input=: give one")
+
+
+def observed_of(images: Tensor, mask: str, share: float | None, seed: int) -> Tensor:  # (N, H, W) bool
+    """What is seen of each image (N, H, W, C).
+
+    Raises:
+        InputError: the mask cannot be read, has another shape, or leaves nothing to complete or nothing to see.
+    """
+    count, height, width, _ = images.shape
+    if mask in AREAS:
+        return observed_part(mask, height, width, count, share=share, seed=seed)
+    observed = ~images.isnan().any(-1) if mask == NAN else ~_mask_file(mask)
+    if observed.dim() not in (2, 3) or tuple(observed.shape[-2:]) != (height, width):
+        found = "x".join(map(str, observed.shape))
+        raise OptionError("mask", f"a mask of {height}x{width} pixels, or one for each image", f"one of {found}")
+    if observed.dim() == 3 and len(observed) not in (1, count):
+        raise OptionError("mask", f"one mask, or one for each of {count} images", f"{len(observed)} masks")
+    if bool(observed.all()):
+        raise InputError(f"mask={mask}: nothing is missing")
+    if bool((~observed).all()):
+        raise InputError(f"mask={mask}: everything is missing; dcgmm sample draws images from nothing")
+    return observed.expand(count, height, width)
+
+
+def _mask_file(path: str) -> Tensor:  # (H, W) or (N, H, W) bool, True in what is missing
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise InputError(f"mask={path} is no file: give one, or one of {', '.join((*AREAS, NAN))}")
+    try:
+        if file.suffix == ".npy":
+            array = np.load(file, allow_pickle=False)
+        elif file.suffix.lower() in SUFFIXES:
+            array = read_pixels(file, color=False)[..., 0]
+        else:
+            raise InputError(f"mask={path} is neither a .npy file nor a picture ({', '.join(SUFFIXES)})")
+    except (ValueError, EOFError, OSError, ImageError) as error:
+        raise InputError(f"mask={path} cannot be read: {error}") from None
+    if array.dtype.kind not in "bui" and not (array.dtype.kind == "f" and np.isfinite(array).all()):
+        raise InputError(f"mask={path} holds values that are no truth values or finite numbers")
+    return torch.from_numpy(array != 0)
