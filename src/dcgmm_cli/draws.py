@@ -31,10 +31,11 @@ def draw(
     options: SamplingOptions,
     sharpening: SharpeningOptions | None = None,
     outcomes: dict[str, list[Sharpened]] | None = None,
+    weights: Tensor | None = None,
 ) -> Samples:
     """Draw images as `dcgmm.sample` does, with a progress bar where they are sharpened."""
     if sharpening is None:
-        return sample(model, count, seed=seed, options=options)
+        return sample(model, count, seed=seed, options=options, weights=weights)
     steps = sharpening.steps(model.architecture.sharpening)
     total = steps.iterations * len(sharpened_layers(model, steps))
     done = 0
@@ -45,7 +46,8 @@ def draw(
             done += 1
             bar.update(done, name)
 
-        return sample(model, count, seed=seed, options=options, sharpening=sharpening, outcomes=outcomes, report=report)
+        given: dict[str, Any] = {"seed": seed, "options": options, "weights": weights}
+        return sample(model, count, **given, sharpening=sharpening, outcomes=outcomes, report=report)
 
 
 def save_arrays(arrays: Mapping[str, Tensor], path: Path) -> None:

@@ -21,6 +21,7 @@ from dcgmm_cli.keys import keys
 SEEDS = 2**32  # NumPy takes no seed from here on
 DEVICES = ("auto", "cpu", "cuda")
 NAN = "nan"  # a mask: what is NaN in the input
+TEST = "test"  # images: the run's test images
 OTHERS = tuple(name for name in NAMES if name != "folder")
 
 
@@ -202,6 +203,13 @@ class DrawConfig(FollowUpConfig):
 class SampleConfig(DrawConfig):
     """`dcgmm sample`."""
 
+    like: str | None = option(
+        None, "images that variants are drawn of: test, or a folder, an image, a .npy or .npz file", choices=(TEST,)
+    )
+    images: int | None = option(None, "test images, drawn by the seed, for like=test; null: 10", whole(least=1))
+    control: str | None = option(
+        None, "a .npy or .npz file with control signals (N, H, W, K) of sampling.start that images are drawn from"
+    )
     sharpen: bool = option(False, "whether the Folding layers of sharpening.layers are sharpened")
 
 

@@ -17,3 +17,6 @@ from .sampling import Samples as Samples
 from .sampling import sample as sample
 from .sharpening import Sharpened as Sharpened
 from .sharpening import sharpen as sharpen
+from .variants import Nearness as Nearness
+from .variants import control_signal as control_signal
+from .variants import nearness as nearness

@@ -56,7 +56,7 @@ class CompletionOptions(Options):
     top_s: int | None = option(
         None, "S: components are drawn among so many of the largest weights; null: among all", whole(least=1)
     )
-    # Chosen on held-out training images: less noise puts draws nearer to them, in pixels and in a classifier's features.
+    # Chosen on held-out training images: without noise draws are nearer to them, in pixels and a classifier's features.
     std_scale: float = option(
         0.0, "factor on the noise of pixels, and of upper layers' values; 1 is the model", number(least=0)
     )

@@ -65,6 +65,7 @@ def sample(
     *,
     seed: int = 0,
     options: SamplingOptions | None = None,
+    weights: Tensor | None = None,
     sharpening: SharpeningOptions | None = None,
     outcomes: dict[str, list[Sharpened]] | None = None,
     report: Report | None = None,
@@ -77,6 +78,8 @@ def sample(
         count: N, the number of images.
         seed: of all noise; the same seed on the same device gives the same images.
         options: how they are drawn.
+        weights: (N, H, W, K), what the start layer's components are drawn by instead of its mixture weights, as
+            `GenerativeClassifier.component_weights` gives them for images of some classes.
         sharpening: how the Folding layers' outputs are sharpened on the way; None leaves them.
         outcomes: filled with what sharpening did at each Folding layer.
         report: called after every step of sharpening with the Folding layer's name and the steps done there.
@@ -94,10 +97,10 @@ def sample(
     options = made(SamplingOptions, vars(options or SamplingOptions()) | fields)
     generator = torch.Generator(model.device).manual_seed(checked_seed(seed))
     if sharpening is None:
-        return draw(model, count, options, generator)
+        return draw(model, count, options, generator, weights=weights)
     steps = sharpening.steps(model.architecture.sharpening)
     refine = sharpener(model, steps, {} if outcomes is None else outcomes, report)
-    return draw(model, count, options, generator, refine)
+    return draw(model, count, options, generator, refine, weights)
 
 
 @torch.no_grad()
@@ -107,6 +110,7 @@ def draw(
     options: SamplingOptions,
     generator: torch.Generator,
     refine: Refine | None = None,
+    weights: Tensor | None = None,
 ) -> Samples:
     """Draw images: components and Gaussians from the start layer down, through Folding and Pooling (section 3.2.3).
 
@@ -119,6 +123,7 @@ def draw(
         options: how they are drawn.
         generator: of all noise, on any device; the same seed on the same device gives the same images.
         refine: called with each Folding layer's name and downward output (N, H, W, C); what it returns goes on.
+        weights: as for `sample`.
 
     Raises:
         InputError: `count`, `top_s`, the start layer or the component do not fit the model.
@@ -142,7 +147,7 @@ def draw(
         if isinstance(layer, GMM):
             uniform, noise = noises.pop(name)
             if signal is None:
-                drawn = _start_components(layer, options.components, uniform)
+                drawn = _start_components(layer, options.components, uniform, weights)
             else:
                 control[name] = signal
                 drawn = choose_entry(signal, uniform, options.top_s, options.temperature)
@@ -217,11 +222,23 @@ def _factor_noise(layer: FactorGMM, count: int, generator: torch.Generator, mode
     return normal.to(model.device)
 
 
-def _start_components(layer: GMM, choice: str, uniform: Tensor) -> Tensor:  # (N, H, W) -> (N, H, W)
+def _start_components(
+    layer: GMM,
+    choice: str,
+    uniform: Tensor,  # (N, H, W)
+    weights: Tensor | None,  # (N, H, W, K)
+) -> Tensor:  # (N, H, W)
+    if weights is not None:
+        if choice != "weights":
+            raise _option("components", "weights where other weights are given", choice)
+        if weights.shape != (*uniform.shape, layer.components):
+            expected, found = (*uniform.shape, layer.components), tuple(weights.shape)
+            raise OptionError("weights", f"of shape {expected}, the start layer's", found)
+        return choose_entry(weights.to(uniform), uniform, layer.components)
     if choice == "cycle":
         index = torch.arange(len(uniform), device=uniform.device) % layer.components
         return index[:, None, None].expand(uniform.shape)
     if choice.isdecimal():
         return torch.full_like(uniform, int(choice), dtype=torch.long)
-    weights = torch.ones_like(layer.logits) if choice == "uniform" else layer.log_weights.exp()
-    return choose_entry(weights.expand(*uniform.shape, -1), uniform, layer.components)
+    own = torch.ones_like(layer.logits) if choice == "uniform" else layer.log_weights.exp()
+    return choose_entry(own.expand(*uniform.shape, -1), uniform, layer.components)

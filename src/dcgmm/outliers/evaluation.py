@@ -57,8 +57,8 @@ def evaluate(
         outliers: images of another kind, at least one.
         batch_size: images at a time; by default as many as memory bears.
         report: called after every batch with the number of images that are scored.
-        observed: which pixels were seen of the inliers, and of the outliers; None: all. The detector must be one of such
-            images: `Detector.seen_through`.
+        observed: which pixels were seen of the inliers, and of the outliers; None: all. The detector must be one of
+            such images: `Detector.seen_through`.
 
     Raises:
         InputError: the images have another shape than the model takes, or values outside [0, 1].
