@@ -35,6 +35,10 @@ def test_inpaint_leaves_what_is_documented(run: str, tiny_run: Path, installed: 
     assert all(0 < value < 1 for value in [*result["mse"].values(), *result["peers"].values()])
     for name in result["peers"]:
         assert name in outcome.out
+    # A classifier of real images tells the whole ones best.
+    assert set(result["right"]) == {"images", *result["mse"]}
+    assert 0 <= max(result["right"][name] for name in result["mse"]) <= result["right"]["images"] <= 1
+    assert "label right" in outcome.out
     with Image.open(directory / "figures" / "completions.png") as image:
         assert image.size == (3 * (7 * 29 - 1), 3 * (4 * 29 - 1))
 
@@ -66,6 +70,19 @@ def test_nan_is_completed_and_nothing_is_measured(run: str, dcgmm: Runner, tmp_p
     assert arrays["draws"].shape == (0, 3, 28, 28, 1)
 
 
+def test_draws_are_sharpened_where_pixels_are_missing(run: str, tiny_run: Path, dcgmm: Runner) -> None:
+    arguments = ["inpaint", run, *FEW, "mask=left", "peers=false", "judge=false"]
+    steps = ["sharpen=true", "sharpening.iterations=3", "sharpening.rate=0.5"]
+    outcomes = [dcgmm(*arguments, *more) for more in ([], steps)]
+    plain, sharpened = (np.load(outcome.directory / "completions.npz") for outcome in outcomes)
+    seen = plain["observed"]
+    for before, after in zip(plain["draws"], sharpened["draws"], strict=True):
+        assert np.array_equal(before[seen], after[seen])
+        assert not np.array_equal(before[~seen], after[~seen])
+    assert np.array_equal(plain["mean"], sharpened["mean"])
+    assert "right" not in read_json(outcomes[0].directory / "result.json")
+
+
 def test_masks_from_files(run: str, dcgmm: Runner, tmp_path: Path) -> None:
     hole = np.zeros((28, 28), np.uint8)
     hole[3:9, 10:20] = 255
@@ -74,7 +91,7 @@ def test_masks_from_files(run: str, dcgmm: Runner, tmp_path: Path) -> None:
     np.save(tmp_path / "each.npy", np.broadcast_to(hole > 0, (20, 28, 28)))
     arrays = []
     for mask in ("hole.png", "hole.npy", "each.npy"):
-        outcome = dcgmm("inpaint", run, *FEW, f"mask={mask}", "peers=false")
+        outcome = dcgmm("inpaint", run, *FEW, f"mask={mask}", "peers=false", "judge=false")
         assert outcome.code == 0, outcome.err
         assert "peers" not in read_json(outcome.directory / "result.json")
         arrays.append(np.load(outcome.directory / "completions.npz"))
@@ -100,6 +117,8 @@ def test_masks_from_files(run: str, dcgmm: Runner, tmp_path: Path) -> None:
         (["input=nowhere"], "nowhere"),
         (["input=full.npy", "images=5"], "images has no effect"),
         (["share=1.5"], "share"),
+        (["sharpening.rate=0.5"], "sharpening.* has no effect without sharpen=true"),
+        (["sharpen=true", "sharpening.layers=[folding9]"], "sharpening.layers must be Folding layers of the model"),
         (["share=0.001"], "share"),
         (["completion.top_s=0"], "completion.top_s"),
         (["completion.counts=1"], "completion.count"),

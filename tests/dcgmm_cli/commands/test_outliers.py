@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from dcgmm.checkpoints import load_run
+from dcgmm.datasets import load
 from dcgmm.files import DETECTOR, read_json
 from dcgmm.outliers import Detector
 from dcgmm_cli.commands.outliers import gallery
@@ -129,6 +130,76 @@ def test_scoring_new_images(dcgmm: Runner, tmp_path: Path) -> None:
     outcome = dcgmm("outliers", "input=new.npz", "outliers.count=0")
     assert outcome.code == 0, outcome.err
     assert read_json(outcome.directory / "result.json")["images"] == 4
+
+
+def scored(directory: Path) -> dict[str, dict[str, str]]:
+    with (directory / "scores.csv").open(newline="") as file:
+        return {line["file"]: line for line in csv.DictReader(file)}
+
+
+def test_images_of_which_a_part_was_seen(tiny_run: Path, installed: Runner, dcgmm: Runner, tmp_path: Path) -> None:
+    images = load("mnist_sample").test.images[:8].numpy() / np.float32(255)
+    hidden = images.copy()
+    hidden[:, :, 14:], hidden[6], hidden[7] = np.nan, np.nan, images[7]
+    hidden[5, :3] = np.nan
+    np.save(tmp_path / "holes.npy", hidden)
+    np.save(tmp_path / "whole.npy", images)
+    run = f"run={tiny_run}"
+    outcome = installed("outliers", run, "input=holes.npy", "mask=nan", "outliers.count=1", "batch_size=3")
+    assert outcome.code == 0, outcome.err
+    result, lines = read_json(outcome.directory / "result.json"), scored(outcome.directory)
+    assert (result["images"], result["failed"], result["threshold"]) == (8, 1, None)  # each mask has its own
+    assert lines["holes.npy[6]"]["problem"] == "nothing of it was seen"
+    for line in lines.values():
+        if line["verdict"] != "failed":
+            assert (float(line["standardised_score"]) < -1.5) == (line["verdict"] == "outlier")
+    with Image.open(outcome.directory / "figures" / "most_outlying.png") as image:
+        assert min(image.size) > 100
+    # As by a mask of each image alone, and where all was seen as without one.
+    right = dcgmm("outliers", run, "input=whole.npy", "mask=right", "outliers.count=0")
+    assert right.code == 0, right.err
+    assert read_json(right.directory / "result.json")["threshold"] is not None
+    whole = scored(dcgmm("outliers", run, "input=whole.npy", "outliers.count=0").directory)
+    for row in range(5):
+        own = float(lines[f"holes.npy[{row}]"]["score"])
+        assert float(scored(right.directory)[f"whole.npy[{row}]"]["score"]) == pytest.approx(own, rel=0.2, abs=0.2)
+    assert float(lines["holes.npy[7]"]["score"]) == pytest.approx(float(whole["whole.npy[7]"]["score"]), rel=1e-3)
+
+
+def test_judging_by_what_was_seen(tiny_run: Path, dcgmm: Runner) -> None:
+    arguments = ["outliers", f"run={tiny_run}", "outliers.dataset=fashion_mnist_sample", "outliers.count=1"]
+    outcome = dcgmm(*arguments, "mask=random", "share=0.4", "seed=3")
+    assert outcome.code == 0, outcome.err
+    result = read_json(outcome.directory / "result.json")
+    assert result["missing_share"] == pytest.approx(0.4, abs=0.05)
+    whole = read_json(dcgmm(*arguments).directory / "result.json")
+    assert "missing_share" not in whole
+    assert abs(result["inliers"]["kept"] - whole["inliers"]["kept"]) < 0.1
+    assert result["auroc"] != whole["auroc"]
+
+
+def test_masks_that_cannot_be(tiny_run: Path, dcgmm: Runner, tmp_path: Path) -> None:
+    images = np.zeros((2, 28, 28), np.float32)
+    np.save(tmp_path / "full.npy", images)
+    np.save(tmp_path / "none.npy", images * np.nan)
+    np.save(tmp_path / "small.npy", np.eye(7))
+    np.save(tmp_path / "two.npy", np.stack([np.eye(28), 1 - np.eye(28)]))
+    other = "outliers.dataset=fashion_mnist_sample"
+    cases = [
+        ([other, "mask=middle"], "mask=middle is no file"),
+        ([other, "mask=nan"], "mask=nan takes what is NaN"),
+        ([other, "share=0.3"], "share has no effect without a mask"),
+        ([other, "mask=two.npy"], "one for each of 600 images"),
+        (["input=full.npy", "mask=nan"], "nothing is missing"),
+        (["input=none.npy", "mask=nan"], "everything is missing"),
+        (["input=full.npy", "mask=small.npy"], "mask must be a mask of 28x28 pixels"),
+        (["input=full.npy", "mask=right", "share=2"], "share must be a number in (0, 1)"),
+    ]
+    for arguments, message in cases:
+        outcome = dcgmm("outliers", f"run={tiny_run}", *arguments)
+        assert outcome.code == 2, arguments
+        assert message in outcome.err.splitlines()[-1]
+        assert "Traceback" not in outcome.err
 
 
 def test_every_score_of_the_table_can_decide(tiny_run: Path, dcgmm: Runner) -> None:

@@ -10,6 +10,7 @@ import dcgmm as library
 from dcgmm.checkpoints import load_run, read_state
 from dcgmm.files import CHECKPOINT, read_json
 from dcgmm.generation.quality import nearest
+from dcgmm.generation.variants import control_signal
 from dcgmm_cli.runs import META
 from tests.dcgmm_cli.commands.conftest import QUICK, Runner
 
@@ -110,6 +111,72 @@ def test_test_images_are_drawn_and_as_many_as_there_are(run: str, dcgmm: Runner)
     assert tests("seed=1") != tests("seed=2")
     assert tests("quality.count=400")["count"] == 300  # the run's data have no more
     assert "test images: only 300" in dcgmm("sample", run, *FEW, "quality.count=400").out
+
+
+def test_variants_of_images(run: str, tiny_run: Path, installed: Runner, dcgmm: Runner, tmp_path: Path) -> None:
+    outcome = installed("sample", run, *FEW, "like=test", "images=4", "sampling.start=gmm1", "seed=2")
+    assert outcome.code == 0, outcome.err
+    result = read_json(outcome.directory / "result.json")
+    assert set(result["distance"]) == {"variant", "nearest_training_image", "unrelated_sample"}
+    assert 0 < result["distance"]["variant"] < result["distance"]["unrelated_sample"]
+    assert "mean distance from 4 originals: variant " in outcome.out
+    arrays = {name: torch.from_numpy(value) for name, value in np.load(outcome.directory / "samples.npz").items()}
+    assert arrays["signal"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    with Image.open(outcome.directory / "figures" / "variants_top1.png") as image:
+        assert image.size == (3 * (4 * 29 - 1), 3 * (4 * 29 - 1))
+    # They are what the library gives.
+    model = load_run(tiny_run).model
+    signal = control_signal(model, arrays["originals"], "gmm1")
+    torch.testing.assert_close(arrays["control"], signal)
+    expected = library.sample(model, 12, seed=2, start="gmm1", weights=signal.repeat_interleave(3, 0)).images
+    assert torch.allclose(arrays["images"], expected.clamp(0, 1), atol=1e-5)
+
+    # The same again, from the images in a file, and from the control signals that were saved.
+    np.save(tmp_path / "mine.npy", arrays["originals"].numpy())
+    again = ["sampling.count=12", "quality.count=0", "sampling.start=gmm1", "seed=2"]
+    for given in ("like=mine.npy", f"control={outcome.directory}/samples.npz"):
+        other = dcgmm("sample", run, *again, given)
+        assert other.code == 0, other.err
+        assert np.array_equal(np.load(other.directory / "samples.npz")["images"], arrays["images"].numpy())
+        assert ("distance" in read_json(other.directory / "result.json")) == given.startswith("like")
+    assert not (other.directory / "figures" / "variants_top1.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["like=nowhere"], "nowhere does not exist"),
+        (["like=test", "control=good.npy"], "like= and control= both give a control signal"),
+        (["images=3"], "images has no effect without like=test"),
+        (["like=many.npy"], "sampling.count=100 draws fewer images than there are control signals: 101"),
+        (["like=test", "sampling.components=cycle"], "sampling.components must be weights"),
+        (
+            ["like=test", "sampling.start=gmm7"],
+            "sampling.start must be a GMM layer of the model (gmm1, gmm2), not gmm7",
+        ),
+        (["like=holes.npy"], "holes.npy[0]: it holds NaN"),
+        (["control=nowhere.npy"], "control=nowhere.npy is no .npy or .npz file"),
+        (["control=text.npy"], "control=text.npy cannot be read"),
+        (["control=good.npy", "sampling.start=gmm1"], "holds an array 3x1x1x4; gmm1 takes Nx4x4x4"),
+        (["control=many.npy"], "gmm2 takes Nx1x1x4"),
+        (["control=negative.npy"], "control=negative.npy holds values that are no weights"),
+        (["control=two.npz"], "control=two.npz must hold an array `control`; its arrays: a, b"),
+    ],
+)
+def test_control_signals_that_cannot_be(
+    run: str, dcgmm: Runner, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    good = np.full((3, 1, 1, 4), 0.25)
+    np.save(tmp_path / "good.npy", good)
+    np.save(tmp_path / "negative.npy", -good)
+    np.save(tmp_path / "many.npy", np.zeros((101, 28, 28), np.uint8))
+    np.save(tmp_path / "holes.npy", np.full((1, 28, 28), np.nan))
+    np.savez(tmp_path / "two.npz", a=good, b=good)
+    (tmp_path / "text.npy").write_text("text")
+    outcome = dcgmm("sample", run, *arguments)
+    assert outcome.code == 2
+    assert message in outcome.err.splitlines()[-1]
+    assert "Traceback" not in outcome.err
 
 
 @pytest.mark.parametrize(
