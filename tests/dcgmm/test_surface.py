@@ -85,6 +85,8 @@ assert dcgmm.inpaint(model, data.test.images[:9], seen, count=4).draws.shape == 
 assert model.score(data.test.images[:9], observed=seen)["gmm1"].log_prob.isfinite().all()
 detector = dcgmm.Detector.fit(model, data.train.images)
 assert detector.scores(data.test.images)["joint"].shape == (len(data.test),)
+partly = detector.seen_through(data.train.images[:2000], seen[0])
+assert partly.scores(data.test.images, observed=seen[0])["joint"].isfinite().all()
 dcgmm.save(model, "model.pt")
 assert dcgmm.load("model.pt").log_prob(data.test.images).equal(log_prob)
 try:

@@ -20,7 +20,7 @@ HEADLINES = {
     TRAIN: ("layers.*.test_log_likelihood", "train_seconds"),
     "outliers": ("auroc.top", "auroc.joint"),
     "cluster": ("dunn", "davies_bouldin", "clusters"),
-    "sample": ("diversity", "near_duplicates", "ndb", "frechet"),
+    "sample": ("diversity", "near_duplicates", "ndb", "frechet", "distance.variant"),
     "sharpen": ("log_likelihood",),
     "inpaint": ("mse.mean", "mse.draws", "right.draws"),
     "visualize": ("layers.*.components_in_use",),
