@@ -88,9 +88,12 @@ RUNNER: dict[str, set[str]] = {
     "results": RECORDS | {"results"},
     "trained": RECORDS,
     "draws": RECORDS | {"progress"},
+    "masks": RECORDS,
+    "variants": RECORDS | {"trained"},
     "quality": RECORDS | {"progress", "trained"},
     "trainings": RECORDS | {"figures", "interruption", "progress"},
-    "commands": RECORDS | {"commands", "draws", "figures", "progress", "quality", "results", "trained", "trainings"},
+    "commands": RECORDS
+    | {"commands", "draws", "figures", "masks", "progress", "quality", "results", "trained", "trainings", "variants"},
     # From the command line to a command, by Hydra.
     "explain": {"keys", "schema"},
     "typed": {"explain"},

@@ -1,4 +1,4 @@
-"""Which pixels of images are taken for seen, as `mask=` and `share=` say.
+"""What is seen of images, as `mask` says it.
 
 Shapes: N images, H W pixels, C channels.
 """
@@ -13,27 +13,33 @@ from dcgmm.datasets.pixels import SUFFIXES, ImageError, read_pixels
 from dcgmm.errors import InputError, OptionError
 from dcgmm.generation.masks import observed_part
 from dcgmm.generation.options import AREAS
-from dcgmm_cli.schema import NAN
+
+NAN = "nan"
 
 
 def check_mask(mask: str | None, share: float | None, input: str | None) -> None:
-    """Check that the options have an effect.
+    """Check that what is given goes together, before anything is read.
 
     Raises:
-        InputError: one has none.
+        InputError: it does not.
     """
     if mask not in AREAS and share is not None:
-        what = "without a mask" if mask is None else f"with mask={mask}"
-        raise InputError(f"share has no effect {what}: it goes with {', '.join(AREAS)}")
+        given = "null" if mask is None else mask
+        raise InputError(f"share has no effect with mask={given}: it goes with {', '.join(AREAS)}")
     if mask == NAN and input is None:
         raise InputError("mask=nan takes what is NaN in the array of input=: give one")
 
 
-def observed_of(images: Tensor, mask: str, share: float | None, seed: int) -> Tensor:  # (N, H, W) bool
-    """What is seen of each image (N, H, W, C).
+def read_observed(mask: str, images: Tensor, *, share: float | None, seed: int) -> Tensor:  # (N, H, W) bool
+    """What is seen of each image.
+
+    Args:
+        mask: an area, a file, or nan.
+        images: (N, H, W, C); with nan, NaN where nothing was seen.
+        share, seed: of an area.
 
     Raises:
-        InputError: the mask cannot be read, has another shape, or leaves nothing to complete or nothing to see.
+        InputError: the mask cannot be read, or has another shape.
     """
     count, height, width, _ = images.shape
     if mask in AREAS:
@@ -44,10 +50,6 @@ def observed_of(images: Tensor, mask: str, share: float | None, seed: int) -> Te
         raise OptionError("mask", f"a mask of {height}x{width} pixels, or one for each image", f"one of {found}")
     if observed.dim() == 3 and len(observed) not in (1, count):
         raise OptionError("mask", f"one mask, or one for each of {count} images", f"{len(observed)} masks")
-    if bool(observed.all()):
-        raise InputError(f"mask={mask}: nothing is missing")
-    if bool((~observed).all()):
-        raise InputError(f"mask={mask}: everything is missing; dcgmm sample draws images from nothing")
     return observed.expand(count, height, width)
 
 

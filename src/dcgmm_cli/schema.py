@@ -20,7 +20,6 @@ from dcgmm_cli.keys import keys
 
 SEEDS = 2**32  # NumPy takes no seed from here on
 DEVICES = ("auto", "cpu", "cuda")
-NAN = "nan"  # a mask: what is NaN in the input
 TEST = "test"  # images: the run's test images
 OTHERS = tuple(name for name in NAMES if name != "folder")
 
@@ -47,7 +46,7 @@ def _seed(help: str) -> Any:
 
 def _mask(default: str | None, help: str = "") -> Any:
     text = f"what is missing: {', '.join(AREAS)}; a picture or .npy file, not 0 there; nan: the input's NaN{help}"
-    return option(default, text, choices=(*AREAS, NAN))
+    return option(default, text, choices=(*AREAS, "nan"))
 
 
 def _share() -> Any:

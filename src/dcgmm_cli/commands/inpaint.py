@@ -21,10 +21,10 @@ from dcgmm_cli.draws import save_arrays
 from dcgmm_cli.figures.base import ENLARGE, save_image
 from dcgmm_cli.figures.inpaint import completion_rows
 from dcgmm_cli.job import Job
-from dcgmm_cli.masks import check_mask, observed_of
+from dcgmm_cli.masks import NAN, check_mask, read_observed
 from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.quality import trained_judge
-from dcgmm_cli.schema import NAN, InpaintConfig
+from dcgmm_cli.schema import InpaintConfig
 from dcgmm_cli.trained import OpenedRun, open_run
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,11 @@ def run(config: InpaintConfig, job: Job) -> None:
     _check(config)
     opened = open_run(config, job)
     images, labels = _images(config, opened)
-    observed = observed_of(images, config.mask, config.share, config.seed)
+    observed = read_observed(config.mask, images, share=config.share, seed=config.seed)
+    if bool(observed.all()):
+        raise InputError(f"mask={config.mask}: nothing is missing")
+    if bool((~observed).all()):
+        raise InputError(f"mask={config.mask}: everything is missing; dcgmm sample draws images from nothing")
     started = time.perf_counter()
     found = _completed(config, opened, images, observed)
     job.result["inpaint_seconds"] = round(time.perf_counter() - started, 4)

@@ -15,8 +15,8 @@ from dcgmm_cli.commands.outliers.known import known_inliers, known_outliers
 from dcgmm_cli.commands.outliers.partly import Part, one_detector, parts_of
 from dcgmm_cli.commands.outliers.scoring import score
 from dcgmm_cli.job import Job
-from dcgmm_cli.masks import check_mask
-from dcgmm_cli.schema import NAN, OutliersConfig
+from dcgmm_cli.masks import NAN, check_mask
+from dcgmm_cli.schema import OutliersConfig
 from dcgmm_cli.trained import OpenedRun, open_run
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from torch import Tensor
 from dcgmm.datasets.images import ImageBatch
 from dcgmm.errors import InputError
 from dcgmm.outliers import Detector
-from dcgmm_cli.masks import observed_of
+from dcgmm_cli.masks import read_observed
 from dcgmm_cli.schema import OutliersConfig
 from dcgmm_cli.trained import OpenedRun
 
@@ -47,7 +47,9 @@ def masked(images: Tensor, config: OutliersConfig, whole: Detector, opened: Open
         InputError: the mask cannot be read or does not fit, or the run's training images are not at hand.
     """
     assert config.mask is not None
-    observed = observed_of(images, config.mask, config.share, config.seed)
+    observed = read_observed(config.mask, images, share=config.share, seed=config.seed)
+    if not bool(observed.any()):
+        raise InputError(f"mask={config.mask}: everything is missing")
     training = opened.data().train.images
     chosen = torch.randperm(len(training), generator=torch.Generator().manual_seed(config.seed))
     if config.mask == "random":
