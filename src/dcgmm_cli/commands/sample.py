@@ -1,7 +1,7 @@
 """`dcgmm sample`: draw images from a trained model, and judge them."""
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -45,7 +45,8 @@ def run(config: SampleConfig, job: Job) -> None:
     job.result["sample_seconds"] = round(time.perf_counter() - started, 4)
     _save(shown, options, signals, job.directory)
     if signals is not None and signals.originals is not None:
-        unrelated = draw(opened.model, config.sampling.count, config.seed, options[0], sharpening).images
+        whole = replace(options[0], start=None)  # of the model, not of a lower layer's overall weights
+        unrelated = draw(opened.model, config.sampling.count, config.seed, whole, sharpening).images
         _report_nearness(signals, signals.originals, shown[0].images, unrelated.cpu(), opened, job)
     if config.quality.count:
         judged = {f"top_s={each.top_s}": drawn(config.quality.count, each).images for each in options}
