@@ -57,10 +57,10 @@ def test_a_flat_model_s_completions_are_its_conditional_distribution(factors: in
     model, count = flat_model(factors), 40_000
     image = torch.rand(1, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     seen = torch.tensor([[True, False, True], [False, True, False]])
-    found = inpaint(model, image, seen, count=count, seed=2, std_scale=1)
+    found = inpaint(model, image.expand(count, 2, 3), seen, count=1, seed=2, std_scale=1)
     mean, covariance = conditional(model, image.flatten(), seen.flatten())
-    torch.testing.assert_close(found.mean.flatten()[~seen.flatten()], mean, **ROUNDING)
-    draws = found.draws.flatten(1)[:, ~seen.flatten()]
+    torch.testing.assert_close(found.mean[0].flatten()[~seen.flatten()], mean, **ROUNDING)
+    draws = found.draws[0].flatten(1)[:, ~seen.flatten()]
     torch.testing.assert_close(draws.mean(0), mean, rtol=0, atol=4.5 * float(covariance.max() / count) ** 0.5)
     torch.testing.assert_close(draws.T.cov(), covariance, rtol=0, atol=6 * float(covariance.max()) / count**0.5)
 
@@ -88,11 +88,12 @@ def test_what_was_not_seen_does_not_matter_and_seeds_repeat() -> None:
 
 def test_nothing_seen_is_a_draw_from_the_model() -> None:
     model = flat_model()
-    found = inpaint(model, torch.full((1, 2, 3), torch.nan), torch.zeros(2, 3), count=20_000, seed=0, std_scale=1)
+    nothing = torch.full((20_000, 2, 3), torch.nan)
+    found = inpaint(model, nothing, torch.zeros(2, 3), count=1, seed=0, std_scale=1)
     gmm = model.gmms["gmm1"]
     expected = (gmm.log_weights.exp()[:, None] * gmm.loc).sum(0).detach()
-    torch.testing.assert_close(found.mean.flatten(), expected, **ROUNDING)
-    torch.testing.assert_close(found.draws.mean(0).flatten(), expected, rtol=0, atol=0.03)
+    torch.testing.assert_close(found.mean[0].flatten(), expected, **ROUNDING)
+    torch.testing.assert_close(found.draws[0].mean(0).flatten(), expected, rtol=0, atol=0.03)
 
 
 def test_without_noise_the_strongest_component_s_values_are_put_in() -> None:

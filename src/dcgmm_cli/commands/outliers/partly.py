@@ -20,7 +20,7 @@ from dcgmm_cli.trained import OpenedRun
 
 log = logging.getLogger(__name__)
 
-REFERENCE, LEAST = 2000, 200  # training images that are seen through all masks together, and at least through each
+REFERENCE, LEAST = 5000, 200  # training images that are seen through all masks together, and at least through each
 UNSEEN = "nothing of it was seen"
 
 
