@@ -137,7 +137,7 @@ def scored(directory: Path) -> dict[str, dict[str, str]]:
         return {line["file"]: line for line in csv.DictReader(file)}
 
 
-def test_images_of_which_a_part_was_seen(tiny_run: Path, installed: Runner, dcgmm: Runner, tmp_path: Path) -> None:
+def test_images_of_which_a_part_was_seen(tiny_run: Path, dcgmm: Runner, tmp_path: Path) -> None:
     images = load("mnist_sample").test.images[:8].numpy() / np.float32(255)
     hidden = images.copy()
     hidden[:, :, 14:], hidden[6], hidden[7] = np.nan, np.nan, images[7]
@@ -145,7 +145,7 @@ def test_images_of_which_a_part_was_seen(tiny_run: Path, installed: Runner, dcgm
     np.save(tmp_path / "holes.npy", hidden)
     np.save(tmp_path / "whole.npy", images)
     run = f"run={tiny_run}"
-    outcome = installed("outliers", run, "input=holes.npy", "mask=nan", "outliers.count=1", "batch_size=3")
+    outcome = dcgmm("outliers", run, "input=holes.npy", "mask=nan", "outliers.count=1", "batch_size=3")
     assert outcome.code == 0, outcome.err
     result, lines = read_json(outcome.directory / "result.json"), scored(outcome.directory)
     assert (result["images"], result["failed"], result["threshold"]) == (8, 1, None)  # each mask has its own

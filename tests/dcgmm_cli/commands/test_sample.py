@@ -113,8 +113,8 @@ def test_test_images_are_drawn_and_as_many_as_there_are(run: str, dcgmm: Runner)
     assert "test images: only 300" in dcgmm("sample", run, *FEW, "quality.count=400").out
 
 
-def test_variants_of_images(run: str, tiny_run: Path, installed: Runner, dcgmm: Runner, tmp_path: Path) -> None:
-    outcome = installed("sample", run, *FEW, "like=test", "images=4", "sampling.start=gmm1", "seed=2")
+def test_variants_of_images(run: str, tiny_run: Path, dcgmm: Runner, tmp_path: Path) -> None:
+    outcome = dcgmm("sample", run, *FEW, "like=test", "images=4", "sampling.start=gmm1", "seed=2")
     assert outcome.code == 0, outcome.err
     result = read_json(outcome.directory / "result.json")
     assert set(result["distance"]) == {"variant", "nearest_training_image", "unrelated_sample"}
