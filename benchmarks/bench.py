@@ -33,12 +33,14 @@ from dcgmm.datasets import ImageData
 from dcgmm.generation import SamplingOptions, Setting, SharpeningOptions
 from dcgmm.generation.sampling import draw
 from dcgmm.generation.sharpening import Refine, sharpened_layers, sharpener
-from dcgmm.model import DCGMM
+from dcgmm.model import DCGMM, GMM, FactorGMM
 from dcgmm.outliers import log_likelihood_moments
 from dcgmm.runtime import choose_device, describe_device
 from dcgmm.training import Trainer, TrainerOptions
 
-ARCHS = ("1L", "2L-a", "2L-b", "2L-c", "2L-d", "3L-a", "3L-b")  # 2L-e has the layers of 2L-c
+ARCHS = ("1L", "2L-a", "2L-b", "2L-c", "2L-d", "3L-a", "3L-b", "factors")  # 2L-e has the layers of 2L-c
+# Annealed in a few windows, and no points held: so are most steps of a layer that has factors.
+WITH_FACTORS = {"centroid_epochs": 0.0, "factor_epochs": 0.0, "annealing": {"gamma": 0.1, "delta": 1e9}}
 BATCH_SIZES = (1, 10, 100, 1000)
 
 
@@ -71,39 +73,60 @@ def matmul_rate(device: torch.device) -> float:
 
 
 def step_flops(model: DCGMM, batch_size: int) -> float:
-    """FLOPs of a step's formulas: x and x^2 with K components, for the scores and again for the gradient's sums."""
+    """FLOPs of a step's formulas: x and x^2 with K components, for the scores and again for the gradient's sums; and
+    where there are factors, x with all of them for the scores."""
     points = [(gmm.input_shape.positions * batch_size, gmm) for gmm in model.gmms.values()]
-    return float(sum(8 * count * gmm.input_shape.channels * gmm.components for count, gmm in points))
+    return float(sum((8 + 2 * factors_of(gmm)) * count * gmm.loc.shape[-2:].numel() for count, gmm in points))
 
 
-def trainer_of(arch: str, data: ImageData, batch_size: int, device: torch.device, replicas: int = 1) -> Trainer:
+def factors_of(gmm: GMM) -> int:
+    """Factors a component, once there are any."""
+    return gmm.factors.shape[-1] if isinstance(gmm, FactorGMM) and gmm.has_factors else 0
+
+
+def trainer_of(
+    arch: str, data: ImageData, batch_size: int, device: torch.device, replicas: int = 1, *, with_factors: bool = False
+) -> Trainer:
     generators = [torch.Generator().manual_seed(seed) for seed in range(replicas)]
     models = [DCGMM.build(data.train.images.shape[1:], dcgmm.arch(arch)) for _ in generators]
     for model, generator in zip(models, generators, strict=True):
         model.draw_start(generator)
     model = (models[0] if replicas == 1 else DCGMM.side_by_side(models)).to(device)
-    return Trainer(model, data.train.images.to(device), TrainerOptions(batch_size=batch_size), generators)
+    options = TrainerOptions(batch_size=batch_size, **(WITH_FACTORS if with_factors else {}))
+    trainer = Trainer(model, data.train.images.to(device), options, generators)
+    while with_factors and not any(map(factors_of, model.gmms.values())):
+        trainer.step()
+    return trainer
 
 
 def step_times(archs: list[str], data: ImageData, device: torch.device, rate: float, seconds: float) -> Results:
-    """Training steps: at batch 100 with their floor, at other batch sizes, and with ten replicas."""
+    """Training steps of architectures, also with ten replicas; and where there are factors, once these are trained."""
     results: Results = {}
+    replicas = 10
     for arch in archs:
-        row: dict[str, float] = {}
-        for batch_size in BATCH_SIZES:
-            if batch_size > len(data.train.images):
-                continue
-            trainer = trainer_of(arch, data, batch_size, device)
-            taken = repeated(trainer.step, device, seconds)
-            row[f"batch {batch_size} (ms)"] = 1e3 * taken
-            if batch_size == 100:
-                floor = step_flops(trainer.model, batch_size) / rate
-                row |= {"floor (ms)": 1e3 * floor, "ratio": taken / floor}
-        replicas = 10
+        row = step_row(arch, data, device, rate, seconds)
         together = repeated(trainer_of(arch, data, 100, device, replicas).step, device, seconds)
-        row[f"of {replicas} replicas, each (ms)"] = 1e3 * together / replicas
-        results[f"step {arch}"] = row
+        results[f"step {arch}"] = row | {f"of {replicas} replicas, each (ms)": 1e3 * together / replicas}
+        if any(layer.factors for layer in dcgmm.arch(arch).layers):
+            results[f"step {arch}, its factors"] = step_row(arch, data, device, rate, seconds, with_factors=True)
     return results
+
+
+def step_row(
+    arch: str, data: ImageData, device: torch.device, rate: float, seconds: float, *, with_factors: bool = False
+) -> dict[str, float]:
+    """Steps at batch 100 with their floor, and at other batch sizes."""
+    row: dict[str, float] = {}
+    for batch_size in BATCH_SIZES:
+        if batch_size > len(data.train.images):
+            continue
+        trainer = trainer_of(arch, data, batch_size, device, with_factors=with_factors)
+        taken = repeated(trainer.step, device, seconds)
+        row[f"batch {batch_size} (ms)"] = 1e3 * taken
+        if batch_size == 100:
+            floor = step_flops(trainer.model, batch_size) / rate
+            row |= {"floor (ms)": 1e3 * floor, "ratio": taken / floor}
+    return row
 
 
 def child(code: str, arguments: list[str]) -> tuple[float, float]:
@@ -262,7 +285,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--archs", default=",".join(ARCHS), help="architectures whose steps are timed")
     parser.add_argument(
-        "--whole", default="1L,2L-c,3L-a", help="architectures that are trained for 25 epochs, and used"
+        "--whole", default="1L,2L-c,3L-a,factors", help="architectures that are trained for 25 epochs, and used"
     )
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--device", default="auto")

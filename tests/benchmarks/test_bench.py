@@ -1,10 +1,18 @@
 """The benchmark runs, writes what it measured, and compares two runs. Its figures are not judged here."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import dcgmm
+from dcgmm.model.layers import described
 
 BENCH = Path(__file__).parents[2] / "benchmarks" / "bench.py"
 
@@ -36,3 +44,19 @@ def test_a_run_and_its_comparison(tmp_path: Path) -> None:
     assert compared.returncode == 0, compared.stderr
     (row,) = [line for line in compared.stdout.splitlines() if "step 2L-d" in line and "batch 100 (ms)" in line]
     assert row.split("│")[-2].strip() == "2.00"
+
+
+def test_steps_of_layers_with_factors_are_timed_before_and_after_these_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCH.parent)
+    module = importlib.import_module("bench")
+    small = described([{"type": "folding", "kernel": [4, 4]}, {"type": "gmm", "components": 4, "factors": 3}])
+    monkeypatch.setattr(dcgmm, "arch", lambda _: small)
+    images = torch.randint(256, (150, 4, 4, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    data = SimpleNamespace(train=SimpleNamespace(images=images))
+    results = module.step_times(["small"], data, torch.device("cpu"), 1e9, 0.0)
+    assert list(results) == ["step small", "step small, its factors"]
+    before, after = results.values()
+    # 8 P D K FLOPs, and 2 P D K L for the product of points and factors.
+    assert before["floor (ms)"] == pytest.approx(8 * 100 * 16 * 4 / 1e6)
+    assert after["floor (ms)"] == pytest.approx((8 + 2 * 3) * 100 * 16 * 4 / 1e6)
+    assert all(value > 0 for row in results.values() for value in row.values())

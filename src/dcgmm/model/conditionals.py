@@ -145,9 +145,14 @@ def _factor_parts(x: Tensor, seen: Tensor, loc: Tensor, precision_sqrt: Tensor, 
     masks = seen.split(size, -2) if seen.shape[-2] == x.shape[-2] else [seen] * -(-x.shape[-2] // size)
     for block, mask in zip(x.split(size, -2), masks, strict=True):
         z = (block @ maps.flatten(-3, -2).mT - mask @ moved.mT).unflatten(-1, (components, count, 1))
-        root = cholesky(_hidden_capacitance(1 - mask, precision_sqrt, factors))
+        # Many points have one mask, as pixels of a margin or of positions: their systems are formed once.
+        kinds, kind = mask.unique(dim=0, return_inverse=True) if mask.dim() == 2 else (mask, None)
+        root = cholesky(_hidden_capacitance(1 - kinds, precision_sqrt, factors))
+        hidden = log_det(root)
+        if kind is not None:
+            root, hidden = root.index_select(-4, kind), hidden.index_select(-2, kind)
         white = torch.linalg.solve_triangular(root, z, upper=False)
-        yield white.squeeze(-1).square().sum(-1) - log_det(root)
+        yield white.squeeze(-1).square().sum(-1) - hidden
 
 
 def _hidden_capacitance(
@@ -155,9 +160,11 @@ def _hidden_capacitance(
     precision_sqrt: Tensor,  # (..., K, D)
     factors: Tensor,  # (..., K, D, L)
 ) -> Tensor:  # (..., P, K, L, L)
-    """I - S for each mask and component: a linear map of the mask, formed for some features at a time."""
-    standard = factors / precision_sqrt.unsqueeze(-1)
+    """I - S for each mask and component: of few masks one by one, of more as a linear map, for some features a time."""
     count = factors.shape[-1]
+    if missing.dim() == 2 and len(missing) <= count:  # the map is L times as large as the factors
+        return torch.stack([capacitance(precision_sqrt, factors * each.unsqueeze(-1)) for each in missing], -4)
+    standard = factors / precision_sqrt.unsqueeze(-1)
     step = block_size(standard.shape[:-2].numel() * count * count, factors.dtype)
     total: Tensor | float = 0.0
     for part, mask in zip(standard.split(step, -2), missing.split(step, -1), strict=True):

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dcgmm.generation.sampling import Samples
-from dcgmm.model import DCGMM, Folding
-from dcgmm.model.factor_gmm import FactorGMM
+from dcgmm.model import DCGMM, FactorGMM, Folding
 from dcgmm_cli.figures.base import picture, pixels_of, save_figure, save_image, tile
 
 CELL = 72  # pixels of a component's picture, about; small ones are larger, where single values would vanish

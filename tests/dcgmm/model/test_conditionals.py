@@ -134,6 +134,16 @@ def test_marginal_scores_of_whole_points_are_scores() -> None:
     torch.testing.assert_close(marginal_scores(x, observed, *given), factor_scores(x, *given), **ROUNDING)
 
 
+@pytest.mark.parametrize("factors", [1, 4])  # fewer than the masks, and more
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_points_that_share_masks_are_scored_as_each_alone(batch: tuple[int, ...], factors: int) -> None:
+    given, x = mixture(4, 6, factors, *batch), normal(20, 6, seed=4)
+    observed = masks(3, 6)[torch.randint(3, (20,), generator=torch.Generator().manual_seed(5))]
+    found = marginal_scores(x, observed, *given)
+    each = [marginal_scores(point[None], mask[None], *given) for point, mask in zip(x, observed, strict=True)]
+    torch.testing.assert_close(found, torch.cat(each, -2), **ROUNDING)
+
+
 def test_marginal_scores_of_models_side_by_side_equal_each_alone() -> None:
     given, x, observed = mixture(4, 6, 3, 2), normal(2, 10, 6, seed=4), masks(20, 6).view(2, 10, 6)
     together = marginal_scores(x, observed, *given)
