@@ -1,18 +1,20 @@
 """The passes of a factor-analysing GMM layer on a CPU, in `factors.cpp`.
 
 They do what the functions of the same names in `model.factors`, and a step of `FactorGMM`, say in tensors, for float32
-and one model.
+and one model. Every array is checked before a pass is given its address.
 
 Shapes: P points, K components, D features, L factors; factors are rows (L, K, D).
 """
 
 import ctypes
+import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from dcgmm.errors import OptionError
 from dcgmm.model import native
 from dcgmm.model.native.build import library
 
@@ -29,6 +31,11 @@ class _Rates(ctypes.Structure):
     ]
 
 
+# What each pass takes behind its sizes and the number of threads: arrays, and rates.
+_PASSES = {"dcgmm_factor_parameters": "aaaaaa", "dcgmm_add_factors": "aaaa", "dcgmm_ascend_factors": "aaaaaaraaaa"}
+_TYPES = {"a": ctypes.c_void_p, "r": ctypes.POINTER(_Rates)}
+
+
 def takes(*tensors: Tensor) -> bool:
     """Whether the passes can work on these: what `native.takes`, and these passes could be compiled too."""
     return native.takes(*tensors) and library(SOURCE) is not None
@@ -39,13 +46,20 @@ def factor_parameters(
     precision_sqrt: Tensor,  # (K, D)
     rows: Tensor,  # (L, K, D)
 ) -> tuple[Tensor, Tensor, Tensor]:  # (L, K), (K,), (K, L, L)
-    """G^T mu, log det M and M^-1; NaN where M is not positive definite."""
-    sizes = _sizes(0, rows)
-    offset = rows.new_empty(sizes.factors, sizes.components)
-    log_det = rows.new_empty(sizes.components)
-    inverse = rows.new_empty(sizes.components, sizes.factors, sizes.factors)
-    given = [each.contiguous() for each in (loc, precision_sqrt, rows)] + [offset, log_det, inverse]
-    _loaded().dcgmm_factor_parameters(ctypes.byref(sizes), torch.get_num_threads(), *map(_address, given))
+    """G^T mu, log det M and M^-1; NaN where M is not positive definite.
+
+    Raises:
+        OptionError: an array is not of the shape above, float32, on the CPU.
+    """
+    factors, components, features = _sides(rows)
+    given = (
+        _dense("loc", loc, (components, features)),
+        _dense("precision_sqrt", precision_sqrt, (components, features)),
+        _dense("rows", rows, (factors, components, features)),
+    )
+    shapes = ((factors, components), (components,), (components, factors, factors))
+    offset, log_det, inverse = (given[0].new_empty(shape) for shape in shapes)
+    _run("dcgmm_factor_parameters", 0, rows, *given, offset, log_det, inverse)
     return offset, log_det, inverse
 
 
@@ -56,14 +70,19 @@ def add_factors(
     offset: Tensor,  # (L, K)
     log_det: Tensor,  # (K,)
 ) -> Tensor:  # (P, K)
-    """Scores with the part of the factors, 1/2 |z|^2 + 1/2 log det M with z = products - offset."""
-    added = scores.clone(memory_format=torch.contiguous_format)
-    offset, log_det = offset.contiguous(), log_det.contiguous()
+    """Scores with the part of the factors, 1/2 |z|^2 + 1/2 log det M with z = products - offset.
+
+    Raises:
+        OptionError: an array is not of the shape above, float32, on the CPU.
+    """
+    factors, components, _ = _sides(rows)
+    added = _dense("scores", scores, (len(scores), components)).clone()
+    offset, log_det = _dense("offset", offset, (factors, components)), _dense("log_det", log_det, (components,))
     start = 0
     for block in products:
-        part, sizes = added[start : start + len(block)], _sizes(len(block), rows)
-        given = map(_address, (block.contiguous(), offset, log_det, part))
-        _loaded().dcgmm_add_factors(ctypes.byref(sizes), torch.get_num_threads(), *given)
+        part = added[start : start + len(block)]
+        product = _dense("products", block, (len(part), factors * components))
+        _run("dcgmm_add_factors", len(part), rows, product, offset, log_det, part)
         start += len(block)
     return added
 
@@ -81,30 +100,69 @@ def ascend(
     """One step of SGD ascent of the components that win a point, and `project`; the others keep their bits.
 
     Returns the score that each point's winner had before, with its factors.
+
+    Raises:
+        OptionError: an array is not of the shape above, float32, on the CPU; a parameter is not contiguous; or a
+            winner is no component.
     """
-    assert all(each.is_contiguous() for each in parameters)
-    sizes = _sizes(len(x), parameters[-1])
-    settings = _Rates(*map(float, rates), *limits, factor_floor)
-    values = x.new_empty(len(x))
-    given = [each.contiguous() for each in (x, winner, scores, *described)]
-    changed = [*parameters, values]
-    _loaded().dcgmm_ascend_factors(
-        *(ctypes.byref(sizes), torch.get_num_threads(), *map(_address, given)),
-        *(ctypes.byref(settings), *map(_address, changed)),
+    loc, precision_sqrt, rows = parameters
+    factors, components, features = _sides(rows)
+    given = (
+        _dense("x", x, (len(x), features)),
+        _dense("winner", winner, (len(x),), torch.long),
+        _dense("scores", scores, (len(x), components)),
+        _dense("offset", described[0], (factors, components)),
+        _dense("log_det", described[1], (components,)),
+        _dense("inverse", described[2], (components, factors, factors)),
     )
+    if len(x) and not 0 <= int(winner.min()) <= int(winner.max()) < components:
+        raise OptionError("winner", f"from 0 to {components - 1}", [int(winner.min()), int(winner.max())])
+    changed = (
+        _in_place("loc", loc, (components, features)),
+        _in_place("precision_sqrt", precision_sqrt, (components, features)),
+        _in_place("rows", rows, (factors, components, features)),
+    )
+    values = given[0].new_empty(len(x))
+    settings = _Rates(*map(float, rates), *limits, factor_floor)
+    _run("dcgmm_ascend_factors", len(x), rows, *given, settings, *changed, values)
     return values
 
 
-def _sizes(points: int, rows: Tensor) -> _Sizes:
+def _sides(rows: Tensor) -> tuple[int, int, int]:
+    if rows.dim() != 3 or not rows.numel():
+        raise OptionError("rows", "of shape (L, K, D), none of them 0", f"of shape {tuple(rows.shape)}")
     factors, components, features = rows.shape
-    return _Sizes(points, components, features, factors)
+    return factors, components, features
 
 
-def _address(tensor: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())
+def _dense(name: str, array: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
+    """An array as a pass reads it, copied if it lies otherwise in memory."""
+    if array.shape != shape or array.dtype != dtype or not array.is_cpu:
+        found = f"of shape {tuple(array.shape)}, {array.dtype}, on {array.device}"
+        raise OptionError(name, f"of shape {shape}, {dtype}, on cpu", found)
+    return array.contiguous()
 
 
+def _in_place(name: str, array: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The same of one that a pass writes to: never a copy."""
+    if not array.is_contiguous():
+        raise OptionError(name, "contiguous", f"of strides {array.stride()}")
+    return _dense(name, array, shape)
+
+
+def _run(name: str, points: int, rows: Tensor, *given: Tensor | _Rates) -> None:
+    factors, components, features = rows.shape
+    sizes = _Sizes(points, components, features, factors)
+    values = [each.data_ptr() if isinstance(each, Tensor) else ctypes.byref(each) for each in given]
+    getattr(_loaded(), name)(ctypes.byref(sizes), torch.get_num_threads(), *values)
+
+
+@functools.cache
 def _loaded() -> ctypes.CDLL:
     loaded = library(SOURCE)
     assert loaded is not None
+    for name, types in _PASSES.items():
+        function = getattr(loaded, name)
+        function.argtypes = [ctypes.POINTER(_Sizes), ctypes.c_int, *(_TYPES[each] for each in types)]
+        function.restype = None
     return loaded

@@ -3,11 +3,13 @@
 import copy
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from dcgmm.errors import OptionError
 from dcgmm.model import DCGMM, FactorGMM, Folding, Rates, Shape
 from dcgmm.model.annealing import ring_distances, smoothing_kernel
 from dcgmm.model.factors import add_factors, capacitance, factor_parameters
@@ -208,6 +210,64 @@ def test_no_factors_and_several_models_are_left_to_tensors() -> None:
         assert add_factors(scores, x, none) is scores
         several = factor_parameters(loc.expand(2, 4, 6), roots, 0.1 * normal(2, 4, 6, 3).float())
         assert add_factors(torch.zeros(2, 3, 4), x, several).shape == (2, 3, 4)
+
+
+LOC, ROWS = torch.ones(4, 6), torch.full((3, 4, 6), 0.1)
+
+
+@NEEDS_COMPILER
+@pytest.mark.parametrize(
+    ("field", "loc", "precision_sqrt", "rows"),
+    [
+        ("loc", torch.ones(4, 5), LOC, ROWS),
+        ("loc", LOC.double(), LOC, ROWS),
+        ("precision_sqrt", LOC, torch.ones(5, 6), ROWS),
+        ("rows", LOC, LOC, ROWS[None]),
+        ("rows", LOC, LOC, ROWS[:0]),
+    ],
+)
+def test_parameters_of_other_shapes_are_refused(field: str, loc: Tensor, precision_sqrt: Tensor, rows: Tensor) -> None:
+    with pytest.raises(OptionError) as error:
+        factors.factor_parameters(loc, precision_sqrt, rows)
+    assert error.value.field == field
+
+
+@NEEDS_COMPILER
+@pytest.mark.parametrize(
+    ("field", "changed"),
+    [
+        ("x", {"x": torch.ones(2, 5)}),
+        ("winner", {"winner": torch.tensor([0, 4])}),
+        ("winner", {"winner": torch.tensor([-1, 0])}),
+        ("winner", {"winner": torch.tensor([0, 1], dtype=torch.int32)}),
+        ("winner", {"winner": torch.tensor([0])}),
+        ("scores", {"scores": torch.ones(2, 3)}),
+        ("loc", {"parameters": (torch.ones(6, 4).mT, LOC, ROWS)}),
+        ("rows", {"parameters": (LOC, LOC, torch.ones(3, 6, 4).mT)}),
+        ("inverse", {"described": (torch.ones(3, 4), torch.ones(4), torch.ones(4, 3, 2))}),
+        ("offset", {"described": (torch.ones(3, 5), torch.ones(4), torch.ones(4, 3, 3))}),
+    ],
+)
+def test_what_a_step_cannot_work_on_is_refused_and_nothing_changed(field: str, changed: dict[str, Any]) -> None:
+    given: dict[str, Any] = {
+        "x": torch.ones(2, 6),
+        "winner": torch.tensor([0, 1]),
+        "scores": torch.ones(2, 4),
+        "parameters": (LOC, LOC, ROWS),
+        "described": (torch.ones(3, 4), torch.ones(4), torch.ones(4, 3, 3)),
+    }
+    before = [each.clone() for each in (LOC, ROWS)]
+    with pytest.raises(OptionError) as error:
+        factors.ascend(**(given | changed), rates=torch.ones(3).unbind(), limits=(0.1, 4.0), factor_floor=0.1)
+    assert error.value.field == field
+    assert all(map(torch.equal, (LOC, ROWS), before))
+
+
+@NEEDS_COMPILER
+def test_blocks_of_points_that_are_too_many_are_refused() -> None:
+    blocks = [torch.ones(2, 12), torch.ones(2, 12)]
+    with pytest.raises(OptionError, match="products must be of shape"):
+        factors.add_factors(torch.ones(3, 4), blocks, ROWS, torch.ones(3, 4), torch.ones(4))
 
 
 def test_without_these_passes_tensors_do_the_work(
