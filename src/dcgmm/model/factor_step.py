@@ -73,14 +73,13 @@ def _step(
     natural = natural_parameters(log_weights, loc, precision_sqrt)
     diagonal = patches.contract(*natural)
     of_points = diagonal.flatten(0, -2)
-    described = factor_parameters(loc, precision_sqrt, rows.movedim(0, -1))
-    # The product of all points with all factors is nearly all the work: not where nothing asks for it.
-    scores = add_factors(of_points, patches.values, described) if passes_on or not held else of_points
+    scores = of_points
+    if passes_on or not held:  # else nothing asks for the product of all points with all factors, nearly all the work
+        scores = add_factors(of_points, patches.values, factor_parameters(loc, precision_sqrt, rows.movedim(0, -1)))
     responsibilities = native.responsibilities(scores).view(diagonal.shape) if passes_on else None
     _, winner = smoothed_winner(of_points if held else scores, None)
     values = compiled.ascend(
-        *(patches.values, winner, of_points, (loc, precision_sqrt, rows)),
-        *(described[1:], rates[1:]),
+        *(patches.values, winner, of_points, (loc, precision_sqrt, rows), rates[1:]),
         *((options.precision_sqrt_min, options.precision_sqrt_max), options.factor_floor),
     )
     share = winner.bincount(minlength=len(logits)).to(logits.dtype) / len(winner)

@@ -141,7 +141,7 @@ class Component {
         : D(sizes.features), L(sizes.factors), K(sizes.components), stride(padded(D)),
           most(std::max<long>(16, BLOCK / stride)), loc(stride), root(stride), g(L * stride), other(L * stride),
           sums((L + 1) * stride), part((L + 1) * stride), squares(stride), nothing(stride), points(most * stride),
-          projected(most * L), weights((L + 1) * most), small(L * L), mean(L), m(L * L), basis(L * L), order(L) {
+          projected(most * L), weights((L + 1) * most), small(L * L), mean(L), offset(L), inverse(L * L), m(L * L), basis(L * L), order(L) {
         std::fill(nothing + 0, nothing + stride, 0.0f);
     }
 
@@ -158,20 +158,20 @@ class Component {
     }
 
     /* G^T mu, log det M and M^-1. */
-    void describe(float *offset, float *log_det, float *inverse) {
-        dot_products(g, L, loc, 1, stride, mean, 1);
-        for (long l = 0; l < L; l++) offset[l * K] = mean[l];
+    void describe() {
+        dot_products(g, L, loc, 1, stride, offset, 1);
         for (long d = 0; d < stride; d += LANES) {
             const vec scale = 1.0f / load(root + d);
-            for (long l = 0; l < L; l++) store(g + l * stride + d, load(g + l * stride + d) * scale);
+            for (long l = 0; l < L; l++) store(other + l * stride + d, load(g + l * stride + d) * scale);
         }
-        capacitance(g, L, stride, small, m);
-        *log_det = float(invert(m, L));
-        std::copy(m.begin(), m.end(), inverse);
+        capacitance(other, L, stride, small, m);
+        log_det = float(invert(m, L));
+        std::copy(m.begin(), m.end(), inverse + 0);
     }
 
-    /* Sums over the points won: of x and x z^T in the rows of `sums`, of x^2 in `squares`; |z|^2 of each point. */
-    void sum_up(const float *x, const long *won, long count, const float *offset, float *lengths) {
+    /* Sums over the points won: of x and x z^T in the rows of `sums`, of x^2 in `squares`; and to the scores of the
+     * points what the factors add. */
+    void sum_up(const float *x, const long *won, long count, float *values) {
         memset(squares, 0, 4 * stride);
         for (long first = 0; first < count; first += most) {
             const long size = std::min(most, count - first);
@@ -180,12 +180,12 @@ class Component {
             for (long p = 0; p < size; p++) {
                 float length = 0;
                 for (long l = 0; l < L; l++) {
-                    const float z = projected[p * L + l] - offset[l * K];
+                    const float z = projected[p * L + l] - offset[l];
                     weights[(l + 1) * size + p] = z;
                     length += z * z;
                 }
                 weights[p] = 1;
-                lengths[won[first + p]] = length;
+                values[won[first + p]] += 0.5f * (length + log_det);
             }
             multiply<Plain>(weights, size, size, points, stride, nothing, stride, first ? part : sums, stride, L + 1);
             if (first)
@@ -199,7 +199,7 @@ class Component {
     }
 
     /* The ascent of `factor_gradient`, with the means of what was summed up, and the projection after it. */
-    void ascend(float scale, float share, const float *inverse, const Rates &rates) {
+    void ascend(float scale, float share, const Rates &rates) {
         for (long i = 0; i < stride; i += LANES) { /* <c>, over the sum of x, which the step below does not need */
             store(squares + i, load(squares + i) * scale);
             store(sums + i, load(sums + i) * scale - load(loc + i) * share);
@@ -216,6 +216,12 @@ class Component {
         memcpy(all_loc + k * D, loc, 4 * D);
         memcpy(all_root + k * D, root, 4 * D);
         for (long l = 0; l < L; l++) memcpy(rows + (l * K + k) * D, other + l * stride, 4 * D);
+    }
+
+    void put_description(long k, float *all_offset, float *all_log_det, float *all_inverse) const {
+        for (long l = 0; l < L; l++) all_offset[l * K + k] = offset[l];
+        all_log_det[k] = log_det;
+        memcpy(all_inverse + k * L * L, inverse, 4 * L * L);
     }
 
   private:
@@ -246,7 +252,8 @@ class Component {
     }
 
     const long D, L, K, stride, most;
-    const Floats loc, root, g, other, sums, part, squares, nothing, points, projected, weights, small, mean;
+    const Floats loc, root, g, other, sums, part, squares, nothing, points, projected, weights, small, mean, offset, inverse;
+    float log_det = 0;
     Matrix m, basis;
     std::vector<long> order;
 };
@@ -258,7 +265,7 @@ extern "C" {
 /* G^T mu (L, K), and of M, NaN where it is not positive definite, log det (K) and inverse (K, L, L). */
 void dcgmm_factor_parameters(const Sizes *sizes, int threads, const float *loc, const float *precision_sqrt,
                              const float *rows, float *offset, float *log_det, float *inverse) {
-    const long K = sizes->components, L = sizes->factors;
+    const long K = sizes->components;
 #pragma omp parallel num_threads(threads)
     {
         const Thread thread;
@@ -266,7 +273,8 @@ void dcgmm_factor_parameters(const Sizes *sizes, int threads, const float *loc, 
         for (long k = thread.from(K); k < thread.to(K); k++) {
             component.take(k, loc, precision_sqrt, rows);
             if (k + 1 < thread.to(K)) component.ask_for(k + 1, rows);
-            component.describe(offset + k, log_det + k, inverse + k * L * L);
+            component.describe();
+            component.put_description(k, offset, log_det, inverse);
         }
     }
 }
@@ -294,9 +302,8 @@ void dcgmm_add_factors(const Sizes *sizes, int threads, const float *products, c
 /* One step of SGD ascent of all but the logits, in place, for points (P, D) with the winner (P) of each. `scores` (P, K)
  * are those of the diagonal Gaussians. `values` (P) become the winner's scores with factors, as they were before. */
 void dcgmm_ascend_factors(const Sizes *sizes, int threads, const float *x, const int64_t *winner, const float *scores,
-                          const float *offset, const float *log_det, const float *inverse, const Rates *rates,
-                          float *loc, float *precision_sqrt, float *rows, float *values) {
-    const long P = sizes->points, K = sizes->components, L = sizes->factors;
+                          const Rates *rates, float *loc, float *precision_sqrt, float *rows, float *values) {
+    const long P = sizes->points, K = sizes->components;
     std::vector<long> starts(K + 1), won(P), components; /* the points of each component, in their order */
     for (long p = 0; p < P; p++) starts[winner[p] + 1]++;
     for (long k = 0; k < K; k++) {
@@ -304,7 +311,10 @@ void dcgmm_ascend_factors(const Sizes *sizes, int threads, const float *x, const
         starts[k + 1] += starts[k];
     }
     std::vector<long> next(starts);
-    for (long p = 0; p < P; p++) won[next[winner[p]]++] = p;
+    for (long p = 0; p < P; p++) {
+        won[next[winner[p]]++] = p;
+        values[p] = scores[p * K + winner[p]];
+    }
 #pragma omp parallel num_threads(threads)
     {
         const Thread thread;
@@ -313,11 +323,11 @@ void dcgmm_ascend_factors(const Sizes *sizes, int threads, const float *x, const
             const long k = components[i], count = starts[k + 1] - starts[k];
             component.take(k, loc, precision_sqrt, rows);
             if (i + thread.all < components.size()) component.ask_for(components[i + thread.all], rows);
-            component.sum_up(x, &won[starts[k]], count, offset + k, values);
-            component.ascend(1.0f / P, float(double(count) / P), inverse + k * L * L, *rates);
+            component.describe();
+            component.sum_up(x, &won[starts[k]], count, values);
+            component.ascend(1.0f / P, float(double(count) / P), *rates);
             component.put(k, loc, precision_sqrt, rows);
         }
     }
-    for (long p = 0; p < P; p++) values[p] = scores[p * K + winner[p]] + 0.5f * (values[p] + log_det[winner[p]]);
 }
 }

@@ -32,7 +32,7 @@ class _Rates(ctypes.Structure):
 
 
 # What each pass takes behind its sizes and the number of threads: arrays, and rates.
-_PASSES = {"dcgmm_factor_parameters": "aaaaaa", "dcgmm_add_factors": "aaaa", "dcgmm_ascend_factors": "aaaaaaraaaa"}
+_PASSES = {"dcgmm_factor_parameters": "aaaaaa", "dcgmm_add_factors": "aaaa", "dcgmm_ascend_factors": "aaaraaaa"}
 _TYPES = {"a": ctypes.c_void_p, "r": ctypes.POINTER(_Rates)}
 
 
@@ -92,7 +92,6 @@ def ascend(
     winner: Tensor,  # (P,), long
     scores: Tensor,  # (P, K), of the diagonal Gaussians
     parameters: Sequence[Tensor],  # loc (K, D), precision_sqrt (K, D) and rows (L, K, D), changed in place
-    described: Sequence[Tensor],  # offset (L, K), log det M (K,) and M^-1 (K, L, L), of the parameters
     rates: Sequence[Tensor],  # (), of loc, precision_sqrt and factors
     limits: tuple[float, float],  # of precision_sqrt
     factor_floor: float,  # of the eigenvalues of M
@@ -111,9 +110,6 @@ def ascend(
         _dense("x", x, (len(x), features)),
         _dense("winner", winner, (len(x),), torch.long),
         _dense("scores", scores, (len(x), components)),
-        _dense("offset", described[0], (factors, components)),
-        _dense("log_det", described[1], (components,)),
-        _dense("inverse", described[2], (components, factors, factors)),
     )
     if len(x) and not 0 <= int(winner.min()) <= int(winner.max()) < components:
         raise OptionError("winner", f"from 0 to {components - 1}", [int(winner.min()), int(winner.max())])

@@ -244,8 +244,6 @@ def test_parameters_of_other_shapes_are_refused(field: str, loc: Tensor, precisi
         ("scores", {"scores": torch.ones(2, 3)}),
         ("loc", {"parameters": (torch.ones(6, 4).mT, LOC, ROWS)}),
         ("rows", {"parameters": (LOC, LOC, torch.ones(3, 6, 4).mT)}),
-        ("inverse", {"described": (torch.ones(3, 4), torch.ones(4), torch.ones(4, 3, 2))}),
-        ("offset", {"described": (torch.ones(3, 5), torch.ones(4), torch.ones(4, 3, 3))}),
     ],
 )
 def test_what_a_step_cannot_work_on_is_refused_and_nothing_changed(field: str, changed: dict[str, Any]) -> None:
@@ -254,7 +252,6 @@ def test_what_a_step_cannot_work_on_is_refused_and_nothing_changed(field: str, c
         "winner": torch.tensor([0, 1]),
         "scores": torch.ones(2, 4),
         "parameters": (LOC, LOC, ROWS),
-        "described": (torch.ones(3, 4), torch.ones(4), torch.ones(4, 3, 3)),
     }
     before = [each.clone() for each in (LOC, ROWS)]
     with pytest.raises(OptionError) as error:
