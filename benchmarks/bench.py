@@ -11,12 +11,10 @@ import json
 import os
 import platform
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ import dcgmm  # before torch: it sets what that reads when it is loaded
 # isort: split
 import numpy as np
 import torch
+from bench_steps import repeated, step_times, synchronise, trainer_of
 from bench_tables import Results, compare, show
 from sklearn.mixture import GaussianMixture
 
@@ -33,35 +32,11 @@ from dcgmm.datasets import ImageData
 from dcgmm.generation import SamplingOptions, Setting, SharpeningOptions
 from dcgmm.generation.sampling import draw
 from dcgmm.generation.sharpening import Refine, sharpened_layers, sharpener
-from dcgmm.model import DCGMM, GMM, FactorGMM
+from dcgmm.model import DCGMM
 from dcgmm.outliers import log_likelihood_moments
 from dcgmm.runtime import choose_device, describe_device
-from dcgmm.training import Trainer, TrainerOptions
 
 ARCHS = ("1L", "2L-a", "2L-b", "2L-c", "2L-d", "3L-a", "3L-b", "factors")  # 2L-e has the layers of 2L-c
-# Annealed in a few windows, and no points held: so are most steps of a layer that has factors.
-WITH_FACTORS = {"centroid_epochs": 0.0, "factor_epochs": 0.0, "annealing": {"gamma": 0.1, "delta": 1e9}}
-BATCH_SIZES = (1, 10, 100, 1000)
-
-
-def synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def repeated(run: Callable[[], Any], device: torch.device, seconds: float, least: int = 5) -> float:
-    """Median time of a call (s), over as many as fit into `seconds`, after some that do not count."""
-    for _ in range(3):
-        run()
-    times: list[float] = []
-    began = time.perf_counter()
-    while len(times) < least or time.perf_counter() - began < seconds:
-        synchronise(device)
-        started = time.perf_counter()
-        run()
-        synchronise(device)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
 
 
 def matmul_rate(device: torch.device) -> float:
@@ -70,63 +45,6 @@ def matmul_rate(device: torch.device) -> float:
     left, right = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
     times = [repeated(lambda: left @ right, device, 0.2) for _ in range(5)]
     return 2 * size**3 / min(times)
-
-
-def step_flops(model: DCGMM, batch_size: int) -> float:
-    """FLOPs of a step's formulas: x and x^2 with K components, for the scores and again for the gradient's sums; and
-    where there are factors, x with all of them for the scores."""
-    points = [(gmm.input_shape.positions * batch_size, gmm) for gmm in model.gmms.values()]
-    return float(sum((8 + 2 * factors_of(gmm)) * count * gmm.loc.shape[-2:].numel() for count, gmm in points))
-
-
-def factors_of(gmm: GMM) -> int:
-    """Factors a component, once there are any."""
-    return gmm.factors.shape[-1] if isinstance(gmm, FactorGMM) and gmm.has_factors else 0
-
-
-def trainer_of(
-    arch: str, data: ImageData, batch_size: int, device: torch.device, replicas: int = 1, *, with_factors: bool = False
-) -> Trainer:
-    generators = [torch.Generator().manual_seed(seed) for seed in range(replicas)]
-    models = [DCGMM.build(data.train.images.shape[1:], dcgmm.arch(arch)) for _ in generators]
-    for model, generator in zip(models, generators, strict=True):
-        model.draw_start(generator)
-    model = (models[0] if replicas == 1 else DCGMM.side_by_side(models)).to(device)
-    options = TrainerOptions(batch_size=batch_size, **(WITH_FACTORS if with_factors else {}))
-    trainer = Trainer(model, data.train.images.to(device), options, generators)
-    while with_factors and not any(map(factors_of, model.gmms.values())):
-        trainer.step()
-    return trainer
-
-
-def step_times(archs: list[str], data: ImageData, device: torch.device, rate: float, seconds: float) -> Results:
-    """Training steps of architectures, also with ten replicas; and where there are factors, once these are trained."""
-    results: Results = {}
-    replicas = 10
-    for arch in archs:
-        row = step_row(arch, data, device, rate, seconds)
-        together = repeated(trainer_of(arch, data, 100, device, replicas).step, device, seconds)
-        results[f"step {arch}"] = row | {f"of {replicas} replicas, each (ms)": 1e3 * together / replicas}
-        if any(layer.factors for layer in dcgmm.arch(arch).layers):
-            results[f"step {arch}, its factors"] = step_row(arch, data, device, rate, seconds, with_factors=True)
-    return results
-
-
-def step_row(
-    arch: str, data: ImageData, device: torch.device, rate: float, seconds: float, *, with_factors: bool = False
-) -> dict[str, float]:
-    """Steps at batch 100 with their floor, and at other batch sizes."""
-    row: dict[str, float] = {}
-    for batch_size in BATCH_SIZES:
-        if batch_size > len(data.train.images):
-            continue
-        trainer = trainer_of(arch, data, batch_size, device, with_factors=with_factors)
-        taken = repeated(trainer.step, device, seconds)
-        row[f"batch {batch_size} (ms)"] = 1e3 * taken
-        if batch_size == 100:
-            floor = step_flops(trainer.model, batch_size) / rate
-            row |= {"floor (ms)": 1e3 * floor, "ratio": taken / floor}
-    return row
 
 
 def child(code: str, arguments: list[str]) -> tuple[float, float]:

@@ -48,7 +48,7 @@ def test_a_run_and_its_comparison(tmp_path: Path) -> None:
 
 def test_steps_of_layers_with_factors_are_timed_before_and_after_these_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCH.parent)
-    module = importlib.import_module("bench")
+    module = importlib.import_module("bench_steps")
     small = described([{"type": "folding", "kernel": [4, 4]}, {"type": "gmm", "components": 4, "factors": 3}])
     monkeypatch.setattr(dcgmm, "arch", lambda _: small)
     images = torch.randint(256, (150, 4, 4, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
