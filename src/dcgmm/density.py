@@ -101,7 +101,10 @@ def _log_density(model: DCGMM, x: Tensor) -> Tensor:  # (N, H, W, C) -> (N,)
         return scored.log_prob.double().sum((-2, -1))
     top = upper[0]
     windows = (scored.component_scores - lower.log_weights).flatten(1, 2).movedim(1, 0)  # (P, N, J), log N_j(x_p)
-    expected, _ = arrangement(top, lower.components)  # (P, K, J)
+    expected, log_weights = arrangement(top, lower.components)[0], top.log_weights.double()
+    if not top.shared:  # of its only position
+        expected, log_weights = expected[0, 0], log_weights[0, 0]
     shift = windows.amax(-1, keepdim=True)
+    # expected is (P, K, J)
     mixed = ((windows - shift).exp() @ expected.mT).clamp(min=torch.finfo(x.dtype).tiny).log() + shift  # (P, N, K)
-    return (mixed.double().sum(0) + top.log_weights.double()).logsumexp(-1)
+    return (mixed.double().sum(0) + log_weights).logsumexp(-1)

@@ -15,7 +15,6 @@ Example:
 import copy
 import functools
 import math
-import numbers
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
@@ -34,6 +33,9 @@ class Rule:
 
     text: str
     holds: Callable[[Any], bool]
+
+
+_TRUTH = Rule("true or false", lambda value: type(value) is bool)  # of every field that is a bool
 
 
 def whole(least: int = 0, most: int | None = None) -> Rule:
@@ -137,7 +139,7 @@ class Options:
         for each in fields(self):
             value = self._convert(each.name, getattr(self, each.name))
             setattr(self, each.name, value)
-            rule = each.metadata.get("rule")
+            rule = each.metadata.get("rule") or (_TRUTH if self._kind(each.name) is bool else None)
             # The rule is for values; None says that there is none, where that may be said.
             empty = value is None and NoneType in typing.get_args(typing.get_type_hints(type(self))[each.name])
             if rule is not None and not empty and not rule.holds(value):
@@ -173,8 +175,8 @@ class Options:
 
 
 def _built_in(value: Any) -> Any:
-    """A number of NumPy's as one of Python's: only these stand in files."""
-    return value.item() if isinstance(value, numbers.Number) and hasattr(value, "item") else value
+    """A number or truth value of NumPy's as one of Python's: only these stand in files."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 def checked_seed(seed: Any) -> int:

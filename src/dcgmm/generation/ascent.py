@@ -30,6 +30,7 @@ class Mixture:
     """A GMM layer as a function of what lies under the Folding layer before it, if there is one."""
 
     def __init__(self, gmm: GMM, folding: Folding | None) -> None:
+        self._gmm = gmm
         self._natural = natural_parameters(gmm.log_weights.detach(), gmm.loc.detach(), gmm.precision_sqrt.detach())
         self._window = folding.window if folding else SINGLE
         self._factors = gmm.factor_parameters() if isinstance(gmm, FactorGMM) and gmm.has_factors else None
@@ -38,17 +39,17 @@ class Mixture:
         """log pi_k + log N_k at each position, and the function that gives for weights (N, H', W', K) the gradient
         (N, H, W, C) of the weighted sum of these scores."""
         linear, precision, constant = self._natural
-        patches, factors = Patches(x, self._window), self._factors
+        patches, factors = self._gmm.patches(Patches(x, self._window)), self._factors
         scores = patches.contract(linear, precision, constant)
         if factors is None:
             return scores, lambda w: patches.pull(w, linear, precision)
 
         def pull(w: Tensor) -> Tensor:
             return patches.pull(w, linear, precision) + patches.fold(
-                pull_factors(w.flatten(-4, -2), patches.values, factors)
+                pull_factors(patches.points(w), patches.values, factors)
             )
 
-        return add_factors(scores.flatten(-4, -2), patches.values, factors).view(scores.shape), pull
+        return patches.on_map(add_factors(patches.points(scores), patches.values, factors)), pull
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def largest_curvature(model: DCGMM, folding: str) -> float:
     last = next(index for index in range(first, len(layers)) if isinstance(layers[index], GMM))
     gmm = layers[last]
     assert isinstance(gmm, GMM)
-    bound = gmm.precision_sqrt.square().amax(0).expand(gmm.input_shape)[None]
+    bound = gmm.precision_sqrt.square().amax(-2).expand(gmm.input_shape)[None]
     for layer in reversed(layers[first:last]):
         if isinstance(layer, Folding):
             bound = fold_sum(bound, layer.window, layer.input_shape)

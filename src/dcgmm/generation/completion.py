@@ -162,7 +162,7 @@ class _Evidence:
         if noise is not None:
             return _given(gmm, x, seen, noise.choose(weights), noise)
         if not (isinstance(gmm, FactorGMM) and gmm.has_factors):
-            return weights @ gmm.loc  # what was not seen does not depend on what was, given the component
+            return gmm.mean(weights)  # what was not seen does not depend on what was, given the component
         total = torch.zeros_like(x)
         for k in range(gmm.components):
             share = weights[..., k].unsqueeze(-1)
@@ -173,9 +173,9 @@ class _Evidence:
 def _values(gmm: GMM, weights: Tensor, noise: _Noise | None) -> Tensor:  # (N, H, W, K) -> (N, H, W, D)
     """What an upper layer hands down."""
     if noise is None:
-        return weights @ gmm.loc
+        return gmm.mean(weights)
     chosen = noise.choose(weights)
-    pixel = noise.normal(gmm.loc[chosen])
+    pixel = noise.normal(weights.new_empty(*chosen.shape, gmm.input_shape.channels))
     if isinstance(gmm, FactorGMM):
         factor = noise.normal(weights.new_empty(*chosen.shape, gmm.factors.shape[-1]))
         return gmm.downward(chosen, pixel, noise.options.std_scale, factor, noise.options.factor_scale)
@@ -184,18 +184,19 @@ def _values(gmm: GMM, weights: Tensor, noise: _Noise | None) -> Tensor:  # (N, H
 
 def _given(gmm: GMM, x: Tensor, seen: Tensor, chosen: Tensor, noise: _Noise | None) -> Tensor:  # (N, H, W, D)
     """Patches of the chosen components, given what was seen of each: a draw, or the mean where there is no noise."""
-    loc, precision_sqrt = gmm.loc[chosen], gmm.precision_sqrt[chosen]
+    chosen = gmm.flat_index(chosen)
+    loc, precision_sqrt = gmm.flat(gmm.loc)[chosen], gmm.flat(gmm.precision_sqrt)[chosen]
     if not (isinstance(gmm, FactorGMM) and gmm.has_factors):
         if noise is None:
             return torch.where(seen, x, loc)
         drawn = torch.addcdiv(loc, noise.normal(loc), precision_sqrt, value=noise.options.std_scale)
         return torch.where(seen, x, drawn)
-    parts = []
-    factor = None if noise is None else noise.normal(loc.new_empty(*chosen.shape, gmm.factors.shape[-1]))
+    parts, factors = [], gmm.flat(gmm.factors)
+    factor = None if noise is None else noise.normal(loc.new_empty(*chosen.shape, factors.shape[-1]))
     pixel = None if noise is None else noise.normal(loc)
-    size = max(1, 2**24 // (gmm.factors[0].numel() * x[0, ..., 0].numel()))
+    size = max(1, 2**24 // (factors[0].numel() * x[0, ..., 0].numel()))
     for rows in torch.arange(len(x), device=x.device).split(size):  # a patch's own factors take room
-        own = (x[rows], seen[rows], loc[rows], precision_sqrt[rows], gmm.factors[chosen[rows]])
+        own = (x[rows], seen[rows], loc[rows], precision_sqrt[rows], factors[chosen[rows]])
         if noise is None or pixel is None or factor is None:
             parts.append(conditionals.conditional_mean(*own))
         else:

@@ -1,5 +1,6 @@
 """The GMM layer whose components are factor analysers: each covariance has a part of low rank."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,13 +21,13 @@ from dcgmm.model.factors import (
 )
 from dcgmm.model.gaussian import Gradient, natural_parameters, objective_gradient
 from dcgmm.model.gmm import GMM, Rates, Scored
-from dcgmm.model.options import GMMOptions, LayerOptions, LayerType
+from dcgmm.model.options import GMMOptions, LayerOptions
 from dcgmm.model.patches import Patches
 from dcgmm.model.shapes import Shape
 
 
 class FactorGMM(GMM):
-    """Mixture of K Gaussians of precision diag(d^2) - G G^T with L factors G (`factors`), shared by all positions.
+    """Mixture of K Gaussians of precision diag(d^2) - G G^T with L factors G (`factors`).
 
     It is the diagonal mixture until `begin_factors`: training does that once the diagonal part has been annealed.
 
@@ -36,6 +37,7 @@ class FactorGMM(GMM):
         factors: L, fewer than D.
         options: start values and limits.
         batch_shape: leading shape of all parameters; (R,) holds R models side by side.
+        shared: whether all positions have the same parameters.
 
     Raises:
         OptionError: K is not a square number, or L is not from 1 to D - 1.
@@ -50,14 +52,16 @@ class FactorGMM(GMM):
         factors: int,
         options: GMMOptions | None = None,
         batch_shape: tuple[int, ...] = (),
+        shared: bool = True,
     ) -> None:
-        super().__init__(input_shape, components, options, batch_shape)
+        super().__init__(input_shape, components, options, batch_shape, shared)
         features = self.input_shape.channels
         if not 1 <= factors < features:
             most = f"from 1 to {features - 1}" if features > 1 else "0"
             raise OptionError("factors", f"{most}, fewer than the {features} features of a patch", factors)
         # In memory as (..., L, K, D), in which the passes over points take them.
-        self.factors = nn.Parameter(torch.zeros(*batch_shape, factors, components, features).movedim(-3, -1))
+        shape = (*self.logits.shape[:-1], factors, components, features)
+        self.factors = nn.Parameter(torch.zeros(shape).movedim(-3, -1))
         self.has_factors = False  # whether any is not 0
         self.held: Tensor | None = None  # (...), models whose points go to the winner of the diagonal part; None: none
         self.register_load_state_dict_post_hook(_refresh)  # type: ignore[no-untyped-call]  # torch's hook has no types
@@ -65,7 +69,7 @@ class FactorGMM(GMM):
     @property
     def description(self) -> LayerOptions:
         """What `DCGMM.build` makes such a layer of."""
-        return LayerOptions(LayerType.gmm, components=self.components, factors=self.factors.shape[-1])
+        return replace(super().description, factors=self.factors.shape[-1])
 
     @property
     def loadings(self) -> Tensor:  # (..., K, D, L)
@@ -118,9 +122,9 @@ class FactorGMM(GMM):
         scored = super().score(x)
         if not self.has_factors:
             return scored
-        diagonal = scored.component_scores
-        scores = add_factors(diagonal.flatten(-4, -2), scored.patches.values, self.factor_parameters())
-        return Scored(scored.patches, scored.log_weights, scored.natural, scores.view(diagonal.shape))
+        patches, diagonal = scored.patches, scored.patches.points(scored.component_scores)
+        scores = add_factors(diagonal, patches.values, self.factor_parameters())
+        return replace(scored, component_scores=patches.on_map(scores))
 
     def downward(
         self,
@@ -133,8 +137,9 @@ class FactorGMM(GMM):
         """Downward: a draw from the Gaussian of each position's component; its two kinds of noise are scaled apart."""
         if not self.has_factors or factor_noise is None:
             return super().downward(components, noise, std_scale)
-        given = (self.loc, self.precision_sqrt, self.factors)
-        return conditionals.draw(*given, components, noise, factor_noise, std_scale, factor_scale)
+        loc, precision_sqrt, factors = map(self.flat, (self.loc, self.precision_sqrt, self.factors))
+        given = (loc, precision_sqrt, factors, self.flat_index(components))
+        return conditionals.draw(*given, noise, factor_noise, std_scale, factor_scale)
 
     @torch.no_grad()
     def step(
@@ -148,10 +153,12 @@ class FactorGMM(GMM):
         """One step of SGD ascent of the objective, in place; as `GMM.step`, and of the factors once there are any."""
         if not self.has_factors:
             return super().step(x, kernel, rates, passes_on=passes_on)
-        patches = self._patches(x)
+        patches = self.patches(x)
         parameters = factor_step.Parameters(self.logits, self.loc, self.precision_sqrt, self.factors.movedim(-1, -3))
         if factor_step.takes(patches, parameters, kernel):
-            return factor_step.step(patches, parameters, kernel, rates, self.options, self.held, passes_on=passes_on)
+            given = (kernel, rates, self.options, self.held)
+            value, made = factor_step.step(patches, parameters, *given, passes_on=passes_on)
+            return value, None if made is None else patches.placed(made)
         scored, value, gradient = self._ascent(patches, kernel)
         responsibilities = scored.responsibilities if passes_on else None
         self.ascend(_without_factors(gradient), rates)
@@ -170,21 +177,20 @@ class FactorGMM(GMM):
         return value, _without_factors(gradient)
 
     def extra_repr(self) -> str:
-        """Components, factors, input and output shape."""
-        return f"{self.components}, {self.factors.shape[-1]} factors; {self.input_shape} -> {self.output_shape}"
+        """What `GMM` says, and the factors."""
+        return f"{super().extra_repr()}, {self.factors.shape[-1]} factors"
 
     def _ascent(self, patches: Patches, kernel: Tensor | None) -> tuple[Scored, Tensor, FactorGradient]:
         """Scores, and the objective with its gradient."""
         parameters, log_weights = self.factor_parameters(), self.log_weights
         natural = natural_parameters(log_weights, self.loc, self.precision_sqrt)
-        diagonal = patches.contract(*natural)
-        won = winners(diagonal.flatten(-4, -2), patches.values, parameters, kernel, self.held)
-        scores, winner = won.scores.view(diagonal.shape), won.winner.view(diagonal.shape[:-1])
-        means = patches.means(winner, self.components)
+        diagonal = patches.points(patches.contract(*natural))
+        won = winners(diagonal, patches.values, parameters, kernel, self.held)
+        means = patches.means(won.winner, self.components)
         plain = objective_gradient(means, kernel, log_weights, self.loc, self.precision_sqrt, natural.precision)
         cross = cross_means(patches.values, won)
         gradient = factor_gradient(plain, means, cross, self.loc, self.precision_sqrt, parameters)
-        return Scored(patches, log_weights, natural, scores), won.value.mean(-1), gradient
+        return Scored(patches, log_weights, natural, patches.on_map(won.scores)), won.value.mean(-1), gradient
 
 
 def _without_factors(gradient: FactorGradient) -> Gradient:

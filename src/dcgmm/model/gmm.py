@@ -1,5 +1,6 @@
-"""The GMM layer: one mixture of diagonal Gaussians, shared by all positions (section 3.1)."""
+"""The GMM layer: one mixture of diagonal Gaussians, shared by all positions (section 3.1), or one for each."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ class Scored:
     """What a GMM layer says of a batch. Densities are in nats, per sample and position."""
 
     patches: Patches  # what was scored
-    log_weights: Tensor  # (..., K), and with which parameters
+    log_weights: Tensor  # (..., K), or (..., H, W, K) where each position has its own, and with which parameters
     natural: NaturalParameters
     component_scores: Tensor  # (..., N, H, W, K), log pi_k + log N_k
     shares: Tensor | None = None  # (N, H, W, D), share of what each feature stands for that was seen; None: all
@@ -63,11 +64,15 @@ class Scored:
 class GMM(nn.Module):
     """Mixture of K diagonal Gaussians over the channels at each position, one parameter set for all positions.
 
+    With `shared=False` each position has a set of its own: (H, W) ends the leading shape of all parameters, the
+    batch_shape of what is said here, and the layer learns as that many models side by side, of a position each.
+
     Args:
         input_shape: (H, W, D) of one sample.
         components: K, a square number.
         options: start values and limits.
         batch_shape: leading shape of all parameters; (R,) holds R models side by side.
+        shared: whether all positions have the same parameters.
 
     Raises:
         InputError: K is not a square number.
@@ -79,16 +84,23 @@ class GMM(nn.Module):
         components: int,
         options: GMMOptions | None = None,
         batch_shape: tuple[int, ...] = (),
+        shared: bool = True,
     ) -> None:
         super().__init__()
         grid_side(components)
-        self.input_shape = Shape(*input_shape)
+        self.input_shape, self.shared = Shape(*input_shape), shared
         self.output_shape = Shape(self.input_shape.height, self.input_shape.width, components)
         self.options = options or GMMOptions()
+        shape = (*batch_shape, *self.own_shape, components)
         features = self.input_shape.channels
-        self.logits = nn.Parameter(torch.zeros(*batch_shape, components))
-        self.loc = nn.Parameter(torch.zeros(*batch_shape, components, features))
-        self.precision_sqrt = nn.Parameter(torch.full((*batch_shape, components, features), self._start))
+        self.logits = nn.Parameter(torch.zeros(shape))
+        self.loc = nn.Parameter(torch.zeros(*shape, features))
+        self.precision_sqrt = nn.Parameter(torch.full((*shape, features), self._start))
+
+    @property
+    def own_shape(self) -> tuple[int, ...]:
+        """(H, W) where each position has parameters of its own, else ()."""
+        return () if self.shared else (self.input_shape.height, self.input_shape.width)
 
     @property
     def components(self) -> int:
@@ -102,13 +114,13 @@ class GMM(nn.Module):
 
     @property
     def components_in_use(self) -> int:
-        """Components whose mixture weight is above a tenth of an even share, 0.1 / K."""
+        """Components whose mixture weight is above a tenth of an even share, 0.1 / K; those of all positions' own."""
         return int((self.log_weights.exp() > IN_USE / self.components).sum())
 
     @property
     def description(self) -> LayerOptions:
         """What `DCGMM.build` makes such a layer of."""
-        return LayerOptions(LayerType.gmm, components=self.components)
+        return LayerOptions(LayerType.gmm, components=self.components, shared=self.shared)
 
     @property
     def log_weights(self) -> Tensor:  # (..., K)
@@ -141,7 +153,7 @@ class GMM(nn.Module):
 
     def score(self, x: Tensor | Patches) -> Scored:  # (..., N, H, W, D)
         """Scores of a batch, from which log_prob, max_component_score and responsibilities follow."""
-        patches = self._patches(x)
+        patches = self.patches(x)
         log_weights = self.log_weights
         natural = natural_parameters(log_weights, self.loc, self.precision_sqrt)
         return Scored(patches, log_weights, natural, patches.contract(*natural))
@@ -169,7 +181,25 @@ class GMM(nn.Module):
         std_scale: float = 1.0,
     ) -> Tensor:  # (N, H, W, D)
         """Downward: a draw mu_k + std_scale * noise / d_k from the Gaussian of each position's component."""
-        return torch.addcdiv(self.loc[components], noise, self.precision_sqrt[components], value=std_scale)
+        loc, precision_sqrt = (self.flat(each)[self.flat_index(components)] for each in (self.loc, self.precision_sqrt))
+        return torch.addcdiv(loc, noise, precision_sqrt, value=std_scale)
+
+    def mean(self, weights: Tensor) -> Tensor:  # (N, H, W, K) -> (N, H, W, D)
+        """Mean of the centroids, weighted at each position."""
+        if self.shared:
+            return weights @ self.loc
+        return (weights.movedim(-4, -2) @ self.loc).movedim(-2, -4)
+
+    def flat(self, parameter: Tensor) -> Tensor:  # (K, ...) or (H, W, K, ...) -> (M, ...)
+        """A parameter of all M components: K, or H W K where each position has its own, position after position."""
+        return parameter if self.shared else parameter.flatten(0, 2)
+
+    def flat_index(self, components: Tensor) -> Tensor:  # (..., H, W) -> (..., H, W)
+        """Where among all M components a component of each position stands."""
+        if self.shared:
+            return components
+        place = torch.arange(self.input_shape.positions, device=components.device).view(self.own_shape)
+        return components + self.components * place
 
     @torch.no_grad()
     def step(
@@ -183,15 +213,25 @@ class GMM(nn.Module):
         """One step of SGD ascent of the objective, in place.
 
         Returns the objective, and (where the layer `passes_on` something) the responsibilities, both as they were
-        before the step.
+        before the step. A position with parameters of its own has its own kernel, rates and objective too.
         """
-        patches = self._patches(x)
+        patches = self.patches(x)
         parameters = (self.logits, self.loc, self.precision_sqrt)
         limits = (self.options.precision_sqrt_min, self.options.precision_sqrt_max)
+        passes: Callable[..., tuple[Tensor, Tensor | None]]
         if native.takes(patches.x, *parameters):
-            return native.step(patches.x, patches.window, parameters, kernel, rates[:3], limits, passes_on=passes_on)
-        if fused.takes(self.components, patches.x, *parameters):
-            return fused.step(patches.x, patches.window, parameters, kernel, rates[:3], limits, passes_on=passes_on)
+            passes = native.step
+        elif fused.takes(self.components, patches.x, *parameters):
+            passes = fused.step
+        else:
+            return self._step(patches, kernel, rates, passes_on=passes_on)
+        value, made = passes(patches.x, patches.window, parameters, kernel, rates[:3], limits, passes_on=passes_on)
+        return value, None if made is None else patches.placed(made)
+
+    def _step(
+        self, patches: Patches, kernel: Tensor | None, rates: Rates, *, passes_on: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """`step` in tensors."""
         scored = self.score(patches)
         value, gradient = self.objective(scored, kernel)
         responsibilities = scored.responsibilities if passes_on else None
@@ -208,9 +248,8 @@ class GMM(nn.Module):
 
         `scored` was given by `score` with the parameters that the layer has now.
         """
-        scores = scored.component_scores
-        value, winner = smoothed_winner(scores.flatten(-4, -2), kernel)
-        means = scored.patches.means(winner.view(scores.shape[:-1]), self.components)
+        value, winner = smoothed_winner(scored.patches.points(scored.component_scores), kernel)
+        means = scored.patches.means(winner, self.components)
         precision = scored.natural.precision
         gradient = objective_gradient(means, kernel, scored.log_weights, self.loc, self.precision_sqrt, precision)
         return value.mean(-1), gradient
@@ -225,10 +264,12 @@ class GMM(nn.Module):
         # Project after the step: d can cross 0, where log d is undefined.
         self.precision_sqrt.clamp_(self.options.precision_sqrt_min, self.options.precision_sqrt_max)
 
-    @staticmethod
-    def _patches(x: Tensor | Patches) -> Patches:
-        return x if isinstance(x, Patches) else Patches(x, SINGLE)
+    def patches(self, x: Tensor | Patches) -> Patches:  # (..., N, H, W, D)
+        """What the layer sees, as its parameters are applied to it."""
+        patches = x if isinstance(x, Patches) else Patches(x, SINGLE)
+        return patches if self.shared else patches.by_position()
 
     def extra_repr(self) -> str:
-        """Components, input and output shape."""
-        return f"{self.components}; {self.input_shape} -> {self.output_shape}"
+        """Components, whose they are, input and output shape."""
+        own = "" if self.shared else " at each position"
+        return f"{self.components}{own}; {self.input_shape} -> {self.output_shape}"

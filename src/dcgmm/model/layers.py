@@ -48,9 +48,11 @@ def build_layer(described: LayerOptions, shape: Shape, gmm: GMMOptions | None, b
     """
     if described.type is LayerType.gmm:
         assert described.components is not None  # LayerOptions sees to it
+        assert described.shared is not None
+        given = (gmm, batch_shape, described.shared)
         if described.factors:
-            return FactorGMM(shape, described.components, described.factors, gmm, batch_shape)
-        return GMM(shape, described.components, gmm, batch_shape)
+            return FactorGMM(shape, described.components, described.factors, *given)
+        return GMM(shape, described.components, *given)
     assert described.kernel is not None
     if described.type is LayerType.folding:
         return Folding(shape, described.kernel, described.stride or (1, 1))

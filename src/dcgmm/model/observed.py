@@ -28,7 +28,7 @@ from dcgmm.model.folding import Folding
 from dcgmm.model.gaussian import natural_parameters
 from dcgmm.model.gmm import GMM, Scored
 from dcgmm.model.layers import Layer
-from dcgmm.model.patches import SINGLE, Patches
+from dcgmm.model.patches import Patches
 from dcgmm.model.pooling import Pooling
 from dcgmm.model.shapes import Shape
 
@@ -74,7 +74,8 @@ def score_shares(
     for name, layer in layers.items():
         if isinstance(layer, GMM):
             seen = shares if below is None else below(shares)  # (N, H', W', D)
-            scored[name] = _scored(layer, Patches(x, SINGLE) if below is None else below.patches(x), seen, not scored)
+            patches = layer.patches(x if below is None else below.patches(x))
+            scored[name] = _scored(layer, patches, seen, not scored)
             x, below = scored[name].responsibilities, None
             shares = seen.mean(-1, keepdim=True).expand(*seen.shape[:-1], layer.components)
             continue
@@ -88,7 +89,7 @@ def score_shares(
 
 
 def _scored(gmm: GMM, patches: Patches, seen: Tensor, first: bool) -> Scored:
-    weights, values, log_weights = seen.flatten(0, -2), patches.values, gmm.log_weights
+    weights, values, log_weights = patches.points(seen), patches.values, gmm.log_weights
     if isinstance(gmm, FactorGMM) and gmm.has_factors:
         given = (gmm.loc, gmm.precision_sqrt, gmm.factors)
         scores = marginal_scores(values, weights >= (1 if first else HALF), log_weights, *given)
@@ -97,12 +98,12 @@ def _scored(gmm: GMM, patches: Patches, seen: Tensor, first: bool) -> Scored:
         constant = gmm.precision_sqrt.log() - 0.5 * precision * gmm.loc.square() - 0.5 * math.log(2 * math.pi)
         weighted = weights * values
         scores = weighted @ (precision * gmm.loc).mT - 0.5 * (weighted * values) @ precision.mT + weights @ constant.mT
-        scores = scores + log_weights
+        scores = scores + log_weights.unsqueeze(-2)
     return Scored(
         patches,
         log_weights,
         natural_parameters(log_weights, gmm.loc, gmm.precision_sqrt),
-        scores.view(*seen.shape[:-1], gmm.components),
+        patches.on_map(scores),
         seen,
     )
 

@@ -1,6 +1,6 @@
 """What a model is made of: its layers, the values that its GMM layers start from, how its samples are sharpened."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from dcgmm.errors import InputError, OptionError
@@ -19,7 +19,7 @@ class LayerType(StrEnum):
 FIELDS = {
     LayerType.folding: ("kernel", "stride"),
     LayerType.pooling: ("kernel", "stride"),
-    LayerType.gmm: ("components", "factors"),
+    LayerType.gmm: ("components", "factors", "shared"),
 }
 _LETTERS = {LayerType.folding: "F", LayerType.pooling: "P", LayerType.gmm: "G"}
 
@@ -48,11 +48,15 @@ class LayerOptions(Options):
     factors: int | None = option(
         None, "gmm: factors L of each component's covariance; null or 0: it is diagonal", whole(least=0)
     )
+    shared: bool | None = option(
+        None, "gmm: whether all positions have the same parameters; false: each has its own; null: true"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         allowed = FIELDS[self.type]
-        given = [name for name in ("kernel", "stride", "components", "factors") if getattr(self, name) is not None]
+        names = [each.name for each in fields(self) if each.name != "type"]
+        given = [name for name in names if getattr(self, name) is not None]
         if extra := [name for name in given if name not in allowed]:
             raise InputError(f"{', '.join(extra)} is not for {self.type} layers, which take {', '.join(allowed)}")
         if allowed[0] not in given:
@@ -62,11 +66,14 @@ class LayerOptions(Options):
             self.stride = [1, 1]
         if self.type is LayerType.pooling and self.stride == self.kernel:
             self.stride = None
+        if self.type is LayerType.gmm and self.shared is None:
+            self.shared = True
 
     def __str__(self) -> str:
-        """The layer as the paper writes it; a GMM layer with factors as G(K,L)."""
+        """The layer as the paper writes it; G(K,L) has factors, G(K,own) parameters for each position."""
         numbers = [*(self.kernel or ()), *(self.stride or ()), *filter(None, (self.components, self.factors))]
-        return f"{_LETTERS[self.type]}({','.join(map(str, numbers))})"
+        own = ["own"] if self.shared is False else []
+        return f"{_LETTERS[self.type]}({','.join(map(str, numbers + own))})"
 
 
 @dataclass

@@ -3,6 +3,9 @@
 A GMM layer never needs the patches themselves: its scores are linear in x and x^2 of each patch, and the gradient of
 its objective needs the sums of x and x^2 over the patches of each winner.
 
+A layer with parameters of its own at each position is as many models side by side, each of which sees the patches of
+one position (`PositionPatches`): (H', W') ends the batch_shape of its parameters.
+
 Shapes as in `shapes`; H' W' are window positions, D = kh kw C features of a patch.
 """
 
@@ -75,21 +78,36 @@ class Patches:
         if linear.dim() == 2 and self.x.dim() == 4 and native.takes(self.x, linear, precision, constant):
             return native.scores(self.x, self.window, linear, precision, constant)
         if fused.contracts(self.x, linear, precision, constant) and self.x.shape[:-4] == linear.shape[:-2]:
-            return fused.contract(self.x, self.window, linear, precision, constant)
+            return self.placed(fused.contract(self.x, self.window, linear, precision, constant))
         scores = self.values @ linear.mT - 0.5 * (self._squares @ precision.mT) + constant.unsqueeze(-2)
-        return scores.view(*scores.shape[:-2], *self._map, scores.shape[-1])
+        return self.on_map(scores)
+
+    def points(self, maps: Tensor) -> Tensor:  # (..., N, H', W', F) -> (..., P, F)
+        """What stands at all positions, in the order of `values`."""
+        return maps.flatten(-4, -2)
+
+    def on_map(self, points: Tensor) -> Tensor:  # (..., P, F) -> (..., N, H', W', F)
+        """The inverse of `points`."""
+        return points.view(*points.shape[:-2], *self._map, points.shape[-1])
+
+    def placed(self, made: Tensor) -> Tensor:  # as passes over `x` and `window` make it -> (..., N, H', W', F)
+        """The map that it is."""
+        return made
+
+    def by_position(self) -> "Patches":
+        """The same for a layer with parameters of its own at each position."""
+        return PositionPatches(self)
 
     def means(
         self,
-        winner: Tensor,  # (..., N, H', W'), the component that each patch belongs to
+        winner: Tensor,  # (..., P), the component that each patch belongs to
         components: int,
     ) -> tuple[Tensor, Tensor, Tensor]:  # (..., K), (..., K, D), (..., K, D)
         """Means of 1, x and x^2 by component: sums over its patches, divided by the number of all patches."""
-        flat = winner.flatten(-3)
-        points = flat.shape[-1]
+        points = winner.shape[-1]
         # Integers: a sum of many equal shares would lose the later ones.
-        counts = flat.new_zeros(*flat.shape[:-1], components).scatter_add_(-1, flat, torch.ones_like(flat))
-        share = self.values.new_zeros(*flat.shape, components).scatter_(-1, flat.unsqueeze(-1), 1.0 / points)
+        counts = winner.new_zeros(*winner.shape[:-1], components).scatter_add_(-1, winner, torch.ones_like(winner))
+        share = self.values.new_zeros(*winner.shape, components).scatter_(-1, winner.unsqueeze(-1), 1.0 / points)
         return counts.to(share.dtype) / points, share.mT @ self.values, share.mT @ self._squares
 
     def pull(
@@ -104,9 +122,42 @@ class Patches:
         """
         if linear.dim() == 2 and self.x.dim() == 4 and native.takes(self.x, weights, linear, precision):
             return native.pull(self.x, self.window, weights, linear, precision)
-        flat = weights.flatten(-4, -2)
+        flat = self.points(weights)
         return self.fold(flat @ linear - self.values * (flat @ precision))
 
     def fold(self, patches: Tensor) -> Tensor:  # (..., P, D) -> (..., N, H, W, C)
         """Values of all patches added at their places."""
-        return fold_sum(patches.view(*patches.shape[:-2], *self._map, -1), self.window, Shape(*self.x.shape[-3:]))
+        return fold_sum(self.on_map(patches), self.window, Shape(*self.x.shape[-3:]))
+
+
+class PositionPatches(Patches):
+    """The windows of a batch, with those of each position apart: points are (..., H', W', N, F), maps as ever.
+
+    Args:
+        given: the windows; `x` is their patches, each a map by itself, (..., H', W', N, 1, 1, D).
+    """
+
+    def __init__(self, given: Patches) -> None:
+        apart = unfold(given.x, given.window).movedim(-4, -2)
+        super().__init__(apart.contiguous()[..., None, None, :], SINGLE)
+        self._given = given
+
+    def points(self, maps: Tensor) -> Tensor:  # (..., N, H', W', F) -> (..., H', W', N, F)
+        """What stands at each position."""
+        return maps.movedim(-4, -2)
+
+    def on_map(self, points: Tensor) -> Tensor:  # (..., H', W', N, F) -> (..., N, H', W', F)
+        """The inverse of `points`."""
+        return points.movedim(-2, -4)
+
+    def placed(self, made: Tensor) -> Tensor:  # (..., H', W', N, 1, 1, F) -> (..., N, H', W', F)
+        """The map that it is."""
+        return self.on_map(made.flatten(-4, -2))
+
+    def by_position(self) -> Patches:
+        """Themselves."""
+        return self
+
+    def fold(self, patches: Tensor) -> Tensor:  # (..., H', W', N, D) -> (..., N, H, W, C)
+        """Values of all patches added at their places."""
+        return self._given.fold(self._given.points(self.on_map(patches)))

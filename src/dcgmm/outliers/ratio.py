@@ -1,19 +1,20 @@
 """How much better the top layer explains which lower component lies where than overall frequencies do.
 
-Shapes: N images, H W positions of the top layer, P cells of its window, K its components, J those of the layer under.
+Shapes: N images, H W positions of the top layer, P cells of its window, K its components, J those of the layer under;
+`...` is (H, W) where each position of the top layer has parameters of its own, else ().
 """
 
 import torch
 from torch import Tensor
 
 from dcgmm.model.gmm import GMM
-from dcgmm.model.patches import Patches, unfold
+from dcgmm.model.patches import Patches
 
 # The share of its overall frequency that a lower component has where no training image of the top component had it.
 SMOOTHING = 0.01
 
 
-def arrangement(top: GMM, lower: int) -> tuple[Tensor, Tensor]:  # (P, K, J), (J,)
+def arrangement(top: GMM, lower: int) -> tuple[Tensor, Tensor]:  # (..., P, K, J), (..., J)
     """Which components of the layer under it the top layer expects where.
 
     Args:
@@ -24,9 +25,10 @@ def arrangement(top: GMM, lower: int) -> tuple[Tensor, Tensor]:  # (P, K, J), (J
         theta_pkj, for each top component the frequency of component j in cell p: its centroid, normalised over j, and
         with the share SMOOTHING of b_j; and b_j, the mean of theta over top components (by weight) and cells.
     """
-    expected = normalised(top.loc.view(top.components, -1, lower).movedim(0, 1))
-    overall = (top.log_weights.exp() @ expected).mean(0).clamp(min=torch.finfo(expected.dtype).eps)
-    return (1 - SMOOTHING) * expected + SMOOTHING * overall, overall
+    expected = normalised(top.loc.unflatten(-1, (-1, lower)).transpose(-3, -2))
+    weights = top.log_weights.exp()[..., None, None, :]
+    overall = (weights @ expected).squeeze(-2).mean(-2).clamp(min=torch.finfo(expected.dtype).eps)
+    return (1 - SMOOTHING) * expected + SMOOTHING * overall[..., None, None, :], overall
 
 
 def log_ratio(top: GMM, lower: int, patches: Patches, shares: Tensor | None = None) -> Tensor:  # (N, H, W)
@@ -40,18 +42,19 @@ def log_ratio(top: GMM, lower: int, patches: Patches, shares: Tensor | None = No
 
     Args:
         top, lower: as in `arrangement`.
-        patches: what the top layer sees.
+        patches: what the top layer sees, as its parameters are applied to it.
         shares: (N, H, W, P J), share of each cell that was seen; its factor is taken to that power, an approximation
             between 0, not seen, and 1. None: all was seen.
     """
     expected, overall = arrangement(top, lower)
-    seen = unfold(patches.x, patches.window)  # (N, H, W, P J)
-    cells = normalised(seen.reshape(-1, len(expected), lower).movedim(1, 0)) / overall  # (P, N H W, J)
-    likelihood = (cells @ expected.mT).clamp(min=torch.finfo(seen.dtype).tiny)  # (P, N H W, K)
+    seen = patches.values.unflatten(-1, (-1, lower)).transpose(-3, -2)  # (..., P, points, J)
+    cells = normalised(seen) / overall[..., None, None, :]
+    likelihood = (cells @ expected.mT).clamp(min=torch.finfo(seen.dtype).tiny)  # (..., P, points, K)
     log_likelihood = likelihood.log()
-    if shares is not None:
-        log_likelihood *= shares.reshape(-1, len(expected), lower)[..., :1].movedim(1, 0)  # one share a cell
-    return (log_likelihood.sum(0) + top.log_weights).logsumexp(-1).view(seen.shape[:-1])
+    if shares is not None:  # one share a cell
+        log_likelihood *= patches.points(shares).unflatten(-1, (-1, lower)).transpose(-3, -2)[..., :1]
+    ratios = (log_likelihood.sum(-3) + top.log_weights.unsqueeze(-2)).logsumexp(-1, keepdim=True)
+    return patches.on_map(ratios).squeeze(-1)
 
 
 def normalised(frequencies: Tensor) -> Tensor:  # (..., J) -> (..., J)

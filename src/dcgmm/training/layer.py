@@ -40,6 +40,9 @@ class LayerReport:
 class LayerTraining:
     """A GMM layer's annealing, and the sum over the window under way.
 
+    Where each position has parameters of its own it anneals at its own pace, as models side by side do: (H, W) ends
+    the leading shape of all that is kept here, and each model is told of in the mean over its positions.
+
     What a step reads stays in the same tensors from the first step to the last: a CUDA graph holds their addresses.
     """
 
@@ -48,6 +51,7 @@ class LayerTraining:
         self._held_steps = round(options.factor_epochs * steps_per_epoch)
         self._distances = ring_distances(gmm.components).to(gmm.loc)
         batch_shape = tuple(gmm.logits.shape[:-1])
+        self._batch_shape = batch_shape[: len(batch_shape) - len(gmm.own_shape)]  # that of the model
         self._all_adapt = False  # phase 1 is over
         self._windows_of_factors = [0] * math.prod(batch_shape)  # that have ended since each model has them
         self._held = torch.zeros(batch_shape, dtype=torch.bool, device=gmm.loc.device)
@@ -66,12 +70,15 @@ class LayerTraining:
     def _prepare(self) -> Tensor:  # (models,)
         """What a step reads: in place, without a look at any value. Returns which models are annealed."""
         # At its floor the kernel is the identity: the plain max-component objective.
-        at_floor = self._state.sigma <= self._rule.sigma_end
+        at_floor = self._is_at_floor()
         kernel = smoothing_kernel(self._distances, self._state.sigma)
-        self._kernel.copy_(torch.where(at_floor[..., None, None], self._identity, kernel))
+        self._kernel.copy_(torch.where(at_floor.view(self._total.shape)[..., None, None], self._identity, kernel))
         for rate, factor in zip(self._rates, self._factors, strict=True):
             torch.mul(self._state.rate, factor * max(1.0, self._gmm.components / REFERENCE), out=rate)
-        return at_floor.reshape(-1)
+        return at_floor
+
+    def _is_at_floor(self) -> Tensor:  # (models,), (models H W,)
+        return (self._state.sigma <= self._rule.sigma_end).reshape(-1)
 
     def _settle(self, at_floor: list[bool]) -> None:
         """What a step is made of, by which models are annealed."""
@@ -85,7 +92,8 @@ class LayerTraining:
         A component that fits its points better sooner would else take those of others before their factors fit.
         """
         if any(with_factors):
-            gmm.begin_factors(torch.tensor(with_factors).view(self._held.shape).to(self._held.device), self._seeds())
+            seeds = [seed for seed in self._seeds() for _ in range(math.prod(gmm.own_shape))]
+            gmm.begin_factors(torch.tensor(with_factors).view(self._held.shape).to(self._held.device), seeds)
         held = [
             given and windows * self._rule.window < self._held_steps
             for given, windows in zip(with_factors, self._windows_of_factors, strict=True)
@@ -110,7 +118,7 @@ class LayerTraining:
     @property
     def sigma(self) -> list[float]:
         """Smoothing width that annealing has come down to, in grid steps; for each model."""
-        return per_model(self._state.sigma)
+        return self._means(self._state.sigma).tolist()
 
     def ascend(self, patches: Patches, *, passes_on: bool) -> Tensor | None:
         """One step on a batch; returns the responsibilities where the layer passes them on."""
@@ -122,7 +130,7 @@ class LayerTraining:
     def finite(self, also: Sequence[Tensor] = ()) -> Tensor:  # (models,)
         """Whether the window's sum, the parameters and other tensors of batch_shape are, for each model."""
         values = (self._total, *self._gmm.parameters(), *also)
-        models = self._total.numel()
+        models = math.prod(self._batch_shape)
         return torch.stack([value.reshape(models, -1).isfinite().all(1) for value in values]).all(0)
 
     def end_window(self, log_likelihood: Tensor) -> Tensor:  # (...) -> (MEASURES, models)
@@ -137,10 +145,10 @@ class LayerTraining:
         average = self._total / self._rule.window
         finite = self.finite([log_likelihood]).to(average.dtype)
         columns = (average, log_likelihood, self._state.sigma, self._state.rate)
-        before = torch.stack([*(column.reshape(-1) for column in columns), finite])
+        before = torch.stack([*map(self._means, columns), finite])
         self._total.zero_()
         self._take(self._rule.advance(self._state, average))
-        return torch.cat([before, self._prepare().to(before.dtype).unsqueeze(0)])
+        return torch.cat([before, self._means(self._prepare().to(before.dtype)).unsqueeze(0)])
 
     def begin_window(self, measured: list[list[float]]) -> list[LayerReport]:  # (MEASURES, models)
         """Take in what `end_window` has measured; returns where each model stood."""
@@ -149,7 +157,9 @@ class LayerTraining:
             windows + int(at_floor and self._all_adapt)
             for windows, at_floor in zip(self._windows_of_factors, self._at_floor, strict=True)
         ]
-        self._settle([value > 0 for value in annealed])
+        # What was measured says only how many positions are annealed, not which.
+        apart = None if self._gmm.shared else self._is_at_floor().tolist()
+        self._settle(apart or [value > 0 for value in annealed])
         return [LayerReport(*row) for row in zip(*columns, strict=True)]
 
     def _take(self, state: AnnealingState) -> None:
@@ -161,37 +171,37 @@ class LayerTraining:
 
     def state_dicts(self) -> list[dict[str, Any]]:
         """All that a layer's training goes on from, for each model."""
-        tensors = {name: value.reshape(-1).unbind() for name, value in self._state.tensors().items()}
-        return [
-            {
-                "annealing": {name: values[number].clone() for name, values in tensors.items()}
-                | {"windows": self._state.windows},
-                "total": total.clone(),
-                "windows_of_factors": self._windows_of_factors[number],
-                "logits": logits.clone(),  # as trained: the model's may follow use by then
-            }
-            for number, (total, logits) in enumerate(
-                zip(self._total.reshape(-1), self._gmm.logits.detach().reshape(-1, self._gmm.components), strict=True)
-            )
-        ]
+        own = {
+            "total": self._total,
+            "windows_of_factors": torch.tensor(self._windows_of_factors).view(self._total.shape),
+            "logits": self._gmm.logits.detach(),  # as trained: the model's may follow use by then
+        }
+        annealing, others = self._alone(self._state.tensors()), self._alone(own)
+        windows = {"windows": self._state.windows}
+        return [{"annealing": one | windows} | other for one, other in zip(annealing, others, strict=True)]
 
     def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
         """Go on from what `state_dicts` gave."""
-        batch_shape, annealing = tuple(self._total.shape), [state["annealing"] for state in states]
-        tensors = {name: stacked([each[name] for each in annealing], batch_shape) for name in self._state.tensors()}
-        self._windows_of_factors = [state["windows_of_factors"] for state in states]
+        annealing = [state["annealing"] for state in states]
+        tensors = {name: self._together(annealing, name) for name in self._state.tensors()}
+        self._windows_of_factors = self._together(states, "windows_of_factors").reshape(-1).tolist()
         self._take(AnnealingState(**tensors, windows=annealing[0]["windows"]))
         self._anneal()
-        self._total.copy_(stacked([state["total"] for state in states], batch_shape))
+        self._total.copy_(self._together(states, "total"))
         with torch.no_grad():
-            self._gmm.logits.copy_(stacked([state["logits"] for state in states], batch_shape))
+            self._gmm.logits.copy_(self._together(states, "logits"))
 
+    def _means(self, values: Tensor) -> Tensor:  # (...) -> (models,)
+        """Numbers of each model, mean over its positions where each has one."""
+        return values.reshape(math.prod(self._batch_shape), -1).mean(-1)
 
-def per_model(tensor: Tensor) -> list[float]:
-    """Numbers of a tensor of batch_shape, one for each model."""
-    return [float(value) for value in tensor.reshape(-1).tolist()]
+    def _alone(self, tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:  # (..., *S) -> (*S)
+        """Tensors of all models, for each."""
+        models, first = math.prod(self._batch_shape), len(self._batch_shape)
+        flat = {name: value.reshape(models, *value.shape[first:]) for name, value in tensors.items()}
+        return [{name: value[number].clone() for name, value in flat.items()} for number in range(models)]
 
-
-def stacked(values: Sequence[Tensor], batch_shape: tuple[int, ...]) -> Tensor:  # (*S) each -> (*batch_shape, *S)
-    """Tensors of all models as one."""
-    return torch.stack(list(values)).view((*batch_shape, *values[0].shape))
+    def _together(self, states: Sequence[dict[str, Any]], name: str) -> Tensor:  # (*S) each -> (..., *S)
+        """A tensor of all models, of those of each."""
+        values = torch.stack([torch.as_tensor(state[name]) for state in states])
+        return values.view((*self._batch_shape, *values.shape[1:]))

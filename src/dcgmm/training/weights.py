@@ -3,7 +3,7 @@
 At the logits' small rate weights hardly learn: components that no image is explained by keep theirs, and are drawn in
 sampling.
 
-Shapes: N images, K components.
+Shapes: N images, K components; `...` is (H, W) in a layer with parameters of its own at each position, else ().
 """
 
 import torch
@@ -23,8 +23,9 @@ def weights_by_use(model: DCGMM, images: Images) -> None:
 
         pi_k = mean over images and positions of r_k
 
-    is the maximisation step for them alone, so that a layer's likelihood of these images never falls. The lower layers
-    go first, since they change what the upper ones see, if only a little.
+    is the maximisation step for them alone, so that a layer's likelihood of these images never falls; where each
+    position has weights of its own the mean is over images. The lower layers go first, since they change what the upper
+    ones see, if only a little.
 
     Args:
         model: trained, one (no batch_shape).
@@ -52,30 +53,33 @@ def weights_by_use(model: DCGMM, images: Images) -> None:
         if densities is None:
             _set_weights(gmm, mean_responsibilities(model, checked, top))
         else:
-            use = torch.stack([(part + gmm.log_weights).softmax(-1).double().sum(0) for part in densities]).sum(0)
-            _set_weights(gmm, use / use.sum())
+            log_weights = gmm.log_weights.unsqueeze(-2)
+            use = torch.stack([(part + log_weights).softmax(-1).double().sum(-2) for part in densities]).sum(0)
+            _set_weights(gmm, use / use.sum(-1, keepdim=True))
 
 
-def _set_weights(gmm: GMM, use: Tensor) -> None:  # (K,)
+def _set_weights(gmm: GMM, use: Tensor) -> None:  # (..., K)
     gmm.logits.copy_(use.clamp(min=LEAST).log())
 
 
-def _log_densities(model: DCGMM, images: Tensor, layer: str) -> list[Tensor]:  # (n, K) each
+def _log_densities(model: DCGMM, images: Tensor, layer: str) -> list[Tensor]:  # (..., n, K) each
     """Log-densities log N_k of what a GMM layer sees, a batch of images each: weights do not change them."""
     log_weights = model.gmms[layer].log_weights
-    return [
-        (model.score_floats(batch.to(model.device))[layer].component_scores - log_weights).flatten(0, -2)
+    scored = (
+        model.score_floats(batch.to(model.device))[layer]
         for batch in image_batches(images, model.batch_size, model.dtype)
-    ]
+    )
+    return [part.patches.points(part.component_scores - log_weights) for part in scored]
 
 
 @torch.no_grad()
-def mean_responsibilities(model: DCGMM, images: Tensor, layer: str) -> Tensor:  # (N, H, W, C) -> (K,) float64
-    """Mean responsibility of each component of a GMM layer, over images and positions."""
-    total = torch.zeros(model.gmms[layer].components, dtype=torch.float64, device=model.device)
-    points = 0
+def mean_responsibilities(model: DCGMM, images: Tensor, layer: str) -> Tensor:  # (N, H, W, C) -> (..., K) float64
+    """Mean responsibility of each component of a GMM layer, over images and positions; at each that has its own."""
+    total = torch.zeros(model.gmms[layer].logits.shape, dtype=torch.float64, device=model.device)
+    count = 0
     for batch in image_batches(images, model.batch_size, model.dtype):
-        responsibilities = model.score_floats(batch.to(model.device), up_to=layer)[layer].responsibilities
-        total += responsibilities.flatten(0, -2).double().sum(0)
-        points += responsibilities[..., 0].numel()
-    return total / points
+        scored = model.score_floats(batch.to(model.device), up_to=layer)[layer]
+        points = scored.patches.points(scored.responsibilities)
+        total += points.double().sum(-2)
+        count += points.shape[-2]
+    return total / count

@@ -59,7 +59,7 @@ def diagonal_scores(x: Tensor, log_weights: Tensor, loc: Tensor, precision_sqrt:
 
 
 def means(x: Tensor, winner: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
-    return Patches(x.unsqueeze(-2).unsqueeze(-2), SINGLE).means(winner.unsqueeze(-1).unsqueeze(-1), components)
+    return Patches(x.unsqueeze(-2).unsqueeze(-2), SINGLE).means(winner, components)
 
 
 def score_and_gradient(

@@ -52,7 +52,7 @@ def test_both_maps_are_sums_over_unfolded_patches(
     scores = patches.contract(linear, precision, constant)
     winner = scores.argmax(-1)
     assert winner.unique().numel() > 1
-    zeroth, first, second = patches.means(winner, K)
+    zeroth, first, second = patches.means(patches.points(winner.unsqueeze(-1)).squeeze(-1), K)
     total = winner[(0,) * len(batch)].numel()
     assert first.shape == second.shape == (*batch, K, features)
     for r in itertools.product(*map(range, batch)):
