@@ -146,7 +146,7 @@ def _layer_results(
             "train_log_likelihood": _mean(train[name]),
             "test_log_likelihood": _mean(test[name]) if test else None,
             "sigma": sigma[name],
-            "components": gmm.components,
+            "components": gmm.logits.numel(),  # of all positions where each has its own
             "weights_in_use": gmm.components_in_use,
         }
         for name, gmm in model.gmms.items()

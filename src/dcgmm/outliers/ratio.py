@@ -26,8 +26,8 @@ def arrangement(top: GMM, lower: int) -> tuple[Tensor, Tensor]:  # (..., P, K, J
         with the share SMOOTHING of b_j; and b_j, the mean of theta over top components (by weight) and cells.
     """
     expected = normalised(top.loc.unflatten(-1, (-1, lower)).transpose(-3, -2))
-    weights = top.log_weights.exp()[..., None, None, :]
-    overall = (weights @ expected).squeeze(-2).mean(-2).clamp(min=torch.finfo(expected.dtype).eps)
+    weights = top.log_weights.exp()[..., None, :, None]
+    overall = (expected.mT @ weights).squeeze(-1).mean(-2).clamp(min=torch.finfo(expected.dtype).eps)
     return (1 - SMOOTHING) * expected + SMOOTHING * overall[..., None, None, :], overall
 
 

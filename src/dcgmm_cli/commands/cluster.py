@@ -93,7 +93,8 @@ def run(config: ClusterConfig, job: Job) -> None:
     job.result.update(asdict(compared))
     if options.merge is not None:
         neighbours = torus_neighbours(gmm.components) if options.merge is Merge.grid else None
-        new = merge_ward(gmm.loc.detach(), gmm.log_weights.detach().exp(), clusters, neighbours)
+        own = () if gmm.shared else position
+        new = merge_ward(gmm.loc.detach()[own], gmm.log_weights.detach().exp()[own], clusters, neighbours)
         labels = new[assigned.labels]
         compared = _compare(sample, name, labels, new[named.labels], config.seed)
         _save_pictures(sample, labels, options.nearest, job.directory / "figures", "_merged")

@@ -30,7 +30,7 @@ def run(config: VisualizeConfig, job: Job) -> None:
     use: dict[str, Tensor] = {}
     if config.images:
         images = opened.data().train.images[: config.images]
-        use = {name: mean_responsibilities(model, images, name).cpu() for name in model.gmms}
+        use = {name: mean_responsibilities(model, images, name).flatten().cpu() for name in model.gmms}
         job.result["images"] = len(images)
     for name in model.gmms:
         save_layer(model, name, mean_images(model, name, config.seed), use.get(name), figures)
@@ -42,19 +42,19 @@ def run(config: VisualizeConfig, job: Job) -> None:
 
 
 def _choose_component(model: DCGMM, component: int | None) -> int:
-    """Number of a component of the top layer: as given, or the heaviest."""
+    """Number of a component of the top layer: as given, or the heaviest, mean over positions that have their own."""
     name, gmm = list(model.gmms.items())[-1]
     if component is None:
-        return int(gmm.logits.argmax())
+        return int(gmm.log_weights.exp().view(-1, gmm.components).mean(0).argmax())
     if component >= gmm.components:
         raise OptionError("component", f"one of {name}'s, 0 to {gmm.components - 1}", component, VisualizeConfig)
     return component
 
 
-def _facts(model: DCGMM, name: str, use: Tensor | None) -> dict[str, Any]:  # (K,)
+def _facts(model: DCGMM, name: str, use: Tensor | None) -> dict[str, Any]:  # (M,)
     gmm = model.gmms[name]
     return {
-        "weights": gmm.log_weights.exp().tolist(),
+        "weights": gmm.log_weights.exp().flatten().tolist(),
         "use": None if use is None else use.tolist(),
         "mean_variance": float(gmm.variance.detach().mean()),
         "components_in_use": None if use is None else int((use > IN_USE / gmm.components).sum()),

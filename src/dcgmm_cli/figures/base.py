@@ -1,6 +1,6 @@
 """What pictures of several commands are made with.
 
-Shapes: N images, H W pixels, C channels.
+Shapes: N images, M components of a GMM layer (K, or H W K where each position has its own), H W pixels, C channels.
 """
 
 import io
@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from dcgmm.files import write_whole
+from dcgmm.model import GMM
 
 ENLARGE = 3  # pixels of a picture for one of an image
 
@@ -51,6 +52,14 @@ def tile(images: Tensor, columns: int | None = None, gap: int = 1) -> Tensor:  #
     sheet = cells.view(rows, columns, height + gap, width + gap, channels).movedim(2, 1)
     sheet = sheet.reshape(rows * (height + gap), columns * (width + gap), channels)
     return sheet[: sheet.shape[0] - gap, : sheet.shape[1] - gap]
+
+
+def component_sheet(images: Tensor, gmm: GMM, gap: int) -> Tensor:  # (M, H, W, C) -> (H', W', C)
+    """Pictures of all components of a GMM layer on its component grid; one such grid at each position with its own."""
+    if gmm.shared:
+        return tile(images, gap=gap)
+    grids = torch.stack([tile(part, gap=gap) for part in images.split(gmm.components)])
+    return tile(grids, gmm.input_shape.width, gap=3 * gap)
 
 
 def picture(images: Tensor) -> Tensor:  # (N, H, W, C) -> (N, H, W, 1 or 3)

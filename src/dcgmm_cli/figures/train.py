@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dcgmm.model import DCGMM, Folding
-from dcgmm_cli.figures.base import save_figure, save_image, tile
+from dcgmm_cli.figures.base import component_sheet, save_figure, save_image
 
 
 def save_training_figures(model: DCGMM, home: Path, metrics: Sequence[Mapping[str, Any]]) -> None:
@@ -18,9 +18,10 @@ def save_training_figures(model: DCGMM, home: Path, metrics: Sequence[Mapping[st
     gmm, (first, second, *_) = model.gmms["gmm1"], [*model.layers, None]
     if isinstance(first, Folding) and second is gmm and model.input_shape.channels in (1, 3):
         kernel = first.window.kernel
-        values = model.pixel_values(gmm.loc.detach())  # (K, D)
-        patches = values.reshape(len(values), *kernel, model.input_shape.channels)
-        save_image(tile(patches), home / "figures" / "centroids_gmm1.png", enlarge=max(1, 64 // kernel[0]))
+        patches = model.pixel_values(gmm.loc.detach()).reshape(-1, *kernel, model.input_shape.channels)
+        save_image(
+            component_sheet(patches, gmm, 1), home / "figures" / "centroids_gmm1.png", enlarge=max(1, 64 // kernel[0])
+        )
 
 
 def training_curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:

@@ -1,6 +1,7 @@
 """Pictures of a model: what its GMM layers have learnt, and how a component becomes an image.
 
-Shapes: K components, D features, kh kw positions of a window, h w pixels of a picture.
+Shapes: K components, M of all positions (K, or H W K where each has its own), D features, kh kw positions of a window,
+h w pixels of a picture.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from dcgmm.generation.sampling import Samples
 from dcgmm.model import DCGMM, FactorGMM, Folding
-from dcgmm_cli.figures.base import picture, pixels_of, save_figure, save_image, tile
+from dcgmm_cli.figures.base import component_sheet, picture, pixels_of, save_figure, save_image, tile
 
 CELL = 72  # pixels of a component's picture, about; small ones are larger, where single values would vanish
 ROWS, FACTORS = 16, 8  # components and factors of each that are drawn, at most
@@ -25,27 +26,28 @@ def save_layer(model: DCGMM, name: str, means: Tensor, use: Tensor | None, folde
         model: the model.
         name: the GMM layer's name.
         means: (K, H, W, C), the mean image that each component generates.
-        use: (K,), the share of positions at which each component is the most likely one; None leaves it out.
+        use: (M,), the share of positions at which each component is the most likely one; None leaves it out.
         folder: where `centroids_<name>.png`, ... are written; `factors_<name>.png` where the layer has factors.
     """
     gmm = model.gmms[name]
-    variance = gmm.variance.detach()
-    sheets = {
+    variance = gmm.flat(gmm.variance.detach())
+    own = {
         "centroids": centroids(model, name),
         "variances": value_maps(model, name, variance / variance.max()),
-        "mean_images": picture(means),
     }
-    for kind, images in sheets.items():
-        save_image(tile(images, gap=2), folder / f"{kind}_{name}.png", max(3, CELL // images.shape[1]))
+    for kind, images in own.items():
+        sheet = component_sheet(images, gmm, 2)
+        save_image(sheet, folder / f"{kind}_{name}.png", max(3, CELL // images.shape[1]))
+    save_image(tile(picture(means), gap=2), folder / f"mean_images_{name}.png", max(3, CELL // means.shape[1]))
     if isinstance(gmm, FactorGMM) and gmm.has_factors:
         rows = factor_rows(model, name)
         sheet = tile(rows.flatten(0, 1), rows.shape[1], gap=2)
         save_image(sheet, folder / f"factors_{name}.png", max(3, CELL // rows.shape[2]))
-    weights = gmm.log_weights.exp().detach().cpu()
+    weights = gmm.log_weights.exp().detach().cpu().flatten()
     save_figure(component_bars(name, weights, use), folder / f"weights_{name}.png")
 
 
-def value_maps(model: DCGMM, name: str, values: Tensor) -> Tensor:  # (K, D) -> (K, h, w, 1 or 3)
+def value_maps(model: DCGMM, name: str, values: Tensor) -> Tensor:  # (M, D) -> (M, h, w, 1 or 3)
     """One value a feature of a GMM layer, as patches: of the image, or of the layer below.
 
     Over a Folding layer a patch has kh x kw positions of C channels. Channels of an image are pixels; the K channels
@@ -60,9 +62,10 @@ def value_maps(model: DCGMM, name: str, values: Tensor) -> Tensor:  # (K, D) -> 
     return torch.stack([tile(signal_grids(patch), kw) for patch in patches])
 
 
-def centroids(model: DCGMM, name: str) -> Tensor:  # (K, h, w, 1 or 3)
+def centroids(model: DCGMM, name: str) -> Tensor:  # (M, h, w, 1 or 3)
     """A GMM layer's centroids as patches, pixels as they look in images."""
-    loc = model.gmms[name].loc.detach()
+    gmm = model.gmms[name]
+    loc = gmm.flat(gmm.loc.detach())
     return value_maps(model, name, model.pixel_values(loc) if name == next(iter(model.gmms)) else loc)
 
 
@@ -73,8 +76,8 @@ def factor_rows(model: DCGMM, name: str) -> Tensor:  # (k, 1 + l, h, w, 1 or 3)
     """
     gmm = model.gmms[name]
     assert isinstance(gmm, FactorGMM)
-    heaviest = gmm.log_weights.detach().argsort(descending=True)[:ROWS]
-    directions = gmm.loadings.detach()[heaviest].mT  # (k, L, D)
+    heaviest = gmm.flat(gmm.log_weights.detach()).argsort(descending=True)[:ROWS]
+    directions = gmm.flat(gmm.loadings.detach())[heaviest].mT  # (k, L, D)
     strongest = directions.square().sum(-1).argsort(descending=True)[:, :FACTORS]
     shown = directions.take_along_dim(strongest.unsqueeze(-1), 1)
     largest = shown.abs().amax((1, 2), keepdim=True).clamp(min=torch.finfo(shown.dtype).tiny)
@@ -90,7 +93,7 @@ def signal_grids(signal: Tensor) -> Tensor:  # (H, W, K) -> (H W, side, side, 1)
     return signal.reshape(-1, side, side, 1)
 
 
-def component_bars(name: str, weights: Tensor, use: Tensor | None) -> Figure:  # (K,), (K,)
+def component_bars(name: str, weights: Tensor, use: Tensor | None) -> Figure:  # (M,), (M,)
     """Mixture weights of a GMM layer, and the share of positions at which each component is the most likely one."""
     figure = Figure(figsize=(6, 2.6), layout="constrained")
     axes = figure.subplots()
@@ -120,7 +123,7 @@ def walk_figure(model: DCGMM, component: int, samples: Samples) -> Figure:
         signal = samples.control[name][0].clamp(0, 1).cpu()
         panels.append((f"control signal of {name}", tile(signal_grids(signal), signal.shape[1])))
     first = next(iter(model.gmms))
-    chosen = samples.components[first][0].cpu()
+    chosen = model.gmms[first].flat_index(samples.components[first][0]).cpu()
     patches = centroids(model, first).cpu()[chosen.flatten()]
     panels.append((f"centroids of {first} that were chosen", tile(patches, chosen.shape[1])))
     panels.append(("image", picture(samples.images.cpu())[0]))
