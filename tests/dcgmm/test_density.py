@@ -18,7 +18,7 @@ def folding(*kernel: int, stride: tuple[int, int] = (1, 1)) -> dict[str, object]
     return {"type": "folding", "kernel": kernel, "stride": stride}
 
 
-def gmm(components: int, **more: int) -> dict[str, object]:
+def gmm(components: int, **more: int | bool) -> dict[str, object]:
     return {"type": "gmm", "components": components, **more}
 
 
@@ -38,7 +38,11 @@ TILES = [folding(1, 1), gmm(4)]
 STACK = [folding(1, 1), gmm(4), folding(1, 2), gmm(9)]
 
 
-@pytest.mark.parametrize("layers", [WHOLE, TILES, TILES[1:], STACK], ids=["whole", "tiles", "pixels", "stack"])
+OWN = [folding(1, 1), gmm(4, shared=False), folding(1, 2), gmm(9, shared=False)]  # parameters for each position
+CASES = {"whole": WHOLE, "tiles": TILES, "pixels": TILES[1:], "stack": STACK, "own tiles": OWN[:2], "own": OWN}
+
+
+@pytest.mark.parametrize("layers", CASES.values(), ids=CASES)
 def test_it_integrates_to_one(layers: Layers) -> None:
     model, step = model_of((1, 2, 1), layers), 0.02
     axis = torch.arange(-2, 3, step, dtype=torch.float64)
@@ -54,22 +58,25 @@ def written_out(model: DCGMM, x: Tensor) -> float:
     """log sum_k pi_k prod_p sum_j theta_kpj N_j(x_p), a term at a time."""
     lower, top = model.gmms.values()
     overall = None
-    theta = top.loc.detach().view(top.components, -1, lower.components).clamp(min=0)
+    theta = top.flat(top.loc).detach().view(top.components, -1, lower.components).clamp(min=0)
     theta = theta / theta.sum(-1, keepdim=True)
-    overall = (top.log_weights.detach().exp()[:, None, None] * theta).sum(0).mean(0)
+    weights = top.flat(top.log_weights).detach().exp()
+    overall = (weights[:, None, None] * theta).sum(0).mean(0)
     theta = 0.99 * theta + 0.01 * overall
-    normal = torch.distributions.Normal(lower.loc.detach(), 1 / lower.precision_sqrt.detach())
+    loc, scale = (each.detach().view(-1, lower.components, 1) for each in (lower.loc, 1 / lower.precision_sqrt))
+    normal = torch.distributions.Normal(loc.expand(2, -1, -1), scale.expand(2, -1, -1))  # at each position
     total = 0.0
-    for k, weight in enumerate(top.log_weights.detach().exp().tolist()):
+    for k, weight in enumerate(weights.tolist()):
         product = 1.0
         for p, value in enumerate(x.flatten()):
-            product *= float((theta[k, p] * normal.log_prob(value).sum(-1).exp()).sum())
+            product *= float((theta[k, p] * normal.log_prob(value)[p].sum(-1).exp()).sum())
         total += weight * product
     return math.log(total)
 
 
-def test_a_stack_is_the_sum_written_out() -> None:
-    model = model_of((1, 2, 1), STACK)
+@pytest.mark.parametrize("layers", [STACK, OWN])
+def test_a_stack_is_the_sum_written_out(layers: Layers) -> None:
+    model = model_of((1, 2, 1), layers)
     images = torch.rand(5, 1, 2, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     expected = [written_out(model, image) for image in images]
     assert density(model, images).nats.tolist() == pytest.approx(expected)

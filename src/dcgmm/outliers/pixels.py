@@ -28,7 +28,8 @@ class PixelMixture:
     """Diagonal Gaussians over square roots of pixels: one step of expectation-maximisation, top components given.
 
     Weight, mean and variance of a component are those of the training images, each with the share to which the top
-    layer gives it to the component: its responsibility, mean over the layer's positions.
+    layer gives it to the component: its responsibility, mean over the layer's positions. Where each of these has
+    components of its own, all H W K of them are told apart.
     """
 
     weights: Tensor  # (K,)
@@ -67,7 +68,7 @@ class PixelSums:
 
     def add(self, images: Tensor, scored: Scored) -> None:  # (N, H, W, C) in [0, 1]
         """Add images, with the top layer's scores for them."""
-        x, share = spread(images).double(), scored.responsibilities.double().mean((-3, -2)).mT
+        x, share = spread(images).double(), _shares(scored).mT
         parts = [share.sum(1), share @ x, share @ x.square()]
         self._sums = [total + part for total, part in zip(self._sums, parts, strict=True)] if self._sums else parts
 
@@ -79,3 +80,10 @@ class PixelSums:
         variance = (second / size - mean.square()).clamp(min=0) + VARIANCE
         weights = count / count.sum()
         return PixelMixture(weights.to(dtype), mean.to(dtype), variance.to(dtype))
+
+
+def _shares(scored: Scored) -> Tensor:  # (N, K)
+    responsibilities = scored.responsibilities.double()  # (N, H, W, K)
+    if scored.log_weights.dim() == 1:
+        return responsibilities.mean((-3, -2))
+    return responsibilities.flatten(1) / responsibilities.shape[1:3].numel()

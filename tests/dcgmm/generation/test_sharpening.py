@@ -13,13 +13,18 @@ from dcgmm.generation.sharpening import sharpen_output, sharpened_layers, sharpe
 from dcgmm.model import DCGMM
 from tests.conftest import ROUNDING
 from tests.dcgmm.generation.models import awkward, folding, gmm, spread
+from tests.dcgmm.small import give_factors
 
 POOLED_INPUT = [folding(2, 2, 1, 1), {"type": "pooling", "kernel": (3, 2), "stride": (2, 1)}, gmm(4)]
+OWN = {"shared": False, "factors": 2}
 WIDE_INPUT = [folding(3, 2, 2, 3), gmm(4)]
 CASES: dict[str, Callable[[], DCGMM]] = {
     "awkward": awkward,
     "pooling below the target": lambda: spread(DCGMM.build((6, 5, 2), POOLED_INPUT)),
     "many channels, pixels that no window reaches": lambda: spread(DCGMM.build((8, 7, 9), WIDE_INPUT)),
+    "parameters for each position": lambda: give_factors(
+        spread(DCGMM.build((9, 7, 2), [folding(3, 2, 2, 1), gmm(4) | OWN, folding(2, 3, 1, 1), gmm(9) | OWN]))
+    ),
     "no overlap": lambda: spread(DCGMM.build((4, 6, 1), [folding(2, 3, 2, 3), gmm(4), folding(2, 2, 1, 1), gmm(4)])),
 }
 TRIPLES = [
@@ -28,6 +33,8 @@ TRIPLES = [
     ("awkward", "folding2", None),
     ("pooling below the target", "folding1", None),
     ("many channels, pixels that no window reaches", "folding1", None),
+    ("parameters for each position", "folding1", None),
+    ("parameters for each position", "folding1", "gmm2"),
     ("no overlap", "folding1", "gmm1"),
     ("no overlap", "folding1", "gmm2"),
 ]

@@ -15,8 +15,8 @@ from tests.conftest import EXACT, ROUNDING, normal, uniform
 from tests.dcgmm.small import give_factors
 
 
-def gmm(shape: Shape, components: int) -> GMM:
-    layer = GMM(shape, components)
+def gmm(shape: Shape, components: int, *, shared: bool = True) -> GMM:
+    layer = GMM(shape, components, shared=shared)
     layer.draw_start(torch.Generator().manual_seed(0))
     return layer
 
@@ -38,6 +38,8 @@ LAYERS: dict[str, Callable[[], Layer]] = {
     "pooling, overlapping": lambda: Pooling(Shape(6, 5, 2), (3, 2), (2, 1)),
     "gmm": lambda: gmm(Shape(3, 4, 5), 9),
     "gmm, one component": lambda: gmm(Shape(2, 1, 1), 1),
+    "gmm, parameters for each position": lambda: gmm(Shape(3, 4, 5), 9, shared=False),
+    "gmm, factors for each position": lambda: give_factors(FactorGMM(Shape(3, 2, 5), 4, 2, shared=False)),
     "gmm, factors": lambda: give_factors(FactorGMM(Shape(3, 4, 5), 9, 2)),
     "gmm, all factors that there can be": lambda: give_factors(FactorGMM(Shape(1, 2, 4), 1, 3)),
 }
