@@ -20,6 +20,7 @@ from dcgmm.options import (
     several,
     whole,
 )
+from dcgmm.training import TrainerOptions
 
 
 class Colour(StrEnum):
@@ -152,6 +153,13 @@ def test_numbers_of_numpy_become_pythons() -> None:
     assert (type(options.steps), type(options.inner.gamma)) == (int, float)
     with pytest.raises(OptionError):
         Outer(steps=np.float64(3.0))  # type: ignore[arg-type]
+
+
+def test_truth_values_are_true_or_false() -> None:
+    assert TrainerOptions(weights_by_use=np.False_).weights_by_use is False  # type: ignore[arg-type]
+    for wrong in ("maybe", 1, None, "true"):
+        with pytest.raises(OptionError, match=r"^weights_by_use must be true or false, not "):
+            TrainerOptions(weights_by_use=wrong)  # type: ignore[arg-type]
 
 
 def test_a_list_is_given_as_a_list() -> None:

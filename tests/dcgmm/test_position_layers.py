@@ -79,13 +79,14 @@ def test_a_step_is_that_of_each_position_alone(factors: int, annealing: bool, dt
     rates = Rates(*(0.01 * uniform(4, 3, 2, seed=5)).to(dtype))
     before = {place: at(gmm, *place) for place in positions(3, 2)}
     value, passed = gmm.step(x, kernel, rates, passes_on=True)
-    assert passed is not None
     close: Any = ROUNDING if dtype == torch.float64 else {"rtol": 1e-5, "atol": 1e-5}
     for (row, column), alone in before.items():
         part, rate = x[:, row : row + 1, column : column + 1], Rates(*(each[row, column] for each in rates))
         given = None if kernel is None else kernel[row, column]
         own_value, own_passed = alone.step(part, given, rate, passes_on=True)
         torch.testing.assert_close(value[row, column], own_value, **close)
+        assert passed is not None
+        assert own_passed is not None
         torch.testing.assert_close(passed[:, row, column], own_passed[:, 0, 0], **close)
         for name, parameter in alone.state_dict().items():
             torch.testing.assert_close(gmm.state_dict()[name][row, column], parameter, **close)
@@ -121,7 +122,7 @@ HOW: dict[str, Any] = {
 }
 
 
-def tiles(factors: int = 0, **more: Any) -> dict[str, Any]:
+def tiles(factors: int | None = 0, **more: Any) -> dict[str, Any]:
     return {"type": "gmm", "components": 4, "factors": factors, "shared": False, **more}
 
 
@@ -220,7 +221,7 @@ def test_tiles_have_the_density_the_parts_and_the_completions_of_each(factors: i
     model, given = model_of(FOLDING, tiles(factors)), uniform(3, *IMAGE)
     seen = uniform(3, *IMAGE[:2], seed=1) < 0.6
     parts, completed = model.score(given, seen)["gmm1"].log_prob, inpaint(model, given, seen, count=0).mean
-    nats = 0.0
+    nats = torch.zeros(3, dtype=torch.float64)
     for place, each in alone(model).items():
         own, mask = tile_of(given, *place), tile_of(seen, *place)
         nats = nats + density(each, own).nats
@@ -306,8 +307,8 @@ def test_files_and_clusters(factors: int, tmp_path: Path) -> None:
 
 def test_it_is_written_in_one_way() -> None:
     assert str(deep().architecture) == "F(2,1,2,1) G(4,1,own) F(2,3,1,1) G(4,2,own)"
-    assert LayerOptions("gmm", components=4) == LayerOptions("gmm", components=4, shared=True)
-    assert LayerOptions("gmm", components=4, shared=np.False_).shared is False
+    assert made(LayerOptions, {"type": "gmm", "components": 4}) == made(LayerOptions, tiles(None, shared=True))
+    assert made(LayerOptions, tiles(shared=np.False_)).shared is False
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,9 @@ class Architecture(Options):
         F(28,28,1,1) G(25)
     """
 
-    layers: list[LayerOptions] = option(help="from the image up, each as {type: gmm, components: 25}")
+    layers: list[LayerOptions] = option(
+        help="from the image up, each as {type: gmm, components: 25}; there is also factors: 6, and shared: false"
+    )
     name: str = option("custom", "names the run directory")
     exponent: float = option(
         1.0, "pixel values in [0, 1] are raised to it: under 1 dark structure counts for more", number(above=0)
