@@ -4,9 +4,11 @@ Upward, what was seen gives every GMM layer its responsibilities (`model.observe
 follows these; at each position of a lower layer, with what comes down as control signal t and log-likelihoods l_k of
 what was seen there, component k has the weight max(t_k, 0) exp l_k. In the lowest layer what was not seen of a patch is
 drawn, or taken in the mean, given what was: exactly for its Gaussian. Overlapping patches are averaged, and seen pixels
-are put back. Draws may be sharpened on the way, as samples are; on the image only missing pixels move then.
+are put back. In the mean the top layer's components count by a power of their likelihood, exp(l_k / temperature): that of
+a whole image is too sure of one, and a mean over several is nearer to the image. Draws may be sharpened on the way, as samples are; on the
+image only missing pixels move then.
 
-For a model of one GMM layer over the whole image this is the conditional distribution itself; with more layers or
+For a model of one GMM layer over the whole image (temperature 1) this is the conditional distribution itself; with more layers or
 windows that overlap it is an approximation.
 
 Shapes: N images, H W positions of a GMM layer, K components, D features of a patch, S strongest entries.
@@ -81,7 +83,7 @@ def inpaint(
     if bool(seen.all()):
         raise OptionError("observed", "a mask that leaves something out", "all seen")
     given = to_float(pixels.to(model.device), model.dtype)
-    evidence = _Evidence(model, model.seen_values(given), seen.to(model.device))
+    evidence = _Evidence(model, model.seen_values(given), seen.to(model.device), options.temperature)
     generator = torch.Generator(model.device).manual_seed(checked_seed(seed))
     noise = _Noise(generator, options)
     refine = None if sharpening is None else _Sharpener(model, sharpening.steps(model.architecture.sharpening), report)
@@ -125,8 +127,8 @@ class _Sharpener:
 class _Evidence:
     """What was seen, as every layer sees it, and the way down from there."""
 
-    def __init__(self, model: DCGMM, x: Tensor, seen: Tensor) -> None:  # (N, H, W, C), (N, H, W, C) bool
-        self.model, self.x, self.seen = model, x, seen
+    def __init__(self, model: DCGMM, x: Tensor, seen: Tensor, temperature: float) -> None:  # (N, H, W, C) both
+        self.model, self.x, self.seen, self._temperature = model, x, seen, temperature
         self._scored = score_shares(model.named_layers, x, seen.to(x))
         self._below = dict(zip(list(model.named_layers)[1:], model.named_layers.values(), strict=False))
 
@@ -140,18 +142,17 @@ class _Evidence:
                 signal = layer.downward(signal)
                 signal = signal if refine is None else refine(name, signal, self)
                 continue
-            weights = self._weights(layer, self._scored[name], signal)
+            weights = self._weights(self._scored[name], signal, 1.0 if noise else self._temperature)
             signal = self._lowest(name, layer, weights, noise) if name == lowest else _values(layer, weights, noise)
         assert signal is not None
         return signal
 
-    def _weights(self, gmm: GMM, scored: Scored, signal: Tensor | None) -> Tensor:  # (N, H, W, K)
-        """Weights of the components at each position: posterior, or control signal times likelihood."""
-        if signal is None:
-            return scored.responsibilities
+    def _weights(self, scored: Scored, signal: Tensor | None, temperature: float) -> Tensor:  # (N, H, W, K)
+        """Weights of the components at each position: the top layer's, or control signal times likelihood."""
         likelihood = scored.component_scores - scored.log_weights
-        prior = signal.clamp(min=torch.finfo(signal.dtype).tiny).log()
-        return (likelihood + prior).softmax(-1)
+        if signal is None:
+            return (likelihood / temperature + scored.log_weights).softmax(-1)
+        return (likelihood + signal.clamp(min=torch.finfo(signal.dtype).tiny).log()).softmax(-1)
 
     def _lowest(self, name: str, gmm: GMM, weights: Tensor, noise: _Noise | None) -> Tensor:  # (N, H, W, D)
         """Patches, of which what was not seen is drawn, or taken in the mean, given what was."""

@@ -56,6 +56,11 @@ class CompletionOptions(Options):
     top_s: int | None = option(
         None, "S: components are drawn among so many of the largest weights; null: among all", whole(least=1)
     )
+    temperature: float = option(
+        10.0,
+        "of the mean: the top layer's components count by their likelihood to the power of 1 / temperature",
+        number(above=0),
+    )
     # Chosen on held-out training images: without noise draws are nearer to them, in pixels and a classifier's features.
     std_scale: float = option(
         0.0, "factor on the noise of pixels, and of upper layers' values; 1 is the model", number(least=0)

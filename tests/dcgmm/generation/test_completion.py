@@ -31,7 +31,12 @@ def flat_model(factors: int = 0, components: int = 4) -> DCGMM:
     return model
 
 
-def conditional(model: DCGMM, x: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:  # (6,), (6,) -> (m,), (m, m)
+def conditional(
+    model: DCGMM,
+    x: Tensor,  # (6,)
+    seen: Tensor,  # (6,)
+    temperature: float = 1,
+) -> tuple[Tensor, Tensor]:  # (m,), (m, m)
     """Mean and covariance of what was not seen, by dense matrices."""
     gmm = model.gmms["gmm1"]
     log_weights, means, covariances = [], [], []
@@ -42,7 +47,7 @@ def conditional(model: DCGMM, x: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         covariance, loc = precision.inverse(), gmm.loc[k].detach()
         both, inner = covariance[~seen][:, seen], covariance[seen][:, seen]
         part = torch.distributions.MultivariateNormal(loc[seen], inner)
-        log_weights.append(gmm.log_weights[k].detach() + part.log_prob(x[seen]))
+        log_weights.append(gmm.log_weights[k].detach() + part.log_prob(x[seen]) / temperature)
         means.append(loc[~seen] + both @ torch.linalg.solve(inner, x[seen] - loc[seen]))
         covariances.append(covariance[~seen][:, ~seen] - both @ torch.linalg.solve(inner, both.T))
     weights, mean = torch.stack(log_weights).softmax(0), torch.stack(means)
@@ -57,12 +62,24 @@ def test_a_flat_model_s_completions_are_its_conditional_distribution(factors: in
     model, count = flat_model(factors), 40_000
     image = torch.rand(1, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     seen = torch.tensor([[True, False, True], [False, True, False]])
-    found = inpaint(model, image.expand(count, 2, 3), seen, count=1, seed=2, std_scale=1)
+    found = inpaint(model, image.expand(count, 2, 3), seen, count=1, seed=2, std_scale=1, temperature=1)
     mean, covariance = conditional(model, image.flatten(), seen.flatten())
     torch.testing.assert_close(found.mean[0].flatten()[~seen.flatten()], mean, **ROUNDING)
     draws = found.draws[0].flatten(1)[:, ~seen.flatten()]
     torch.testing.assert_close(draws.mean(0), mean, rtol=0, atol=4.5 * float(covariance.max() / count) ** 0.5)
     torch.testing.assert_close(draws.T.cov(), covariance, rtol=0, atol=6 * float(covariance.max()) / count**0.5)
+
+
+@pytest.mark.parametrize("factors", [0, 2])
+def test_the_mean_takes_a_power_of_the_likelihood_and_draws_do_not(factors: int) -> None:
+    model = flat_model(factors)
+    image = torch.rand(1, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    seen = torch.tensor([[True, False, True], [False, True, False]])
+    plain, tempered = (inpaint(model, image, seen, count=2, seed=2, temperature=each) for each in (1, 4))
+    expected, _ = conditional(model, image.flatten(), seen.flatten(), temperature=4)
+    torch.testing.assert_close(tempered.mean[0].flatten()[~seen.flatten()], expected, **ROUNDING)
+    assert not torch.equal(tempered.mean, plain.mean)
+    assert torch.equal(tempered.draws, plain.draws)
 
 
 @pytest.mark.parametrize("exponent", [1.0, 0.5])
