@@ -4,12 +4,13 @@ Upward, what was seen gives every GMM layer its responsibilities (`model.observe
 follows these; at each position of a lower layer, with what comes down as control signal t and log-likelihoods l_k of
 what was seen there, component k has the weight max(t_k, 0) exp l_k. In the lowest layer what was not seen of a patch is
 drawn, or taken in the mean, given what was: exactly for its Gaussian. Overlapping patches are averaged, and seen pixels
-are put back. In the mean the top layer's components count by a power of their likelihood, exp(l_k / temperature): that of
-a whole image is too sure of one, and a mean over several is nearer to the image. Draws may be sharpened on the way, as samples are; on the
-image only missing pixels move then.
+are put back. Draws may be sharpened on the way, as samples are; on the image only missing pixels move then.
 
-For a model of one GMM layer over the whole image (temperature 1) this is the conditional distribution itself; with more layers or
-windows that overlap it is an approximation.
+In the mean the top layer's components count by a power of their likelihood, exp(l_k / temperature): that of a whole
+image is too sure of one, and a mean over several is nearer to the image.
+
+For a model of one GMM layer over the whole image this is the conditional distribution itself (its mean at temperature
+1); with more layers or windows that overlap it is an approximation.
 
 Shapes: N images, H W positions of a GMM layer, K components, D features of a patch, S strongest entries.
 """
