@@ -53,20 +53,23 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.generation": MODEL | {"dcgmm.generation"},
     "dcgmm.outliers": MODEL | {"dcgmm.outliers"},
     "dcgmm.clustering": MODEL | {"dcgmm.clustering"},
+    "dcgmm.classification": MODEL | {"dcgmm.classification"},
     # Images from files, beside all that.
     "dcgmm.datasets": BASE | {"dcgmm.files", "dcgmm.datasets"},
     # Models from and to files, and as others know them.
     "dcgmm.architectures": BASE | {"dcgmm.model.options"},
     "dcgmm.density": MODEL | {"dcgmm.outliers"},
-    "dcgmm.checkpoints": MODEL | {"dcgmm", "dcgmm.files", "dcgmm.outliers"},
+    "dcgmm.checkpoints": MODEL | {"dcgmm", "dcgmm.files", "dcgmm.outliers", "dcgmm.classification", "dcgmm.datasets"},
     "dcgmm.judges": BASE | {"dcgmm.files", "dcgmm.generation"},
     "dcgmm.sklearn": MODEL
     | {
         f"dcgmm.{name}"
-        for name in ("architectures", "density", "generation", "outliers", "runtime", "sklearn", "training")
+        for name in (
+            *("architectures", "classification", "density", "generation", "outliers", "runtime", "sklearn", "training"),
+        )
     },
 }
-COMPUTES = ("model", "training", "generation", "outliers", "clustering")
+COMPUTES = ("model", "training", "generation", "outliers", "clustering", "classification")
 
 # The command line: what each part may import of it. It may import the library, and the modules for `--help` only what
 # is quick there.
@@ -89,11 +92,13 @@ RUNNER: dict[str, set[str]] = {
     "trained": RECORDS,
     "draws": RECORDS | {"progress"},
     "masks": RECORDS,
+    "labels": RECORDS | {"trained"},
     "variants": RECORDS | {"trained"},
     "quality": RECORDS | {"progress", "trained"},
     "trainings": RECORDS | {"figures", "interruption", "progress"},
     "commands": RECORDS
-    | {"commands", "draws", "figures", "masks", "progress", "quality", "results", "trained", "trainings", "variants"},
+    | {"commands", "draws", "figures", "labels", "masks", "progress", "quality", "results", "trained", "trainings"}
+    | {"variants"},
     # From the command line to a command, by Hydra.
     "explain": {"keys", "schema"},
     "typed": {"explain"},

@@ -1,3 +1,4 @@
+from . import classification as classification
 from . import clustering as clustering
 from . import datasets as datasets
 from . import generation as generation

@@ -10,6 +10,10 @@ from typing import Any
 import torch
 
 import dcgmm
+from dcgmm.classification.classifier import Classifier
+from dcgmm.classification.fitting import fit_classifier
+from dcgmm.classification.options import Method
+from dcgmm.datasets import DatasetOptions, ImageData, loading
 from dcgmm.errors import InputError
 from dcgmm.files import CHECKPOINT, DETECTOR, write_whole
 from dcgmm.model.options import Architecture, GMMOptions
@@ -78,6 +82,31 @@ class TrainedRun:
             return Detector.from_state(self.model, state["detector"])
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path} is damaged: {type(error).__name__} {error}; train the run again") from None
+
+    def data(self) -> ImageData:
+        """The images that it was trained and tested on, if they are still where they were, or in the default place.
+
+        Raises:
+            InputError: they are not, or cannot be read.
+        """
+        return loading.load(loading.at_hand(made(DatasetOptions, self.config["dataset"])))
+
+    def classifier(self, method: Method | str = "generative", *, seed: int = 0, **fields: Any) -> Classifier:
+        """A classifier fitted to the labels of its training images, which its model was trained without.
+
+        Args:
+            method: generative or readout.
+            seed: of the images that are held out, for what is chosen by them.
+            fields: of `GenerativeOptions` or `ReadoutOptions`.
+
+        Raises:
+            InputError: the data are missing, are of one class, or an option is unknown or out of its range.
+
+        Example:
+            >>> load_run("runs/latest").classifier().predict(images, observed=mask)  # doctest: +SKIP
+        """
+        train = self.data().train
+        return fit_classifier(self.model, train.images, train.labels, method, seed=seed, **fields)
 
 
 def load_run(path: str | Path) -> TrainedRun:

@@ -22,6 +22,7 @@ COMMANDS = {
     "inpaint": "complete images of which a part is missing, beside what other methods make of them",
     "visualize": "show what a model has learnt: centroids, variances, weights and use of its components",
     "cluster": "judge a model's components as clusters of images, beside k-means and a plain mixture",
+    "classify": "tell classes by a model that was trained without labels: by Bayes' rule and by a linear readout",
     "results": "one table over runs: filter, sort, group over seeds",
     "data": "fetch, verify and list data sets",
 }

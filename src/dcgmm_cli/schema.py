@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from dcgmm.classification.options import GenerativeOptions, Method, ReadoutOptions
 from dcgmm.clustering.options import ClusterOptions
 from dcgmm.datasets.options import FETCHED, NAMES, DataRootOptions, DatasetOptions
 from dcgmm.generation.options import AREAS, CompletionOptions, SamplingOptions, SharpeningOptions
 from dcgmm.model.options import Architecture, GMMOptions
-from dcgmm.options import Options, among, number, one_or_several, option, whole
+from dcgmm.options import Options, Rule, among, number, one_or_several, option, whole
 from dcgmm.outliers.options import SCORES
 from dcgmm.training.options import TrainerOptions
 from dcgmm_cli.keys import keys
@@ -209,6 +210,9 @@ class SampleConfig(DrawConfig):
     control: str | None = option(
         None, "a .npy or .npz file with control signals (N, H, W, K) of sampling.start that images are drawn from"
     )
+    classes: list[Any] | None = option(
+        None, "classes to draw images of, equally many of each; null: any", Rule("a list of at least one class", bool)
+    )
     sharpen: bool = option(False, "whether the Folding layers of sharpening.layers are sharpened")
 
 
@@ -257,6 +261,38 @@ class ClusterConfig(FollowUpConfig):
     cluster: ClusterOptions = option(ClusterOptions)
 
 
+@dataclass
+class ClassifyConfig(FollowUpConfig):
+    """`dcgmm classify`."""
+
+    seed: int = _seed("of test images, held-out training images, and what is missing at random")
+    methods: list[Method] = option(
+        ["generative", "readout"],
+        "generative (Bayes' rule over class-wise mixture weights), readout (logistic regression on responsibilities)",
+        Rule("a list of at least one method", bool),
+    )
+    generative: GenerativeOptions = option(GenerativeOptions)
+    readout: ReadoutOptions = option(ReadoutOptions)
+    input: str | None = option(
+        None, "images to classify instead: a folder, an image, or a .npy or .npz file; gives classes.csv"
+    )
+    mask: str | None = option(
+        None,
+        f"what is missing: {', '.join(AREAS)}; a picture or .npy file, not 0 there; nan: NaN of input; null: nothing",
+        choices=(*AREAS, "nan"),
+    )
+    share: float | None = option(
+        None, "share of the pixels that mask leaves out; null: half, of centre a quarter", number(above=0, below=1)
+    )
+    images: int | None = option(None, "test images, drawn by the seed, to judge by; null: all", whole(least=1))
+    missing: list[float] = option(
+        [0.25, 0.5, 0.75, 0.9],
+        "shares of the pixels that are missing at random along the curve; []: no curve",
+        Rule("a list of numbers in (0, 1)", lambda shares: all(map(number(above=0, below=1).holds, shares))),
+    )
+    shown: int = option(20, "images shown of those that each method is most surely wrong about", whole(least=0))
+
+
 SCHEMAS: dict[str, type[Options]] = {
     "train": TrainConfig,
     "outliers": OutliersConfig,
@@ -265,6 +301,7 @@ SCHEMAS: dict[str, type[Options]] = {
     "inpaint": InpaintConfig,
     "visualize": VisualizeConfig,
     "cluster": ClusterConfig,
+    "classify": ClassifyConfig,
     "results": ResultsConfig,
     "data": DataConfig,
 }

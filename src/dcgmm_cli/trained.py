@@ -1,13 +1,11 @@
 """A finished training run, opened by the commands that work on its model."""
 
 import logging
-import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from dcgmm.checkpoints import TrainedRun, load_run
-from dcgmm.datasets import DatasetOptions, ImageData, load
-from dcgmm.datasets.catalogue import KNOWN
+from dcgmm.datasets import ImageData, load
+from dcgmm.datasets.loading import at_hand
 from dcgmm.errors import InputError
 from dcgmm.model import DCGMM
 from dcgmm.options import made
@@ -57,15 +55,3 @@ def open_run(config: FollowUpConfig, job: Job) -> OpenedRun:
         except InputError as error:
             log.warning("mixture weights are as trained so far, not by use: %s", error)
     return opened
-
-
-def at_hand(dataset: DatasetOptions) -> DatasetOptions:
-    """A run's data set where it is now: under the root it was trained with, or else under today's default.
-
-    The root says where data are, not what they are, and a run may be on another machine by now.
-    """
-    known = KNOWN.get(dataset.name)
-    folder = "" if known is None or known.kind == "sample" else known.folder  # other data need no root
-    if dataset.root is None or os.path.isdir(Path(dataset.root).expanduser() / folder):  # Path.is_dir may raise
-        return dataset
-    return replace(dataset, root=None)

@@ -27,7 +27,7 @@ import dcgmm
 from dcgmm.errors import InputError, OptionError
 from dcgmm.options import made
 from dcgmm.outliers.options import SCORES
-from dcgmm.sklearn import ConvolutionalGaussianMixture, MixtureOutlierDetector
+from dcgmm.sklearn import ConvolutionalGaussianMixture, MixtureClassifier, MixtureOutlierDetector
 from dcgmm.sklearn.recipes import FEATURES, IMAGES
 from dcgmm.training.options import TrainerOptions
 from tests.conftest import FLOAT32
@@ -63,13 +63,20 @@ def mixture(blobs: tuple[Rows, Rows]) -> ConvolutionalGaussianMixture:
     return ConvolutionalGaussianMixture(n_components=4, random_state=0).fit(blobs[0])
 
 
-@parametrize_with_checks([ConvolutionalGaussianMixture(epochs=5), MixtureOutlierDetector(epochs=5)])  # type: ignore[untyped-decorator]
+@parametrize_with_checks(  # type: ignore[untyped-decorator]
+    [ConvolutionalGaussianMixture(epochs=5), MixtureOutlierDetector(epochs=5), MixtureClassifier(epochs=20)]
+)
 def test_scikit_learns_checks(estimator: Any, check: Callable[[Any], None]) -> None:
     check(estimator)
 
 
 @pytest.mark.slow
-@parametrize_with_checks([ConvolutionalGaussianMixture(), MixtureOutlierDetector()])  # type: ignore[untyped-decorator]
+@parametrize_with_checks(  # type: ignore[untyped-decorator]
+    [
+        *(ConvolutionalGaussianMixture(), MixtureOutlierDetector()),
+        *(MixtureClassifier(), MixtureClassifier(method="readout")),
+    ]
+)
 def test_scikit_learns_checks_by_default(estimator: Any, check: Callable[[Any], None]) -> None:
     check(estimator)
 
@@ -379,3 +386,34 @@ def test_the_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     out = capsys.readouterr().out
     assert "IsolationForest" in out
     assert "GaussianMixture" in out
+
+
+# Classes
+
+
+@pytest.mark.parametrize("method", ["generative", "readout"])
+def test_classes_of_features_and_of_images(method: str, blobs: tuple[Rows, Rows], digits: Rows) -> None:
+    names = np.array(["a", "b", "c"])[blobs[1]]
+    classifier = MixtureClassifier(method=method, random_state=0).fit(blobs[0], names)
+    assert classifier.score(blobs[0], names) > 0.95
+    shares = classifier.predict_proba(blobs[0])
+    assert classifier.classes_.tolist() == ["a", "b", "c"]
+    np.testing.assert_allclose(shares.sum(1), 1)
+    np.testing.assert_array_equal(classifier.classes_[shares.argmax(1)], classifier.predict(blobs[0]))
+    assert classifier.predict_proba(blobs[0] + 1e4).shape == (300, 3)  # outside what training had
+
+    labels = load_digits().target[:300]
+    whole = MixtureClassifier(image_shape=(8, 8), arch=OPEN, method=method, random_state=0, epochs=60)
+    assert whole.fit(digits.reshape(-1, 8, 8), labels).score(digits, labels) > 0.4  # of ten classes by four strokes
+    told = whole.classifier_.log_posterior(digits.reshape(-1, 8, 8)).exp()
+    np.testing.assert_allclose(told, whole.predict_proba(digits), rtol=1e-4, atol=1e-6)
+
+
+def test_classes_that_cannot_be(blobs: tuple[Rows, Rows]) -> None:
+    classifier = MixtureClassifier(epochs=1)
+    with pytest.raises(InputError, match="at least two classes, not one class only: 7"):
+        classifier.fit(blobs[0], np.full(300, 7))
+    with pytest.raises(ValueError, match="method"):
+        MixtureClassifier(method="knn").fit(*blobs)
+    with pytest.raises(InputError, match="X must hold images of image_shape"):
+        MixtureClassifier(image_shape=(2, 2)).fit(*blobs)

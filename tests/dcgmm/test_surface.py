@@ -16,7 +16,7 @@ NAMES = [
     *("Architecture", "Completions", "DCGMM", "Density", "Detector", "History", "InputError", "OptionError"),
     *("Samples", "Sharpened", "TrainedRun"),
     *("arch", "density", "fit", "inpaint", "load", "load_run", "sample", "save", "sharpen"),
-    *("clustering", "datasets", "generation", "model", "outliers", "sklearn", "training"),
+    *("classification", "clustering", "datasets", "generation", "model", "outliers", "sklearn", "training"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,18 @@ def root_of(root: str | None) -> Path:
     if root == "":
         raise OptionError("root", "a folder (DCGMM_DATA sets it for all commands)", root, DataRootOptions)
     return Path(root or os.environ.get("DCGMM_DATA") or Path.home() / ".cache" / "dcgmm").expanduser()
+
+
+def at_hand(dataset: DatasetOptions) -> DatasetOptions:
+    """A run's data set where it is now: under the root it was trained with, or else under today's default.
+
+    The root says where data are, not what they are, and a run may be on another machine by now.
+    """
+    known = KNOWN.get(dataset.name)
+    folder = "" if known is None or known.kind == "sample" else known.folder  # other data need no root
+    if dataset.root is None or os.path.isdir(Path(dataset.root).expanduser() / folder):  # Path.is_dir may raise
+        return dataset
+    return replace(dataset, root=None)
 
 
 def labels_of(classes: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:

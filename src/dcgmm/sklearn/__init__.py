@@ -1,4 +1,4 @@
-"""scikit-learn estimators: a mixture and an outlier detector, on images or on plain feature vectors."""
+"""scikit-learn estimators: a mixture, an outlier detector and a classifier, on images or on plain feature vectors."""
 
 import lazy_loader
 

@@ -1,2 +1,3 @@
+from .classifier import MixtureClassifier as MixtureClassifier
 from .detector import MixtureOutlierDetector as MixtureOutlierDetector
 from .mixture import ConvolutionalGaussianMixture as ConvolutionalGaussianMixture

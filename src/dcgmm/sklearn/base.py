@@ -81,8 +81,12 @@ class ModelEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
     def _fit_model(self, X: Any) -> NDArray[Any]:  # (N, F) -> (N, F), checked
         """Check parameters and data, then train a new model."""
         self._validate_params()
+        rows: NDArray[Any] = self._rows(X, reset=True)
+        self._train(rows)
+        return rows
+
+    def _train(self, rows: NDArray[Any]) -> None:  # (N, F), checked
         recipe = FEATURES if self.image_shape is None else IMAGES
-        rows = self._rows(X, reset=True)
         shape = self._shape()
         model = DCGMM.build(shape, self._architecture(shape), recipe.gmm_options(self.precision_limit))
         # Features may differ by little from much: float64. For images float32 is enough, and fast.
@@ -100,7 +104,6 @@ class ModelEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         )
         self.history_ = fit(model, images, seed=self._seed(), **plain(options))
         self.model_ = model
-        return rows
 
     def _seed(self) -> int:
         state: Any = self.random_state  # an int may be NumPy's
@@ -134,11 +137,11 @@ class ModelEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         window = LayerOptions("folding", kernel=list(shape[:2]))  # type: ignore[arg-type]  # made into a LayerType
         return [window, LayerOptions("gmm", components=int(self.n_components))]  # type: ignore[arg-type]
 
-    def _rows(self, X: Any, *, reset: bool) -> NDArray[Any]:  # (N, F)
+    def _rows(self, X: Any, *, reset: bool, **y: Any) -> Any:  # (N, F); with y (N, F), (N,)
         """Samples as rows, checked against those that were fitted, or taken as what others are checked against."""
         least = 2 if reset else 1
         if self.image_shape is None:
-            return validate_data(self, X, reset=reset, dtype=np.float64, ensure_min_samples=least)  # type: ignore[no-any-return]
+            return validate_data(self, X, reset=reset, dtype=np.float64, ensure_min_samples=least, **y)
         shape = self._shape()
         if isinstance(X, Tensor):
             X = X.numpy(force=True)
@@ -147,12 +150,12 @@ class ModelEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
                 self._refuse(X.shape)
             X = np.asarray(X).reshape(len(X), -1)
         kept = [np.float64, np.float32, np.uint8]
-        rows = validate_data(
-            self, X, reset=reset, dtype=kept, order="C", force_writeable=True, ensure_min_samples=least
+        checked = validate_data(
+            self, X, reset=reset, dtype=kept, order="C", force_writeable=True, ensure_min_samples=least, **y
         )
-        if rows.shape[1] != math.prod(shape):
-            self._refuse(rows.shape)
-        return rows  # type: ignore[no-any-return]
+        if self.n_features_in_ != math.prod(shape):
+            self._refuse((len(X), self.n_features_in_))
+        return checked
 
     def _refuse(self, found: Sequence[int]) -> None:
         height, width, channels = self._shape()

@@ -15,6 +15,7 @@ from dcgmm_cli.draws import draw, sampling_options, save_arrays
 from dcgmm_cli.figures.base import ENLARGE, save_grid, save_image
 from dcgmm_cli.figures.sample import variant_rows
 from dcgmm_cli.job import Job
+from dcgmm_cli.labels import ClassDraws, check_classes
 from dcgmm_cli.quality import check_quality, report_quality
 from dcgmm_cli.schema import SampleConfig
 from dcgmm_cli.trained import OpenedRun, open_run
@@ -30,20 +31,24 @@ def run(config: SampleConfig, job: Job) -> None:
     if not config.sharpen and config.sharpening != SharpeningOptions():
         raise InputError("sharpening.* has no effect without sharpen=true")
     check_signals(config)
+    check_classes(config)
     check_quality(config.quality)
     opened, options = open_run(config, job), sampling_options(config.sampling)
     sharpening = config.sharpening if config.sharpen else None
     signals = signals_of(config, opened)
+    classes = None if config.classes is None else ClassDraws(config.classes, opened, config.seed)
+    source = signals or classes
 
     def drawn(count: int, each: SamplingOptions) -> Samples:
         # Each from the start of the seed's noise, so that they differ by their options only.
-        weights = None if signals is None else signals.weights(count)
+        weights = None if source is None else source.weights(count)
         return draw(opened.model, count, config.seed, each, sharpening, weights=weights)
 
     started = time.perf_counter()
     shown = [drawn(config.sampling.count, each).to("cpu") for each in options]
     job.result["sample_seconds"] = round(time.perf_counter() - started, 4)
-    _save(shown, options, signals, job.directory)
+    labels = None if classes is None else classes.labels(config.sampling.count)
+    _save(shown, options, signals, labels, job.directory)
     if signals is not None and signals.originals is not None:
         whole = replace(options[0], start=None)  # of the model, not of a lower layer's overall weights
         unrelated = draw(opened.model, config.sampling.count, config.seed, whole, sharpening).images
@@ -64,15 +69,24 @@ def _report_nearness(
     print(f"mean distance from {len(originals)} originals: {', '.join(parts)}")
 
 
-def _save(shown: list[Samples], options: list[SamplingOptions], signals: Signals | None, directory: Path) -> None:
+def _save(
+    shown: list[Samples],
+    options: list[SamplingOptions],
+    signals: Signals | None,
+    labels: Tensor | None,  # (N,)
+    directory: Path,
+) -> None:
     """Write `samples.npz`: `images` in [0, 1], the `top_s` of each, components of every layer; and a grid a `top_s`.
 
     Of images that were drawn from control signals: the `control` signals, the `signal` of each image, and `originals`.
+    Of images of some classes: the `label` of each.
     """
     arrays = {
         "images": torch.cat([samples.images for samples in shown]).clamp(0, 1),
         "top_s": torch.cat([torch.full((len(s.images),), o.top_s) for s, o in zip(shown, options, strict=True)]),
     }
+    if labels is not None:
+        arrays["label"] = labels.repeat(len(shown))
     for name in shown[0].components:
         arrays[f"components_{name}"] = torch.cat([samples.components[name] for samples in shown]).short()
     if signals is not None:

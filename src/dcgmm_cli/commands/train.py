@@ -12,7 +12,7 @@ from rich.table import Table
 
 from dcgmm.checkpoints import build_model, read_state
 from dcgmm.datasets import ImageData, load
-from dcgmm.datasets.loading import root_of
+from dcgmm.datasets.loading import at_hand, root_of
 from dcgmm.errors import InputError
 from dcgmm.files import CHECKPOINT, DETECTOR, read_json
 from dcgmm.model import DCGMM
@@ -24,7 +24,6 @@ from dcgmm_cli.job import Job
 from dcgmm_cli.records import keep_metrics, write_meta
 from dcgmm_cli.runs import RESULT, point_latest
 from dcgmm_cli.schema import TrainConfig, marked
-from dcgmm_cli.trained import at_hand
 from dcgmm_cli.trainings import Training, homes_of
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,10 @@ _BETTER_HIGH = (
     *("log_likelihood", "auroc", "average_precision", "diversity"),
     *("dunn", "silhouette", "calinski_harabasz", "nmi", "adjusted_rand", "purity", "accuracy"),
 )
-_BETTER_LOW = ("davies_bouldin", "ndb", "js", "frechet", "false_positive_rate_95", "near_duplicates", "seconds")
+_BETTER_LOW = (
+    *("davies_bouldin", "ndb", "js", "frechet", "false_positive_rate_95", "near_duplicates", "seconds"),
+    *("log_loss", "ece"),
+)
 
 
 def group(runs: list[Run], over: Sequence[str], columns: Sequence[str] | str | None) -> Table:

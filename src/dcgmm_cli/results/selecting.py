@@ -23,6 +23,7 @@ HEADLINES = {
     "sample": ("diversity", "near_duplicates", "ndb", "frechet", "distance.variant"),
     "sharpen": ("log_likelihood",),
     "inpaint": ("mse.mean", "mse.draws", "right.draws"),
+    "classify": ("generative.accuracy", "readout.accuracy", "generative.log_loss", "readout.log_loss"),
     "visualize": ("layers.*.components_in_use",),
 }
 

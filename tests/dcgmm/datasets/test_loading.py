@@ -11,7 +11,7 @@ import torch
 from dcgmm.datasets import NAMES, DatasetOptions, load
 from dcgmm.datasets.catalogue import KNOWN, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 from dcgmm.datasets.idx import encode
-from dcgmm.datasets.loading import labels_of
+from dcgmm.datasets.loading import at_hand, labels_of
 from dcgmm.errors import InputError, OptionError
 
 from .conftest import TinySet, tiny_set
@@ -219,3 +219,17 @@ def test_classes_are_any_collection_but_no_single_one(root: str) -> None:
     for wrong in ("12", 3, np.empty(0)):
         with pytest.raises(OptionError, match=r"^classes must be a list of at least one class, not "):
             load("mnist", classes=wrong, root=root)  # type: ignore[arg-type]
+
+
+def test_data_are_sought_where_they_were_and_then_where_they_are(tmp_path: Path) -> None:
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    there = DatasetOptions(name="mnist", root=str(tmp_path), classes=[1])
+    assert at_hand(there) == there
+    gone = DatasetOptions(name="fashion_mnist", root=str(tmp_path), limit=3)
+    assert at_hand(gone) == DatasetOptions(name="fashion_mnist", root=None, limit=3)
+
+
+@pytest.mark.parametrize("name", ["mnist_sample", "mnist"])
+def test_a_default_root_stays_the_default(name: str) -> None:
+    options = DatasetOptions(name=name)
+    assert at_hand(options) == options

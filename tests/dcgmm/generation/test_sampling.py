@@ -247,3 +247,21 @@ def test_samples_go_to_another_device_whole() -> None:
     samples = sample(awkward(), 2).to("meta")
     parts = [samples.images, *samples.components.values(), *samples.control.values()]
     assert {part.device.type for part in parts} == {"meta"}
+
+
+def test_given_weights_take_the_place_of_the_start_layer_s() -> None:
+    model = flat()
+    own = model.gmms["gmm1"].log_weights.exp().detach().expand(2000, 1, 1, 4)
+    assert torch.equal(sample(model, 2000, weights=own).images, sample(model, 2000).images)
+    given = torch.tensor([0.2, 0.0, 0.5, 0.3], dtype=torch.float64).expand(2000, 1, 1, 4)
+    counts = sample(model, 2000, weights=given).components["gmm1"].flatten().bincount(minlength=4).double()
+    assert counts[1] == 0
+    allowed = torch.tensor([0, 2, 3])
+    assert chi_square(counts[allowed], given[0, 0, 0, allowed]) < 13.82  # 99.9% point, 2 degrees of freedom
+
+
+def test_weights_that_do_not_fit_the_start_layer() -> None:
+    with pytest.raises(OptionError, match=r"weights must be of shape \(3, 1, 1, 4\), the start layer's, not "):
+        sample(flat(), 3, weights=torch.ones(3, 4))
+    with pytest.raises(OptionError, match="components must be weights where other weights are given, not uniform"):
+        sample(flat(), 3, weights=torch.ones(3, 1, 1, 4), components="uniform")

@@ -113,6 +113,7 @@ MAPS = {
     "3L-a": [26, 10, 1],
     "3L-b": [1, 1, 1],
     "factors": [1],
+    "patches-100": [11],
     "tiles-400": [4, 1],
     "tiles-factors": [4, 1],
 }
@@ -121,6 +122,7 @@ COMPONENTS = {  # all others 25 and 36
     "3L-a": [25, 25, 49],
     "3L-b": [25, 25, 25],
     "factors": [100],
+    "patches-100": [100],
     "tiles-400": [100, 400],
     "tiles-factors": [100, 400],
 }

@@ -7,7 +7,7 @@ import pytest
 from dcgmm.files import read_json
 from tests.dcgmm_cli.commands.conftest import QUICK, Runner
 
-FOLLOW_UPS = ["outliers", "sample", "sharpen", "inpaint", "visualize", "cluster"]
+FOLLOW_UPS = ["outliers", "sample", "sharpen", "inpaint", "visualize", "cluster", "classify"]
 
 
 @pytest.mark.parametrize(

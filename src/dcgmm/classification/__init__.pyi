@@ -1,0 +1,13 @@
+from .calibration import Reliability as Reliability
+from .calibration import expected_calibration_error as expected_calibration_error
+from .calibration import reliability as reliability
+from .classifier import Classifier as Classifier
+from .classifier import log_posteriors as log_posteriors
+from .evaluation import ClassFigures as ClassFigures
+from .evaluation import class_figures as class_figures
+from .fitting import fit_classifier as fit_classifier
+from .generative import GenerativeClassifier as GenerativeClassifier
+from .options import GenerativeOptions as GenerativeOptions
+from .options import Method as Method
+from .options import ReadoutOptions as ReadoutOptions
+from .readout import Readout as Readout

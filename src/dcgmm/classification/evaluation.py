@@ -1,0 +1,53 @@
+"""Figures of a classifier on labelled images.
+
+Shapes: N images, G classes.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from dcgmm.classification.calibration import Reliability, expected_calibration_error, reliability
+from dcgmm.errors import InputError
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """How well classes are told."""
+
+    accuracy: float  # share of images whose most likely class is theirs
+    log_loss: float  # mean of -log p(their class | x), nats
+    ece: float  # expected calibration error, see `calibration`
+    confusion: Tensor  # (G, G), images by class (rows) and by what they were taken for (columns)
+    reliability: Reliability
+
+
+def class_figures(
+    log_posterior: Tensor,  # (N, G)
+    index: Tensor,  # (N,), the column of each image's class
+) -> ClassFigures:
+    """Figures of what was said of images whose classes are known.
+
+    Raises:
+        InputError: there are no images.
+
+    Example:
+        >>> import torch
+        >>> figures = class_figures(torch.tensor([[0.9, 0.1], [0.2, 0.8]]).log(), torch.tensor([0, 0]))
+        >>> figures.accuracy, figures.confusion.tolist()
+        (0.5, [[1, 1], [0, 0]])
+    """
+    if not len(index):
+        raise InputError("figures of a classifier need at least one image")
+    classes = log_posterior.shape[1]
+    best, found = log_posterior.double().max(-1)
+    right = found == index
+    confidence = best.exp().clamp(max=1)
+    return ClassFigures(
+        float(right.double().mean()),
+        float(F.nll_loss(log_posterior.double(), index)),
+        expected_calibration_error(confidence, right),
+        (index * classes + found).bincount(minlength=classes**2).view(classes, classes),
+        reliability(confidence, right),
+    )
