@@ -268,22 +268,14 @@ class ClassifyConfig(FollowUpConfig):
     seed: int = _seed("of test images, held-out training images, and what is missing at random")
     methods: list[Method] = option(
         ["generative", "readout"],
-        "generative (Bayes' rule over class-wise mixture weights), readout (logistic regression on responsibilities)",
+        "generative (Bayes' rule), readout (linear)",
         Rule("a list of at least one method", bool),
     )
     generative: GenerativeOptions = option(GenerativeOptions)
     readout: ReadoutOptions = option(ReadoutOptions)
-    input: str | None = option(
-        None, "images to classify instead: a folder, an image, or a .npy or .npz file; gives classes.csv"
-    )
-    mask: str | None = option(
-        None,
-        f"what is missing: {', '.join(AREAS)}; a picture or .npy file, not 0 there; nan: NaN of input; null: nothing",
-        choices=(*AREAS, "nan"),
-    )
-    share: float | None = option(
-        None, "share of the pixels that mask leaves out; null: half, of centre a quarter", number(above=0, below=1)
-    )
+    input: str | None = option(None, "images to classify instead: a folder, an image, or an array file; classes.csv")
+    mask: str | None = _mask(None, "; null: nothing")
+    share: float | None = _share()
     images: int | None = option(None, "test images, drawn by the seed, to judge by; null: all", whole(least=1))
     missing: list[float] = option(
         [0.25, 0.5, 0.75, 0.9],
