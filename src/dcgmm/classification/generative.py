@@ -106,6 +106,8 @@ class GenerativeClassifier(Classifier):
                 is unknown or out of its range.
         """
         chosen = made(GenerativeOptions, vars(options or GenerativeOptions()) | fields)
+        if not list(model.gmms.values())[-1].shared:  # each position's components are its own, and so are their weights
+            chosen = replace(chosen, per_position=True)
         data = Labelled.of(model, images, labels)
         log_prior = (data.counts.double() / len(data.index)).log()
         positions = list(model.gmms.values())[-1].output_shape.positions
