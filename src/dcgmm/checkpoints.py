@@ -5,7 +5,7 @@ A training run's checkpoint holds its model in the same form, and beside it all 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,6 +20,9 @@ from dcgmm.model.options import Architecture, GMMOptions
 from dcgmm.model.stack import DCGMM
 from dcgmm.options import made, plain
 from dcgmm.outliers.detector import Detector
+
+if TYPE_CHECKING:
+    from dcgmm.datasets.images import ImageBatch, Preparation
 
 FORMAT = 2
 WRITTEN_BY = {1: "0.1"}  # earlier formats: the version of dcgmm that wrote them
@@ -62,6 +65,41 @@ class TrainedRun:
     config: dict[str, Any]  # as `dcgmm train --cfg job` shows it
     class_names: list[str]  # of the data set, also of classes that the run was not trained on
     state: dict[str, Any]  # the checkpoint
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes that it was trained on."""
+        given = self.config.get("dataset", {}).get("classes")
+        if "classes" not in self.state and given is not None:  # written before they stood there
+            from dcgmm.datasets.loading import labels_of
+
+            return [self.class_names[label] for label in labels_of(given, self.class_names)]
+        return list(self.state.get("classes", self.class_names))
+
+    @property
+    def preparation(self) -> "Preparation":
+        """What became of images before they were trained on: so are new ones to be prepared."""
+        from dcgmm.datasets.images import Preparation  # imports Pillow
+
+        return Preparation.of(self.model.input_shape, self.config.get("dataset", {}))
+
+    def prepare(self, path: str | Path, *, missing: bool = False) -> "ImageBatch":
+        """Images of a folder, an image file, or a .npy or .npz file, as the model takes them.
+
+        Args:
+            path: arrays are taken as they are; image files are prepared as those that the run was trained on.
+            missing: whether arrays may hold NaN, for pixels that were not seen.
+
+        Raises:
+            InputError: there are no such images, or none of them can be used.
+
+        Example:
+            >>> run = load_run("runs/latest")  # doctest: +SKIP
+            >>> run.detector().scores(run.prepare("new/").images)["joint"]  # doctest: +SKIP
+        """
+        from dcgmm.datasets.images import load_images
+
+        return load_images(path, self.preparation, missing=missing)
 
     @property
     def finished(self) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dcgmm.datasets.pixels import SUFFIXES, ImageError, read_pixels
+from dcgmm.datasets.pixels import SUFFIXES, ImageError, decode
 from dcgmm.errors import InputError, OptionError
 from dcgmm.generation.masks import observed_part
 from dcgmm.generation.options import AREAS
@@ -61,7 +61,7 @@ def _mask_file(path: str) -> Tensor:  # (H, W) or (N, H, W) bool, True in what i
         if file.suffix == ".npy":
             array = np.load(file, allow_pickle=False)
         elif file.suffix.lower() in SUFFIXES:
-            array = read_pixels(file, color=False)[..., 0]
+            array = decode(file, color=False).pixels[..., 0]
         else:
             raise InputError(f"mask={path} is neither a .npy file nor a picture ({', '.join(SUFFIXES)})")
     except (ValueError, EOFError, OSError, ImageError) as error:

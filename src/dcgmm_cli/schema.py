@@ -11,7 +11,7 @@ from typing import Any
 
 from dcgmm.classification.options import GenerativeOptions, Method, ReadoutOptions
 from dcgmm.clustering.options import ClusterOptions
-from dcgmm.datasets.options import FETCHED, NAMES, DataRootOptions, DatasetOptions
+from dcgmm.datasets.options import FETCHED, NAMES, DataPlaceOptions, DataRootOptions, DatasetOptions
 from dcgmm.generation.options import AREAS, CompletionOptions, SamplingOptions, SharpeningOptions
 from dcgmm.model.options import Architecture, GMMOptions
 from dcgmm.options import Options, Rule, among, number, one_or_several, option, whole
@@ -89,6 +89,7 @@ class FollowUpConfig(Options):
 
     run: str = option("latest", "the training run: its path, its name, or latest")
     runs_dir: str = option("runs", "where run directories are", incidental=True)
+    dataset: DataPlaceOptions = option(DataPlaceOptions)  # null: where they were when the run was trained
     device: str = _device()
     threads: int | None = _threads()
 

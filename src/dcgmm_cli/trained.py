@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from dcgmm.checkpoints import TrainedRun, load_run
-from dcgmm.datasets import ImageData, load
+from dcgmm.datasets import ImageData, Listing
 from dcgmm.datasets.loading import at_hand
 from dcgmm.errors import InputError
 from dcgmm.model import DCGMM
@@ -31,9 +31,13 @@ class OpenedRun:
         """The run's model."""
         return self.run.model
 
+    def listing(self) -> Listing:
+        """The data set that the model was trained on a part of."""
+        return Listing(self.config.dataset)
+
     def data(self) -> ImageData:
         """The images that the model was trained and tested on."""
-        return load(self.config.dataset)
+        return self.listing().load(self.config.dataset.classes)
 
 
 def open_run(config: FollowUpConfig, job: Job) -> OpenedRun:
@@ -48,7 +52,7 @@ def open_run(config: FollowUpConfig, job: Job) -> OpenedRun:
     run.model.to(device).eval()
     trained = made(TrainConfig, run.config)
     write_meta(job.directory, job.command, config, describe_device(device))
-    opened = OpenedRun(run, replace(trained, dataset=at_hand(trained.dataset)))
+    opened = OpenedRun(run, replace(trained, dataset=at_hand(trained.dataset, config.dataset)))
     if trained.trainer.weights_by_use and not run.finished:
         try:
             weights_by_use(run.model, opened.data().train.images)

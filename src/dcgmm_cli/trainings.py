@@ -50,6 +50,7 @@ class Training:
         """Take all steps, with measurements at each window's end and a checkpoint every so many epochs."""
         trainer, pending = self.trainer, dict[Path, list[dict[str, Any]]]()
         self._started = time.monotonic() - self.seconds
+        saved, cost = self._started, 0.0  # the last checkpoint, and the seconds that it took
 
         def write_measurements() -> None:
             for home, lines in pending.items():
@@ -64,11 +65,15 @@ class Training:
                 raise
 
         def save() -> None:
+            nonlocal saved, cost
+            begun = time.monotonic()
             # Measurements first: what lies behind the checkpoint is cut off when the run is resumed.
             write_measurements()
             self._save()
+            saved = time.monotonic()
+            cost = saved - begun
 
-        every, total_epochs = self.config.trainer.checkpoint_epochs, trainer.options.epochs
+        every = self.config.trainer.checkpoint_epochs * trainer.steps_per_epoch
         with ProgressBar("train", trainer.total_steps, "steps", trainer.steps) as bar, interruption.held():
             while trainer.steps < trainer.total_steps:
                 reports = step()
@@ -77,8 +82,10 @@ class Training:
                         layers = {name: asdict(layer) for name, layer in report.items()}
                         line = {"step": trainer.steps, "epoch": round(trainer.epoch, 4), "layers": layers}
                         pending.setdefault(home, []).append(line)
-                    bar.update(trainer.steps, f"epoch {trainer.epoch:.1f} of {total_epochs}  {_brief(reports)}")
-                if trainer.steps % (every * trainer.steps_per_epoch) == 0 or trainer.steps == trainer.total_steps:
+                    bar.update(trainer.steps, f"epoch {trainer.epoch:.1f} of {trainer.epochs:g}  {_brief(reports)}")
+                # Where epochs are of few steps, no more than a tenth of the time goes into checkpoints.
+                is_due = trainer.steps % every == 0 and time.monotonic() - saved >= 9 * cost
+                if is_due or trainer.steps == trainer.total_steps:
                     save()
                 if interruption.pending:
                     save()
@@ -98,16 +105,23 @@ class Training:
         return [{**state, "seconds": self.seconds} for state in self.trainer.state_dicts()]
 
     def _description(self, config: TrainConfig) -> dict[str, Any]:
-        return {"config": plain(config), "class_names": list(self.data.class_names)}
+        return {
+            "config": plain(config),
+            "class_names": list(self.data.class_names),
+            "classes": list(self.data.chosen_names),
+            "data_digest": self.data.digest,
+        }
 
     def facts(self) -> dict[str, Any]:
         """What all models have in common, for `result.json`."""
         return {
             "steps": self.trainer.steps,
-            "epochs": self.trainer.options.epochs,
+            "epochs": self.trainer.epochs,
             "train_seconds": round(self.seconds, 3),
             "train_images": len(self.data.train),
             "test_images": len(self.data.test),
+            "failed": len(self.data.failures),
+            "classes": list(self.data.chosen_names),
             "data_source": self.data.source,
         }
 

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dcgmm.datasets.images import load_images
 from dcgmm.errors import InputError
 from dcgmm.generation.variants import control_signal
 from dcgmm.images import to_float
@@ -79,10 +78,7 @@ def _originals(config: SampleConfig, opened: OpenedRun) -> Tensor:  # (N, H, W, 
         return to_float(
             images[torch.randperm(len(images), generator=generator)[: config.images or IMAGES]], torch.float32
         )
-    batch = load_images(config.like, opened.model.input_shape)
-    for name, reason in batch.failures:
-        raise InputError(f"like={config.like}: {name}: {reason}; mend or remove it")
-    return batch.images
+    return opened.run.prepare(config.like).images
 
 
 def _read(path: str, model: DCGMM, start: str | None) -> Tensor:  # (N, H, W, K)

@@ -1,3 +1,4 @@
+from .loading import Listing as Listing
 from .loading import load as load
 from .options import NAMES as NAMES
 from .options import DatasetOptions as DatasetOptions

@@ -1,4 +1,4 @@
-"""A folder of images as a data set."""
+"""A folder of images as a data set: listed once, read when it is known which images are wanted."""
 
 import logging
 from pathlib import Path
@@ -6,116 +6,93 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from dcgmm.datasets.options import DatasetOptions
-from dcgmm.datasets.pixels import SUFFIXES, ImageError, image_files, read_pixels
-from dcgmm.datasets.split import ImageData, Split
+from dcgmm.datasets.layout import ImageFile, interleaved, layout_of
+from dcgmm.datasets.names import printable
+from dcgmm.datasets.options import DataPlaceOptions, DatasetOptions
+from dcgmm.datasets.pixels import ImageError, decode, warn_of
+from dcgmm.datasets.split import Failures, Part, Split
+from dcgmm.datasets.walking import walk
 from dcgmm.errors import InputError, OptionError
 
 log = logging.getLogger(__name__)
 
-Classes = dict[str, list[Path]]  # class name: its image files, sorted
+TWELVE_BITS = 4095  # data of 12 bits reach no further: in images of 16 they would be nearly black
 
 
-def read_folder(path: str, size: list[int] | None, color: bool, test_fraction: float) -> ImageData:
-    """Read a folder of images: classes are its sub-folders, or those of its `train/` and `test/`, sorted by name.
+class Folder:
+    """Classes and files of a folder of images, as `dcgmm.datasets.layout` reads it.
 
-    A folder without sub-folders is one class, "0". Without `train/` and `test/`, a share of each class becomes the
-    test set: images spread evenly over the sorted file names, always the same ones. Images of all classes
-    alternate, so that the first or last part of a split is a fair part of it.
-
-    Args:
-        path: the folder.
-        size: height and width that images are resized to; None where all have one size.
-        color: three channels instead of one.
-        test_fraction: share of each class that becomes the test set, in [0, 1).
+    Images of all classes alternate, so that the first or last part of a split is a fair part of it.
 
     Raises:
-        InputError: the folder is missing or empty, an image is unreadable or of another size than the first, or an
-            argument cannot be.
+        InputError: the folder is missing, cannot be read, or is no data set.
     """
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        raise OptionError("path", "a folder of images", path, DatasetOptions)
-    if (root / "train").is_dir() and (root / "test").is_dir():
-        train, test = _classes(root / "train"), _classes(root / "test")
-    else:
-        train, test = _divide(_classes(root), test_fraction)
-    names = tuple(sorted({*train, *test}))
-    train_files, test_files = _interleaved(train), _interleaved(test)
-    resize = None if size is None else (size[0], size[1])
-    shape = _pixels(train_files[0][1], color, resize).shape
-    train_split, test_split = (_read(files, names, shape, color, resize) for files in (train_files, test_files))
-    return ImageData("folder", train_split, test_split, names, str(root), tuple(range(len(names))))
 
+    def __init__(self, options: DatasetOptions) -> None:
+        assert options.path is not None  # the options see to it
+        self._root, self._options = Path(options.path), options
+        if not self._root.is_dir():
+            raise OptionError("path", "a folder of images", printable(options.path), DataPlaceOptions)
+        try:
+            tree = walk(self._root)
+        except OSError as error:
+            raise InputError(f"{self._root} cannot be read: {error.strerror}") from None
+        layout = layout_of(tree, options.test_fraction)
+        self.class_names, self.source = layout.names, printable(options.path)
+        self._listed = {
+            Part.train: interleaved(layout.train, layout.names),
+            Part.test: interleaved(layout.test, layout.names),
+        }
+        self.labels = {
+            part: torch.tensor([label for label, _ in files], dtype=torch.int64)
+            for part, files in self._listed.items()
+        }
+        self.classes = tuple(self.labels[Part.train].unique().tolist())  # those to train on, if none are chosen
+        self._shape: tuple[int, ...] | None = None  # of the first image that is read: all others must have it
 
-def _classes(folder: Path) -> Classes:
-    """Image files of a folder by class.
+    def read(self, part: Part, rows: Tensor) -> tuple[Split, Failures]:
+        """Some images of a part, and which of them cannot be read.
 
-    Raises:
-        InputError: there are none.
-    """
-    try:
-        subfolders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    except OSError as error:
-        raise InputError(f"{folder} cannot be read: {error.strerror}") from None
-    classes = {path.name: files for path in subfolders if (files := image_files(path))}
-    if not subfolders:
-        classes = {"0": files} if (files := image_files(folder)) else {}
-    if not classes:
-        raise InputError(f"{folder} holds no images ({', '.join(SUFFIXES)})")
-    loose = sum(path.parent == folder for path in image_files(folder)) if subfolders else 0
-    if loose:
-        log.warning("%s: %d images beside the sub-folders have no class and are left out", folder, loose)
-    return classes
+        Raises:
+            InputError: none of them can be, they have different sizes, or `white` is not known.
+        """
+        images: NDArray[np.uint8] | None = None
+        good: list[tuple[int, ImageFile]] = []
+        failures, several, peak = list[tuple[str, str]](), list[str](), 0
+        size = None if self._options.size is None else (self._options.size[0], self._options.size[1])
+        for label, file in (self._listed[part][row] for row in rows.tolist()):
+            name = printable(file.path.relative_to(self._root).as_posix())
+            try:
+                found = decode(file.path, self._options.color, size, self._options.white)
+            except ImageError as error:
+                failures.append((name, str(error)))
+                continue
+            self._check_shape(name, found.pixels.shape)
+            if images is None:
+                images = np.empty((len(rows), *found.pixels.shape), np.uint8)
+            images[len(good)] = found.pixels
+            good.append((label, file))
+            peak = max(peak, found.peak)
+            several += [name] * (found.frames > 1)
+        warn_of(self.source, len(rows), failures, several)
+        if failures and not good:
+            raise InputError(f"{self.source}: none of {len(rows)} {part} images can be read: {': '.join(failures[0])}")
+        if part is Part.train and self._options.white is None and 0 < peak <= TWELVE_BITS:
+            rule = f"4095 if its images of more than 8 bits are of 12, else 65535 (no value exceeds {peak})"
+            raise OptionError("white", rule, None, DatasetOptions)
+        empty = np.empty((0, *(self._shape or (1, 1, 1))), np.uint8)
+        return Split(
+            torch.from_numpy(empty if images is None else images[: len(good)]),
+            torch.tensor([label for label, _ in good], dtype=torch.int64),
+            tuple(file.path for _, file in good),
+            tuple(file.mask for _, file in good),
+        ), tuple(failures)
 
-
-def _divide(classes: Classes, test_fraction: float) -> tuple[Classes, Classes]:
-    """Training and test files of each class."""
-    train: Classes = {}
-    test: Classes = {}
-    for name, files in classes.items():
-        count = int(test_fraction * len(files) + 1e-9)  # 0.29 * 100 is a little under 29
-        for index, file in enumerate(files):
-            is_test = (index + 1) * count // len(files) > index * count // len(files)
-            (test if is_test else train).setdefault(name, []).append(file)
-    return train, test
-
-
-def _interleaved(classes: Classes) -> list[tuple[str, Path]]:
-    """All files with their classes, each class spread evenly over the whole."""
-    ranked = [
-        ((index + 0.5) / len(files), name, file) for name, files in classes.items() for index, file in enumerate(files)
-    ]
-    return [(name, file) for _, name, file in sorted(ranked)]
-
-
-def _read(
-    files: list[tuple[str, Path]],
-    class_names: tuple[str, ...],
-    shape: tuple[int, ...],  # H, W, C
-    color: bool,
-    resize: tuple[int, int] | None,
-) -> Split:
-    """The images of some files.
-
-    Raises:
-        InputError: an image is unreadable, or has another shape.
-    """
-    images = np.empty((len(files), *shape), np.uint8)
-    for index, (_, path) in enumerate(files):
-        pixels = _pixels(path, color, resize)
-        if pixels.shape != shape:
-            found = f"{path} has {pixels.shape[0]}x{pixels.shape[1]} pixels, the first image {shape[0]}x{shape[1]}"
+    def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        self._shape = self._shape or shape
+        if shape != self._shape:
+            found = f"{name} has {shape[0]}x{shape[1]} pixels, the first image {self._shape[0]}x{self._shape[1]}"
             rule = f"[height, width] to bring all images to one size ({found})"
             raise OptionError("size", rule, None, DatasetOptions)
-        images[index] = pixels
-    labels = [class_names.index(name) for name, _ in files]
-    return Split(torch.from_numpy(images), torch.tensor(labels, dtype=torch.int64))
-
-
-def _pixels(path: Path, color: bool, resize: tuple[int, int] | None) -> NDArray[np.uint8]:
-    try:
-        return read_pixels(path, color, resize)
-    except ImageError as error:
-        raise InputError(f"{path}: {error}; mend or remove it") from None

@@ -4,11 +4,11 @@ Legend: N images of a file, n of a batch, H W pixels, C channels.
 """
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import numpy as np
 import torch
@@ -17,14 +17,50 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dcgmm.datasets.files import UNREADABLE
-from dcgmm.datasets.pixels import SUFFIXES, ImageError, image_files, read_pixels
+from dcgmm.datasets.names import printable
+from dcgmm.datasets.pixels import SUFFIXES, Decoded, ImageError, decode, warn_of
+from dcgmm.datasets.walking import walk
 from dcgmm.errors import InputError
 
 Shape = tuple[int, int, int]  # H, W, C
 # Name of an image, and its pixels (H, W, C), bytes or floats in [0, 1], or why it cannot be used.
 Item = tuple[str, NDArray[Any] | str]
+_Listed = tuple[str, Path, str | None]  # name and path of an image file, and why it cannot be read, where that is known
 
 _DAMAGED = (*UNREADABLE, zipfile.BadZipFile, KeyError, ValueError, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What becomes of an image before a model sees it, as when it was trained; raising to an exponent is the model's.
+
+    Args:
+        shape: height, width and channels that the model takes; image files are converted to its channels.
+        resize: whether image files are resized, as training images were; else those of another size cannot be used.
+        white: what is white in image files of more than 8 bits; None is 65535.
+    """
+
+    shape: Shape
+    resize: bool = False
+    white: int | None = None
+
+    @classmethod
+    def of(cls, shape: Shape, dataset: Mapping[str, Any]) -> Self:
+        """That of a model which was trained on a data set, given by fields of `DatasetOptions`."""
+        return cls(shape, dataset.get("size") is not None, dataset.get("white"))
+
+    def decode(self, path: Path) -> Decoded:
+        """Pixels of an image file.
+
+        Raises:
+            ImageError: it is no readable image, or has another size.
+        """
+        height, width, channels = self.shape
+        found = decode(path, channels == 3, (height, width) if self.resize else None, self.white)
+        if found.pixels.shape != self.shape:
+            untouched = f"{_times(found.pixels.shape)}, the model takes {_times(self.shape)}"
+            raise ImageError(f"it is {untouched}, and was trained without resizing (dataset.size)")
+        return found
 
 
 @dataclass(frozen=True)
@@ -34,18 +70,19 @@ class ImageBatch:
     names: list[str]
     images: Tensor  # (n, H, W, C) float32 in [0, 1]
     failures: list[tuple[str, str]]  # name and reason of those that cannot be used
+    several: list[str]  # names of files with several pictures, of which the first was taken
 
 
 def iter_images(
-    path: str | Path, shape: Shape, batch_size: int = 500, *, missing: bool = False
+    path: str | Path, preparation: Preparation, batch_size: int = 500, *, missing: bool = False
 ) -> Iterator[ImageBatch]:
     """The images of a folder or of an array file, in batches; no more than one batch is held.
 
     Args:
         path: a folder of images (with its sub-folders), an image file, or a .npy or .npz file with an array
             (N, H, W, C), or (N, H, W) for one channel, of uint8 or of floats in [0, 1]. An .npz file calls it
-            `images`, or holds no other array.
-        shape: height, width and channels that the model takes. Image files are converted to its channels.
+            `images`, or holds no other array. Arrays are taken as they are: they are not resized.
+        preparation: of image files.
         batch_size: images in a batch, usable or not.
         missing: whether arrays may hold NaN, for pixels that were not seen.
 
@@ -56,27 +93,56 @@ def iter_images(
     path = Path(path).expanduser()
     if path.is_file() and path.suffix in (".npy", ".npz"):
         with ExitStack() as stack:
-            _open_array(path, shape, stack)  # what is wrong with it is told now, not with the first batch
-        return _array_batches(path, shape, batch_size, missing)
-    return _file_batches(path, _list_files(path), shape, batch_size)
+            _open_array(path, preparation.shape, stack)  # what is wrong with it is told now, not with the first batch
+        return _array_batches(path, preparation.shape, batch_size, missing)
+    return _file_batches(_list_files(path), preparation, batch_size)
 
 
-def load_images(path: str | Path, shape: Shape, *, missing: bool = False) -> ImageBatch:
-    """All images of a folder or of an array file at once; arguments and errors as in `iter_images`."""
-    parts = list(iter_images(path, shape, missing=missing))
-    return ImageBatch(
+def load_images(path: str | Path, preparation: Preparation, *, missing: bool = False) -> ImageBatch:
+    """All images of a folder or of an array file at once, with a warning of those that cannot be used.
+
+    Arguments as in `iter_images`.
+
+    Raises:
+        InputError: as in `iter_images`, or none can be used.
+    """
+    parts = list(iter_images(path, preparation, missing=missing))
+    batch = ImageBatch(
         [name for part in parts for name in part.names],
         torch.cat([part.images for part in parts]),
         [failure for part in parts for failure in part.failures],
+        [name for part in parts for name in part.several],
     )
+    warn_of(path, len(batch.names) + len(batch.failures), batch.failures, batch.several)
+    require_some(path, len(batch.names), batch.failures)
+    return batch
 
 
-def _file_batches(source: Path, files: list[Path], shape: Shape, batch_size: int) -> Iterator[ImageBatch]:
-    names = [path.name if path == source else path.relative_to(source).as_posix() for path in files]
+def require_some(path: str | Path, usable: int, failures: Sequence[tuple[str, str]]) -> None:
+    """Check that of a path's images some can be used.
+
+    Raises:
+        InputError: none can; with the first one's reason.
+    """
+    if not usable:
+        raise InputError(f"{path}: none of its {len(failures)} images can be used: {': '.join(failures[0])}")
+
+
+def _file_batches(files: list[_Listed], preparation: Preparation, batch_size: int) -> Iterator[ImageBatch]:
     for start in range(0, len(files), batch_size):
-        part = slice(start, start + batch_size)
-        items = [_read_file(path, name, shape) for path, name in zip(files[part], names[part], strict=True)]
-        yield _batch(items, shape)
+        items, several = list[Item](), list[str]()
+        for name, path, problem in files[start : start + batch_size]:
+            if problem is not None:
+                items.append((name, problem))
+                continue
+            try:
+                found = preparation.decode(path)
+            except ImageError as error:
+                items.append((name, str(error)))
+            else:
+                items.append((name, found.pixels))
+                several += [name] * (found.frames > 1)
+        yield _batch(items, preparation.shape, several)
 
 
 def _array_batches(path: Path, shape: Shape, batch_size: int, missing: bool) -> Iterator[ImageBatch]:
@@ -92,7 +158,7 @@ def _array_batches(path: Path, shape: Shape, batch_size: int, missing: bool) -> 
             if len(content) < count * size:
                 raise InputError(f"{path} is cut off: it ends in image {start + len(content) // size}")
             images = np.frombuffer(content, array.dtype).reshape(count, *shape)
-            names = (f"{path.name}[{start + index}]" for index in range(count))
+            names = (f"{printable(path.name)}[{start + index}]" for index in range(count))
             yield _batch([(name, _usable(image, missing)) for name, image in zip(names, images, strict=True)], shape)
 
 
@@ -140,26 +206,20 @@ def _open_array(path: Path, shape: Shape, stack: ExitStack) -> _OpenArray:
     return _OpenArray(file, found[0], dtype)
 
 
-def _list_files(path: Path) -> list[Path]:
+def _list_files(path: Path) -> list[_Listed]:
     if path.is_file() and path.suffix.lower() in SUFFIXES:
-        return [path]
+        return [(printable(path.name), path, None)]
     if not path.is_dir():
         what = "is no image, .npy or .npz file" if path.exists() else "does not exist"
         raise InputError(f"{path} {what}: give a folder of images, an image, or a .npy or .npz file")
-    files = image_files(path)
-    if not files:
-        raise InputError(f"{path} holds no images ({', '.join(SUFFIXES)})")
-    return files
-
-
-def _read_file(path: Path, name: str, shape: Shape) -> Item:
     try:
-        pixels = read_pixels(path, color=shape[2] == 3)
-    except ImageError as error:
-        return name, str(error)
-    if pixels.shape != shape:
-        return name, f"it is {_times(pixels.shape)}, the model takes {_times(shape)}"
-    return name, pixels
+        tree = walk(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    found = [*((file, None) for file in tree.files()), *tree.all_broken()]
+    if not found:
+        raise InputError(f"{path} holds no images ({', '.join(SUFFIXES)})")
+    return [(printable(file.relative_to(path).as_posix()), file, problem) for file, problem in found]
 
 
 def _usable(image: NDArray[Any], missing: bool) -> NDArray[Any] | str:
@@ -174,7 +234,7 @@ def _usable(image: NDArray[Any], missing: bool) -> NDArray[Any] | str:
     return image
 
 
-def _batch(items: list[Item], shape: Shape) -> ImageBatch:
+def _batch(items: list[Item], shape: Shape, several: Sequence[str] = ()) -> ImageBatch:
     good = [(name, pixels) for name, pixels in items if not isinstance(pixels, str)]
     images = np.empty((len(good), *shape), np.float32)
     for target, (_, pixels) in zip(images, good, strict=True):
@@ -182,7 +242,7 @@ def _batch(items: list[Item], shape: Shape) -> ImageBatch:
         if pixels.dtype == np.uint8:
             target /= 255
     failures = [(name, reason) for name, reason in items if isinstance(reason, str)]
-    return ImageBatch([name for name, _ in good], torch.from_numpy(images), failures)
+    return ImageBatch([name for name, _ in good], torch.from_numpy(images), failures, list(several))
 
 
 def _times(numbers: tuple[int | str, ...]) -> str:

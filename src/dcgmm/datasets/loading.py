@@ -1,4 +1,4 @@
-"""`load`: the training and test images of a data set, or a part of them."""
+"""`load`: the training and test images of a data set, or a part of them; `Listing` is what to choose from."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dcgmm.datasets import sources, vision
 from dcgmm.datasets.catalogue import KNOWN, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, KnownSet
 from dcgmm.datasets.files import SourceError, damaged, folder_of, read_checked
-from dcgmm.datasets.options import DataRootOptions, DatasetOptions
-from dcgmm.datasets.split import ImageData, Split
+from dcgmm.datasets.names import class_name
+from dcgmm.datasets.options import DataPlaceOptions, DataRootOptions, DatasetOptions, not_for
+from dcgmm.datasets.split import Failures, ImageData, Part, Split
 from dcgmm.errors import InputError, OptionError
 from dcgmm.options import made
 
@@ -28,16 +30,18 @@ def load(
 ) -> ImageData:
     """Read a data set and cut it: classes first, then the held-out part, then the limit.
 
-    Labels keep their values whatever classes are chosen.
+    Labels keep their values whatever classes are chosen. Of a folder no more is read than what is chosen; files that
+    cannot be read are left out, with a warning.
 
     Args:
         name: of a known data set, `folder` for one's own images, or options; what else is given goes before theirs.
-        classes: to keep, by number or name; None keeps all.
+        classes: to keep, by name or number; None keeps all that have training images.
         root: where downloaded data sets are kept; None is $DCGMM_DATA, else ~/.cache/dcgmm.
-        fields: more fields of `DatasetOptions`: limit, holdout; of a folder path, size, color, test_fraction.
+        fields: more fields of `DatasetOptions`: limit, holdout; of a folder path, size, color, white, test_fraction.
 
     Raises:
-        InputError: an option is unknown or out of its range, or a file is missing, damaged or unreadable.
+        InputError: an option is unknown or out of its range, or a file of a known data set is missing or damaged, or
+            none of a folder is readable.
 
     Example:
         >>> data = load("mnist_sample", classes=[0, "1"], limit=100)
@@ -49,23 +53,103 @@ def load(
     several = isinstance(classes, Iterable) and not isinstance(classes, str)
     given |= {} if classes is None else {"classes": list(classes) if several else classes}
     given |= {} if root is None else {"root": str(root)}
+    fields |= {"path": str(fields["path"])} if isinstance(fields.get("path"), Path) else {}
     options = made(DatasetOptions, given | fields)
-    data = (
-        _read_folder(options) if options.name == "folder" else _read_known(KNOWN[options.name], root_of(options.root))
-    )
-    train, test, kept_classes = data.train, data.test, data.classes
-    if options.classes is not None:
-        kept_classes = labels_of(options.classes, data.class_names)
-        train, test = _of_classes(data, kept_classes)
-    if options.holdout > 0:
-        kept = len(train) - round(options.holdout * len(train))
-        if not 0 < kept < len(train):
-            rule = f"such that of {len(train)} training images at least one is left to train on and one to test on"
-            raise OptionError("holdout", rule, options.holdout, DatasetOptions)
-        train, test = train[:kept], train[kept:]
-    if options.limit is not None:
-        train, test = _copy(train[: options.limit]), _copy(test[: options.limit])
-    return ImageData(data.name, train, test, data.class_names, data.source, kept_classes)
+    return Listing(options).load(options.classes)
+
+
+class Listing:
+    """A data set of which it is known what images there are, before any of them is chosen.
+
+    Args:
+        options: which, and how it is cut; their `classes` are those of `load`.
+
+    Raises:
+        InputError: it is not there, or is no data set.
+    """
+
+    def __init__(self, options: DatasetOptions) -> None:
+        self._options = options
+        if options.name != "folder" and options.path is not None:
+            raise OptionError("path", not_for(options.name), options.path, DataPlaceOptions)
+        if options.name == "folder":
+            from dcgmm.datasets.folder import Folder  # imports Pillow
+
+            self._found: Folder | Known = Folder(options)
+        else:
+            self._found = Known(KNOWN[options.name], root_of(options.root))
+        self.class_names = self._found.class_names
+
+    def load(self, classes: Sequence[int | str] | None) -> ImageData:
+        """Training and test images of some classes, each of which has training images; None is all of them.
+
+        Raises:
+            InputError: there are no such classes or images, or the options cannot be for so few.
+        """
+        chosen = self._chosen(classes, Part.train)
+        train, test = self._rows(chosen)
+        train_split, failures = self._found.read(Part.train, train)
+        test_split, more = self._found.read(self._test_part, test)
+        return self._data(train_split, test_split, chosen, (*failures, *more))
+
+    def load_test(self, classes: Sequence[int | str] | None) -> ImageData:
+        """Test images alone, also of classes without training images; None is all classes that have some of these.
+
+        Raises:
+            InputError: there are no such classes or images.
+        """
+        chosen = self._chosen(classes, self._test_part)
+        test, failures = self._found.read(self._test_part, self._rows(chosen)[1])
+        none = Split(test.images[:0], test.labels[:0])
+        return self._data(none, test, chosen, failures)
+
+    def present(self, part: Part) -> tuple[int, ...]:
+        """Labels of the classes that a part has images of."""
+        return tuple(self._found.labels[part].unique().tolist())
+
+    def _data(self, train: Split, test: Split, chosen: tuple[int, ...], failures: Failures) -> ImageData:
+        return ImageData(
+            self._options.name, train, test, self.class_names, self._found.source, chosen, tuple(failures)
+        )
+
+    @property
+    def _test_part(self) -> Part:
+        """Where test images come from: with a holdout they are training images."""
+        return Part.train if self._options.holdout > 0 else Part.test
+
+    def _chosen(self, classes: Sequence[int | str] | None, part: Part) -> tuple[int, ...]:
+        """Labels of given classes.
+
+        Raises:
+            OptionError: there is no such class, or it has no images in that part.
+        """
+        present, names = self.present(part), self.class_names
+        if classes is None:
+            return self._found.classes
+        chosen = labels_of(classes, names)
+        if lacking := [label for label in chosen if label not in present]:
+            rule = f"some of those that {self._options.name} has {part} images of: {listed(present, names)}"
+            raise OptionError("classes", rule, listed(lacking[:1], names), DatasetOptions)
+        return chosen
+
+    def _rows(self, chosen: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Rows of the training and of the test images of some classes, in the parts that these come from.
+
+        Raises:
+            OptionError: the holdout leaves nothing on one side.
+        """
+        options = self._options
+        train, test = (
+            torch.isin(self._found.labels[part], torch.tensor(chosen, dtype=torch.int64)).nonzero()[:, 0]
+            for part in Part
+        )
+        if options.holdout > 0:
+            kept = len(train) - round(options.holdout * len(train))
+            if not 0 < kept < len(train):
+                rule = f"such that of {len(train)} training images at least one is left to train on and one to test on"
+                raise OptionError("holdout", rule, options.holdout, DatasetOptions)
+            train, test = train[:kept], train[kept:]
+        return train[: options.limit], test[: options.limit]
 
 
 def root_of(root: str | None) -> Path:
@@ -79,11 +163,16 @@ def root_of(root: str | None) -> Path:
     return Path(root or os.environ.get("DCGMM_DATA") or Path.home() / ".cache" / "dcgmm").expanduser()
 
 
-def at_hand(dataset: DatasetOptions) -> DatasetOptions:
-    """A run's data set where it is now: under the root it was trained with, or else under today's default.
+def at_hand(dataset: DatasetOptions, given: DataPlaceOptions | None = None) -> DatasetOptions:
+    """A run's data set where it is now: as given, or where it was trained, or else under today's default root.
 
-    The root says where data are, not what they are, and a run may be on another machine by now.
+    The place says where data are, not what they are, and a run may be on another machine by now.
     """
+    place = given or DataPlaceOptions()
+    if place.path is not None:
+        dataset = replace(dataset, path=place.path)
+    if place.root is not None:
+        return replace(dataset, root=place.root)
     known = KNOWN.get(dataset.name)
     folder = "" if known is None or known.kind == "sample" else known.folder  # other data need no root
     if dataset.root is None or os.path.isdir(Path(dataset.root).expanduser() / folder):  # Path.is_dir may raise
@@ -91,8 +180,8 @@ def at_hand(dataset: DatasetOptions) -> DatasetOptions:
     return replace(dataset, root=None)
 
 
-def labels_of(classes: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:
-    """Labels of classes given by number or name.
+def labels_of(classes: Sequence[Any], names: Sequence[str]) -> tuple[int, ...]:
+    """Labels of classes given by name or number; a name goes before a number that it looks like.
 
     Raises:
         OptionError: there is no such class.
@@ -100,8 +189,9 @@ def labels_of(classes: Sequence[int | str], names: Sequence[str]) -> tuple[int, 
     known = {name: label for label, name in enumerate(names)}
     labels = []
     for given in classes:
-        label = known.get(given, int(given) if given.isdecimal() else -1) if isinstance(given, str) else given
-        if type(label) is not int or not 0 <= label < len(names):
+        text = class_name(str(given).lower() if isinstance(given, bool) else str(given))  # [true] names a class, too
+        label = known.get(text, int(text) if text.isdecimal() else -1)
+        if not 0 <= label < len(names):
             raise OptionError("classes", f"some of {listed(range(len(names)), names)}", given, DatasetOptions)
         labels.append(label)
     return tuple(dict.fromkeys(labels))
@@ -112,22 +202,26 @@ def listed(labels: Iterable[int], names: Sequence[str]) -> str:
     return ", ".join(str(label) if names[label] == str(label) else f"{label} ({names[label]})" for label in labels)
 
 
-def _read_folder(options: DatasetOptions) -> ImageData:
-    from dcgmm.datasets.folder import read_folder  # imports Pillow
+class Known:
+    """A known data set's images."""
 
-    assert options.path is not None  # the options see to it
-    return read_folder(options.path, options.size, options.color, options.test_fraction)
+    def __init__(self, known: KnownSet, root: Path) -> None:
+        self.class_names = known.class_names
+        self.classes = tuple(range(len(known.class_names)))
+        self.source = sources.provide(known, root)
+        if known.kind == "torchvision":
+            train, test = _read_torchvision(known, root)
+        else:
+            arrays = sources.read_idx(known, root)
+            train = _idx_split(known, root, arrays, TRAIN_IMAGES, TRAIN_LABELS)
+            test = _idx_split(known, root, arrays, TEST_IMAGES, TEST_LABELS)
+        self._splits = {Part.train: train, Part.test: test}
+        self.labels = {part: split.labels for part, split in self._splits.items()}
 
-
-def _read_known(known: KnownSet, root: Path) -> ImageData:
-    source = sources.provide(known, root)
-    if known.kind == "torchvision":
-        train, test = _read_torchvision(known, root)
-    else:
-        arrays = sources.read_idx(known, root)
-        train = _idx_split(known, root, arrays, TRAIN_IMAGES, TRAIN_LABELS)
-        test = _idx_split(known, root, arrays, TEST_IMAGES, TEST_LABELS)
-    return ImageData(known.name, train, test, known.class_names, source, tuple(range(len(known.class_names))))
+    def read(self, part: Part, rows: Tensor) -> tuple[Split, Failures]:
+        """Some images of a part; a copy, so that the others need not be kept, unless they are all."""
+        split = self._splits[part]
+        return (split if len(rows) == len(split) else split[rows]), ()
 
 
 def _read_torchvision(known: KnownSet, root: Path) -> tuple[Split, Split]:
@@ -151,20 +245,3 @@ def _idx_split(
     if labels.size and labels.max() >= len(known.class_names):
         raise damaged(known, root, folder / labels_name, f"label {labels.max()} of {len(known.class_names)} classes")
     return Split(torch.from_numpy(images).unsqueeze(-1), torch.from_numpy(labels).long())
-
-
-def _of_classes(data: ImageData, classes: Sequence[int]) -> tuple[Split, Split]:
-    present = sorted({*data.train.labels.tolist(), *data.test.labels.tolist()})
-    if lacking := [label for label in classes if label not in present]:
-        rule = f"some of those that {data.name} has images of: {listed(present, data.class_names)}"
-        raise OptionError("classes", rule, lacking[0], DatasetOptions)
-    train, test = (part[torch.isin(part.labels, torch.tensor(classes))] for part in (data.train, data.test))
-    if not len(train):
-        rule = f"such that {data.name} has training images of one"
-        raise OptionError("classes", rule, list(classes), DatasetOptions)
-    return train, test
-
-
-def _copy(split: Split) -> Split:
-    # So that the images beyond the limit need not be kept.
-    return Split(split.images.clone(), split.labels.clone())

@@ -1,5 +1,6 @@
 """Which images, and which part of them."""
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,24 @@ class DataRootOptions(Options):
     )
 
 
+@dataclass
+class DataPlaceOptions(DataRootOptions):
+    """Where a run's data are."""
+
+    path: str | None = option(
+        None,
+        "folder only: images, in sub-folders by class, or train/ and test/ with such sub-folders; kept as absolute",
+        extendable=True,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.path is not None:
+            self.path = os.path.abspath(os.path.expanduser(self.path))
+
+
 @dataclass(kw_only=True)
-class DatasetOptions(DataRootOptions):
+class DatasetOptions(DataPlaceOptions):
     """Which images, and which part of them (`conf/dataset/*.yaml`).
 
     Raises:
@@ -29,7 +46,7 @@ class DatasetOptions(DataRootOptions):
 
     name: str = option(help=f"{', '.join(NAMES[:-1])} or {NAMES[-1]}", rule=among(NAMES), choices=NAMES)
     classes: list[Any] | None = option(
-        None, "classes to keep, by number or name; null keeps all", Rule("a list of at least one class", bool)
+        None, "classes to keep, by name or number; null: all that have training images", Rule("a list of at least one class", bool)
     )
     limit: int | None = option(
         None, "at most so many images of each split, first in file order; null takes all", whole(least=1)
@@ -39,15 +56,17 @@ class DatasetOptions(DataRootOptions):
         "fraction of the training images, cut from their end, that stands in for the test set",
         number(least=0, below=1),
     )
-    path: str | None = option(
-        None, "folder only: images, in sub-folders by class, or train/ and test/ with such sub-folders"
-    )
     size: list[int] | None = option(
         None,
         "folder only: [height, width] that images are resized to; null: all have one size",
         several(2, whole(least=1)),
     )
     color: bool = option(False, "folder only: three channels instead of one")
+    white: int | None = option(
+        None,
+        "folder only: what is white in images of more than 8 bits, as in 4095 for data of 12; null: 65535",
+        whole(least=1, most=65_535),
+    )
     test_fraction: float = option(
         0.2,
         "folder only, without train/ and test/: share of each class that becomes the test set",
@@ -56,9 +75,14 @@ class DatasetOptions(DataRootOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = {"path": self.path is not None, "size": self.size is not None, "color": self.color}
+        # A path is refused when the data are loaded: a run that goes on is given one without its data set's name.
+        given = {"size": self.size is not None, "color": self.color, "white": self.white is not None}
         for key in (key for key, value in given.items() if value and self.name != "folder"):
-            rule = f"left out: it is for the data set folder, not for {self.name}"
-            raise OptionError(key, rule, getattr(self, key), DatasetOptions)
+            raise OptionError(key, not_for(self.name), getattr(self, key), DatasetOptions)
         if self.name == "folder" and self.path is None:
-            raise OptionError("path", "a folder of images", None, DatasetOptions)
+            raise OptionError("path", "a folder of images", None, DataPlaceOptions)
+
+
+def not_for(name: str) -> str:
+    """What an option of folders must be for another data set."""
+    return f"left out: it is for the data set folder, not for {name}"

@@ -1,61 +1,111 @@
 """Images out of image files, as arrays of bytes."""
 
+import functools
+import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
+
+from dcgmm.datasets.names import enumerated
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
+_TURNED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type xmp"}  # may say: it is turned
 
 
 class ImageError(ValueError):
     """An image file cannot be used; the message says why."""
 
 
-def image_files(folder: Path) -> list[Path]:
-    """All image files in a folder and its sub-folders, sorted; what is hidden is passed over."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+class Decoded(NamedTuple):
+    """What an image file holds."""
+
+    pixels: NDArray[np.uint8]  # (H, W, C)
+    frames: int  # pictures in the file, of which the first was taken
+    peak: int  # largest value of an integer image of more than 8 bits; 0 of others
 
 
-def read_pixels(path: Path, color: bool, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """Pixels (H, W, C) of an image file, upright, C = 3 or 1, transparency ignored.
+def decode(path: Path, color: bool, size: tuple[int, int] | None = None, white: int | None = None) -> Decoded:
+    """Pixels of an image file, upright, C = 3 or 1; of an animation or of several pages the first.
 
-    Integer images of more than 8 bits have 65535 as white; float images 1, with 0 as black.
+    Transparent pixels lie over white. Palettes, CMYK and LAB become RGB (CMYK without colour management). Integer
+    images of more than 8 bits have `white` as white, float images 1, with 0 as black.
 
     Args:
         path: the file.
         color: three channels instead of one.
         size: height and width to resize to, with antialiasing.
+        white: None is 65535.
 
     Raises:
         ImageError: the file is no readable image, or holds values that no image of its kind has.
     """
     try:
         with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
+            frames = int(getattr(file, "n_frames", 1))
+            file.load()
+            turned = file.format == "TIFF" or not _TURNED.isdisjoint(file.info)
+            image = ImageOps.exif_transpose(file) if turned else file.copy()
     except Exception as error:  # on a damaged file the decoders raise nearly anything
         raise ImageError(f"no readable image ({' '.join(str(error).split()) or type(error).__name__})") from None
+    peak = 0
     if image.mode.startswith(("I", "F")):
-        image = Image.fromarray(_to_bytes(np.asarray(image)))
-    image = image.convert("RGB" if color else "L")
+        values = np.asarray(image)
+        peak = 0 if values.dtype.kind == "f" else int(values.max())
+        image = Image.fromarray(_to_bytes(values, white))
+    image = _converted(image, "RGB" if color else "L")
     if size is not None and image.size != (size[1], size[0]):
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     pixels = np.asarray(image)
-    return pixels if color else pixels[:, :, np.newaxis]
+    return Decoded(pixels if color else pixels[:, :, np.newaxis], frames, peak)
 
 
-def _to_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
-    white = 1.0 if values.dtype.kind == "f" else 65_535
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == mode and not image.has_transparency_data:
+        return image
+    try:
+        if image.has_transparency_data:
+            below = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(below, image.convert("RGBA"))
+        elif image.mode == "LAB":
+            image = ImageCms.applyTransform(image, _lab()) or image
+        return image.convert(mode)
+    except (ValueError, ImageCms.PyCMSError) as error:
+        raise ImageError(f"its colours, {image.mode}, cannot be converted ({error})") from None
+
+
+@functools.cache
+def _lab() -> ImageCms.ImageCmsTransform:
+    profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return ImageCms.buildTransform(*profiles, "LAB", "RGB")
+
+
+def _to_bytes(values: NDArray[Any], white: int | None) -> NDArray[np.uint8]:
+    limit = 1.0 if values.dtype.kind == "f" else white or 65_535
     if not np.isfinite(values).all():
         raise ImageError("it holds NaN or infinite values")
-    if values.min() < 0 or values.max() > white:
-        raise ImageError(f"its values run from {values.min():g} to {values.max():g}, outside [0, {white:g}]")
-    return np.rint(values * (255 / white)).astype(np.uint8)
+    if values.min() < 0 or values.max() > limit:
+        raise ImageError(f"its values run from {values.min():g} to {values.max():g}, outside [0, {limit:g}]")
+    return np.rint(values * (255 / limit)).astype(np.uint8)
+
+
+def warn_of(source: object, count: int, failures: Sequence[tuple[str, str]], several: Sequence[str]) -> None:
+    """Log which of `count` images of a source are left out and why, and of which files only the first picture is taken.
+
+    Args:
+        source: what they are images of.
+        count: all images, usable or not.
+        failures: names and reasons.
+        several: names.
+    """
+    if failures:
+        reasons = enumerated([f"{name}: {reason}" for name, reason in failures])
+        log.warning("%s: left out %d of %d images: %s", source, len(failures), count, reasons)
+    if several:
+        what = "files hold several pictures (animated, or of several pages), of which the first is taken"
+        log.warning("%s: %d %s: %s", source, len(several), what, enumerated(several))

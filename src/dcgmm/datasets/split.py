@@ -3,9 +3,23 @@
 Legend: N images, H W pixels, C channels.
 """
 
+import functools
+import hashlib
 from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 
+import torch
 from torch import Tensor
+
+Failures = tuple[tuple[str, str], ...]  # names of files that could not be read, and why
+
+
+class Part(StrEnum):
+    """Parts of a data set."""
+
+    train = "training"
+    test = "test"
 
 
 @dataclass(frozen=True)
@@ -14,12 +28,18 @@ class Split:
 
     images: Tensor  # (N, H, W, C) uint8
     labels: Tensor  # (N,) int64, an index into the data set's `class_names`
+    files: tuple[Path, ...] | None = None  # of a folder of images: the file of each
+    masks: tuple[Path | None, ...] | None = None  # and the file that marks its defects, where there is one
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: slice | Tensor) -> "Split":
-        return Split(self.images[index], self.labels[index])
+        if self.files is None or self.masks is None:
+            return Split(self.images[index], self.labels[index])
+        rows = torch.arange(len(self))[index].tolist()
+        files, masks = (tuple(part[row] for row in rows) for part in (self.files, self.masks))
+        return Split(self.images[index], self.labels[index], files, masks)
 
 
 @dataclass(frozen=True)
@@ -32,3 +52,19 @@ class ImageData:
     class_names: tuple[str, ...]
     source: str  # where the files came from, in words
     classes: tuple[int, ...]  # labels of the classes that were kept
+    failures: Failures = ()  # what was left out
+
+    @property
+    def chosen_names(self) -> tuple[str, ...]:
+        """Names of the classes that were kept."""
+        return tuple(self.class_names[label] for label in self.classes)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Tells sets of training images apart: by their pixels, their order, and the names of their classes."""
+        labels, places = self.train.labels.unique(return_inverse=True)
+        content = hashlib.sha256("\0".join(self.class_names[label] for label in labels.tolist()).encode())
+        content.update(places.numpy().tobytes())
+        content.update(repr(tuple(self.train.images.shape)).encode())
+        content.update(self.train.images.contiguous().numpy().data)
+        return content.hexdigest()

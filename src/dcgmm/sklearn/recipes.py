@@ -7,7 +7,7 @@ from typing import Any
 from dcgmm.model.options import GMMOptions
 from dcgmm.model.stack import DCGMM
 from dcgmm.training.layer import annealing_rule
-from dcgmm.training.options import TrainerOptions
+from dcgmm.training.options import EPOCHS, TrainerOptions
 
 _DEFAULTS = TrainerOptions()
 
@@ -48,13 +48,13 @@ class Recipe:
         """
         size = min(batch_size, count)
         per_epoch = count // size
-        passes = max(_DEFAULTS.epochs, math.ceil(self.steps / per_epoch)) if epochs is None else epochs
+        passes = max(EPOCHS, math.ceil(self.steps / per_epoch)) if epochs is None else epochs
         window = min(self.window, passes * per_epoch // (2 * _windows(model)))
         return TrainerOptions(
             epochs=passes,
             batch_size=size,
             centroid_epochs=max(_DEFAULTS.centroid_epochs, self.centroid_share * passes),
-            factor_epochs=_DEFAULTS.factor_epochs * passes / _DEFAULTS.epochs,
+            factor_epochs=_DEFAULTS.factor_epochs * passes / EPOCHS,
             learning_rate=self._rates(model, learning_rate),  # type: ignore[arg-type]  # made into options
             annealing={"alpha": 1 / max(1, window)},  # type: ignore[arg-type]
         )
@@ -78,7 +78,7 @@ IMAGES = Recipe(
     precision_limit=GMMOptions().precision_limit,
     precision_sqrt_min=GMMOptions().precision_sqrt_min,
     steps=4000,
-    centroid_share=_DEFAULTS.centroid_epochs / _DEFAULTS.epochs,
+    centroid_share=_DEFAULTS.centroid_epochs / EPOCHS,
     logits=_DEFAULTS.learning_rate.logits,
     window=_DEFAULTS.annealing.window,
 )

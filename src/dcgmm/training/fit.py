@@ -1,7 +1,6 @@
 """`fit`: a whole training in one call."""
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,7 @@ from dcgmm.images import Images
 from dcgmm.model.stack import DCGMM
 from dcgmm.options import checked_seed, made
 from dcgmm.training.layer import LayerReport
-from dcgmm.training.options import TrainerOptions
+from dcgmm.training.options import ANNEALINGS, EPOCHS, TrainerOptions
 from dcgmm.training.trainer import Trainer
 from dcgmm.training.weights import weights_by_use
 
@@ -50,7 +49,7 @@ def fit(model: DCGMM, images: Images, *, seed: int = 0, callback: Callback | Non
         images: (N, H, W, C), or (N, H, W) for one channel: uint8, or floats in [0, 1].
         seed: of start values and shuffling.
         callback: called at each annealing window's end with the trainer and each GMM layer's report.
-        options: fields of `TrainerOptions`, as in `epochs=25, batch_size=100, annealing={"gamma": 0.8}`.
+        options: fields of `TrainerOptions`, as in `epochs=25` (or `steps=5000`), `batch_size=100, annealing={"gamma": 0.8}`.
 
     Raises:
         InputError: an option is unknown, it or the seed out of its range, the images do not fit the model or are fewer
@@ -72,6 +71,8 @@ def fit(model: DCGMM, images: Images, *, seed: int = 0, callback: Callback | Non
     model.draw_start(generator)
     if advice := short_training(trainer):
         log.warning("%s", advice)
+    if length := length_of(trainer):
+        log.info("%s", length)
     history = History()
     while trainer.steps < trainer.total_steps:
         reports = trainer.step()
@@ -84,6 +85,17 @@ def fit(model: DCGMM, images: Images, *, seed: int = 0, callback: Callback | Non
     return history
 
 
+def length_of(trainer: Trainer) -> str | None:
+    """How long a training takes by default that is longer than others, because its images are few; else None."""
+    options = trainer.options
+    if options.epochs is not None or options.steps is not None or trainer.epochs <= EPOCHS:
+        return None
+    return (
+        f"{EPOCHS} epochs are {EPOCHS * trainer.steps_per_epoch} steps here: training takes {trainer.epochs:g} "
+        f"({trainer.total_steps} steps), {ANNEALINGS} times what annealing needs at the soonest"
+    )
+
+
 def short_training(trainer: Trainer, prefix: str = "") -> str | None:
     """What to do about a training too short for its annealing to end, in words; None where it is long enough.
 
@@ -91,12 +103,12 @@ def short_training(trainer: Trainer, prefix: str = "") -> str | None:
         trainer: before its first step.
         prefix: of the options' names.
     """
-    missing, options = trainer.missing_steps(), trainer.options
-    if not missing:
+    needed, options = trainer.annealing_steps, trainer.options
+    if trainer.total_steps >= needed:
         return None
-    needed = trainer.total_steps + missing
+    length = f"{options.epochs} epochs give {trainer.total_steps}" if options.epochs else f"there are {options.steps}"
+    given = "epochs" if options.epochs else "steps"
     return (
-        f"annealing needs at least {needed} steps to reach its end, {options.epochs} epochs give "
-        f"{trainer.total_steps}: raise {prefix}epochs to {math.ceil(needed / trainer.steps_per_epoch)} or "
-        f"{prefix}annealing.alpha to {min(1.0, needed / trainer.total_steps / options.annealing.window):.2g}"
+        f"annealing needs at least {needed} steps to reach its end, {length}: give {prefix}steps={ANNEALINGS * needed}, "
+        f"or leave {prefix}{given} out for a length that suits so few images"
     )

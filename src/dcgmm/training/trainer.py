@@ -14,7 +14,7 @@ from dcgmm.model import fused
 from dcgmm.model.stack import DCGMM
 from dcgmm.training.graphs import Graphs
 from dcgmm.training.layer import FINITE, MEASURES, LayerReport, LayerTraining, annealing_rule
-from dcgmm.training.options import TrainerOptions
+from dcgmm.training.options import ANNEALINGS, EPOCHS, TrainerOptions
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class Trainer:
         self.model, self.options = model, options
         self._images, self._dtype = images, model.dtype
         self.steps_per_epoch = len(images) // options.batch_size
-        self.total_steps = options.epochs * self.steps_per_epoch
+        self.total_steps = self._planned_steps()
         self._window = options.annealing.window
         self._centroid_steps = round(options.centroid_epochs * self.steps_per_epoch)
         self.steps = 0
@@ -74,10 +74,23 @@ class Trainer:
         """Epochs done, with the fraction of the one under way."""
         return self.steps / self.steps_per_epoch
 
-    def missing_steps(self) -> int:
-        """Steps that are lacking for annealing to reach its end at the soonest: 0 where there are enough of them."""
-        needed = max(annealing_rule(self.options).minimal_steps(gmm.components) for gmm in self.model.gmms.values())
-        return max(0, needed - self.total_steps)
+    @property
+    def epochs(self) -> float:
+        """Epochs in all."""
+        whole, rest = divmod(self.total_steps, self.steps_per_epoch)
+        return whole if not rest else self.total_steps / self.steps_per_epoch
+
+    def _planned_steps(self) -> int:
+        """Steps as given, or by default: 25 epochs, or as many as it takes for annealing to end (`ANNEALINGS`)."""
+        if self.options.steps is not None:
+            return self.options.steps
+        enough = math.ceil(ANNEALINGS * self.annealing_steps / self.steps_per_epoch)
+        return (self.options.epochs or max(EPOCHS, enough)) * self.steps_per_epoch
+
+    @property
+    def annealing_steps(self) -> int:
+        """Steps after which annealing can have reached its end."""
+        return max(annealing_rule(self.options).minimal_steps(gmm.components) for gmm in self.model.gmms.values())
 
     def sigma(self) -> list[dict[str, float]]:
         """Smoothing width that each GMM layer's annealing has come down to, in grid steps; for each model."""

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from dcgmm.datasets.images import load_images
 from dcgmm.errors import InputError
 from dcgmm.generation.completion import Completions, inpaint
 from dcgmm.generation.options import CompletionOptions, SharpeningOptions
@@ -41,7 +40,7 @@ def run(config: InpaintConfig, job: Job) -> None:
     """
     _check(config)
     opened = open_run(config, job)
-    images, labels = _images(config, opened)
+    images, labels = _images(config, opened, job)
     observed = read_observed(config.mask, images, share=config.share, seed=config.seed)
     if bool(observed.all()):
         raise InputError(f"mask={config.mask}: nothing is missing")
@@ -75,16 +74,17 @@ def _check(config: InpaintConfig) -> None:
         raise InputError("sharpening.* has no effect without sharpen=true")
 
 
-def _images(config: InpaintConfig, opened: OpenedRun) -> tuple[Tensor, Tensor | None]:  # (N, H, W, C), (N,)
+def _images(
+    config: InpaintConfig, opened: OpenedRun, job: Job
+) -> tuple[Tensor, Tensor | None]:  # (N, H, W, C), (N,)
     """Images in [0, 1], NaN where nothing is known, and labels of those that have some."""
     if config.input is None:
         test = opened.data().test
         generator = torch.Generator().manual_seed(config.seed)
         chosen = test[torch.randperm(len(test), generator=generator)[: config.images or IMAGES]]
         return to_float(chosen.images, opened.model.dtype).cpu(), chosen.labels
-    batch = load_images(config.input, opened.model.input_shape, missing=config.mask == NAN)
-    for name, reason in batch.failures:
-        raise InputError(f"input={config.input}: {name}: {reason}; mend or remove it")
+    batch = opened.run.prepare(config.input, missing=config.mask == NAN)
+    job.result["failed"] = len(batch.failures)
     return batch.images.to(opened.model.dtype), None
 
 

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from dcgmm.datasets.images import load_images
 from dcgmm.errors import InputError
 from dcgmm.generation.options import SharpeningOptions
 from dcgmm.generation.sharpening import Sharpened, sharpen, sharpened_layers
@@ -42,7 +41,9 @@ def run(config: SharpenConfig, job: Job) -> None:
     if config.input is None:
         before = draw(model, config.sampling.count, config.seed, sampling).images
     else:
-        before = _given_images(config.input, model)
+        batch = opened.run.prepare(config.input)
+        job.result["failed"] = len(batch.failures)
+        before = batch.images.to(device=model.device, dtype=model.dtype)
     started = time.perf_counter()
     if config.input is None:
         after = draw(model, config.sampling.count, config.seed, sampling, options, outcomes).images
@@ -61,13 +62,6 @@ def run(config: SharpenConfig, job: Job) -> None:
             for name, chosen in (("sharpened", options), ("unsharpened", None))
         }
         report_quality(config, opened, sampling, judged, job.result)
-
-
-def _given_images(path: str, model: DCGMM) -> Tensor:
-    batch = load_images(path, model.input_shape)
-    for name, reason in batch.failures:
-        raise InputError(f"input={path}: {name}: {reason}; mend or remove it")
-    return batch.images.to(device=model.device, dtype=model.dtype)
 
 
 def _sharpen_given(model: DCGMM, images: Tensor, options: SharpeningOptions) -> Sharpened:

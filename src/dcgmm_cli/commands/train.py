@@ -18,7 +18,7 @@ from dcgmm.files import CHECKPOINT, DETECTOR, read_json
 from dcgmm.model import DCGMM
 from dcgmm.options import made
 from dcgmm.runtime import choose_device, describe_device, set_threads
-from dcgmm.training.fit import short_training
+from dcgmm.training.fit import length_of, short_training
 from dcgmm.training.trainer import Trainer
 from dcgmm_cli.job import Job
 from dcgmm_cli.records import keep_metrics, write_meta
@@ -48,6 +48,9 @@ def run(config: TrainConfig, job: Job) -> None:
     data = load(config.dataset)
     counts = len(data.train), len(data.test)
     log.info("%s: %d training and %d test images from %s", data.name, *counts, data.source)
+    log.info("classes: %s", ", ".join(data.chosen_names))
+    if others := [name for name in data.class_names if name not in data.chosen_names]:
+        log.info("not trained on, and no part of the test images: %s", ", ".join(others))
     begun = _begin(config, data, device) if state is None else _go_on(state, config, data, device, directory)
     training = Training(config, data, begun[0], directory, *homes_of(directory, config), begun[1])
     for place, own in {directory: config, **dict(zip(training.homes, training.configs, strict=True))}.items():
@@ -73,6 +76,8 @@ def _begin(config: TrainConfig, data: ImageData, device: torch.device) -> tuple[
     trainer = _trainer(config, data, models, generators, device)
     if advice := short_training(trainer, "trainer."):
         log.warning("%s", advice)
+    if length := length_of(trainer):
+        log.info("%s; trainer.epochs or trainer.steps change it", length)
     return trainer, 0.0
 
 
@@ -82,8 +87,9 @@ def _go_on(
     """A training from its last checkpoint, and the seconds that it has taken.
 
     Raises:
-        InputError: it has come to its end, or its checkpoint is damaged.
+        InputError: it has come to its end, its checkpoint is damaged, or the training images are others.
     """
+    _check_data(state, data, directory)
     parts = state.get("replicas", [state])
     generators = _generators(config)
     try:
@@ -95,13 +101,27 @@ def _go_on(
         raise InputError(f"{directory / CHECKPOINT} is damaged ({type(error).__name__}: {error})") from None
     done = f"{round(trainer.epoch, 2):g} epochs"
     if trainer.steps >= trainer.total_steps and _is_finished(directory):
-        raise InputError(f"{directory} has finished its {done}; give trainer.epochs=N to train it further")
+        raise InputError(f"{directory} has finished its {done}; give trainer.epochs=N (or trainer.steps=N) to train it further")
     if trainer.steps > trainer.total_steps:
-        raise InputError(f"{directory} has done {done}; trainer.epochs={config.trainer.epochs} would be fewer")
+        raise InputError(f"{directory} has done {done}, {trainer.steps} steps; {trainer.total_steps} would be fewer")
     for home in homes_of(directory, config)[0]:
         keep_metrics(home, lambda line: line["step"] <= trainer.steps)
     log.info("going on at step %d of %d", trainer.steps, trainer.total_steps)
     return trainer, seconds
+
+
+def _check_data(state: dict[str, Any], data: ImageData, directory: Path) -> None:
+    """Check that a training goes on with the images that it began with.
+
+    Raises:
+        InputError: they are others.
+    """
+    if state.get("data_digest", data.digest) != data.digest:  # a checkpoint of before they were kept has none
+        raise InputError(
+            f"{data.source} does not hold the images that {directory} began with (classes "
+            f"{', '.join(state['classes'])}), but {len(data.train)} others (classes {', '.join(data.chosen_names)}): "
+            "say where they are (dataset.path or dataset.root), or train anew"
+        )
 
 
 def _generators(config: TrainConfig) -> list[torch.Generator]:
@@ -141,6 +161,10 @@ def _resumed_config(state: dict[str, Any], given: TrainConfig, overrides: list[s
         for part in path:
             source, target = getattr(source, part), getattr(target, part)
         setattr(target, name, getattr(source, name))
+    if "trainer.epochs" in keys:  # either replaces the other
+        config.trainer.steps = None
+    if "trainer.steps" in keys:
+        config.trainer.epochs = None
     return config if "dataset.root" in keys else replace(config, dataset=at_hand(config.dataset))
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dcgmm.datasets import DatasetOptions, ImageData, load
+from dcgmm.datasets import DatasetOptions, ImageData, Listing, folder, load, pixels, walking
 from dcgmm.errors import InputError, OptionError
 
 
@@ -19,6 +19,10 @@ def _fill(folder: Path, count: int, value: int, shape: tuple[int, ...] = (5, 4))
 
 def _load(folder: Path, **options: Any) -> ImageData:
     return load(DatasetOptions(name="folder", path=str(folder), **options))
+
+
+def _listing(folder: Path, **options: Any) -> Listing:
+    return Listing(DatasetOptions(name="folder", path=str(folder), **options))
 
 
 def _values(images: torch.Tensor) -> list[int]:
@@ -64,10 +68,61 @@ def test_train_and_test_folders_are_the_split(tmp_path: Path) -> None:
     _fill(tmp_path / "test" / "b", 1, 150)
     data = _load(tmp_path)
     assert data.class_names == ("a", "b", "c")
+    assert (data.classes, data.chosen_names) == ((0, 1), ("a", "b"))
     assert data.train.labels.bincount(minlength=3).tolist() == [3, 2, 0]
-    assert dict(zip(data.test.labels.tolist(), _values(data.test.images), strict=True)) == {2: 100, 1: 150}
-    with pytest.raises(InputError, match="such that folder has training images of one, not "):
-        _load(tmp_path, classes=[2])
+    # What there is nothing to train on of is no part of the test images, unless it is asked for.
+    assert (data.test.labels.tolist(), _values(data.test.images)) == ([1], [150])
+    assert _values(_listing(tmp_path).load_test(["c", 1]).test.images) == [150, 100]
+    with pytest.raises(OptionError, match=r"folder has training images of: 0 \(a\), 1 \(b\), not 2 \(c\)$"):
+        _load(tmp_path, classes=["c"])
+    with pytest.raises(OptionError, match=r"training images of: .*, not 2 \(c\)$"):
+        _listing(tmp_path, holdout=0.2).load_test(["c"])
+
+
+def test_an_images_file_and_mask_are_known(tmp_path: Path) -> None:
+    _fill(tmp_path / "train" / "good", 2, 0)
+    for name in ("good", "crack", "hole"):
+        _fill(tmp_path / "test" / name, 2, 0)
+    masks = tmp_path / "ground_truth"
+    for mask in (masks / "crack" / "001_mask.png", masks / "hole" / "000.png"):
+        mask.parent.mkdir(parents=True)
+        Image.new("L", (4, 5)).save(mask)
+    data = _load(tmp_path)
+    assert data.class_names == ("crack", "good", "hole")
+    assert (data.train.files, data.train.masks) == (
+        tuple(tmp_path / "train" / "good" / f"00{number}.png" for number in (0, 1)),
+        (None, None),
+    )
+    test = _listing(tmp_path).load_test(["crack", "hole"]).test
+    assert test.files is not None
+    assert test.masks is not None
+    found = dict(zip(test.files, test.masks, strict=True))
+    folder = tmp_path / "test"
+    assert found == {
+        folder / "crack" / "000.png": None,
+        folder / "crack" / "001.png": masks / "crack" / "001_mask.png",
+        folder / "hole" / "000.png": masks / "hole" / "000.png",
+        folder / "hole" / "001.png": None,
+    }
+    assert test[1:].files == test.files[1:]
+    assert test[test.labels == 2].masks == (masks / "hole" / "000.png", None)
+
+
+def test_no_more_is_read_than_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, name in enumerate(("a", "b", "c")):
+        _fill(tmp_path / name, 20, 100 * number)
+    whole = _load(tmp_path, test_fraction=0.5)
+    read, listed = list[Path](), list[Path]()
+    monkeypatch.setattr(folder, "decode", lambda path, *given: read.append(path) or pixels.decode(path, *given))
+    monkeypatch.setattr(folder, "walk", lambda path: listed.append(path) or walking.walk(path))
+    data = _load(tmp_path, classes=["a", 2], holdout=0.5, limit=4, test_fraction=0.5)
+    assert len(read) == len(data.train) + len(data.test) == 8
+    assert listed == [tmp_path]
+    some = whole.train[torch.isin(whole.train.labels, torch.tensor([0, 2]))]
+    assert torch.equal(data.train.images, some.images[:4])
+    assert torch.equal(data.test.images, some.images[10:14])
+    read.clear()
+    assert len(_listing(tmp_path, test_fraction=0.5).load_test([1]).test) == len(read) == 10
 
 
 def test_a_folder_without_subfolders_is_one_class(tmp_path: Path) -> None:
@@ -101,19 +156,37 @@ def test_images_of_different_sizes_need_a_size(tmp_path: Path) -> None:
         _load(tmp_path)
 
 
-def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
-    _fill(tmp_path / "a", 4, 0)
+def test_what_cannot_be_read_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _fill(tmp_path / "a", 5, 0)
     (tmp_path / "a" / "002.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"a/002\.png: no readable image .*; mend or remove it") as raised:
-        _load(tmp_path)
-    assert "\n" not in str(raised.value)
-
-
-def test_a_float_image_with_nan_is_named(tmp_path: Path) -> None:
-    _fill(tmp_path / "a", 1, 0)
     Image.fromarray(np.full((5, 4), np.nan, np.float32)).save(tmp_path / "a" / "nan.tif")
-    with pytest.raises(InputError, match=r"a/nan\.tif: it holds NaN or infinite values"):
-        _load(tmp_path)
+    data = _load(tmp_path, test_fraction=0.0)
+    assert _values(data.train.images) == [0, 1, 3, 4]
+    assert [name for name, _ in data.failures] == ["a/002.png", "a/nan.tif"]
+    assert "left out 2 of 6 images: a/002.png: no readable image" in caplog.text
+    assert "a/nan.tif: it holds NaN or infinite values" in caplog.text
+    for number in (0, 1, 3, 4):
+        (tmp_path / "a" / f"00{number}.png").unlink()
+    with pytest.raises(InputError, match=r"none of 2 training images can be read: a/002\.png: no readable image"):
+        _load(tmp_path, test_fraction=0.0)
+
+
+def test_of_several_pictures_in_a_file_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _fill(tmp_path / "a", 2, 0)
+    Image.new("L", (4, 5)).save(tmp_path / "a" / "b.tif", save_all=True, append_images=[Image.new("L", (4, 5))])
+    assert len(_load(tmp_path, test_fraction=0.0).train) == 3
+    assert "1 files hold several pictures (animated, or of several pages), of which the first is taken: a/b.tif" in (
+        caplog.text
+    )
+
+
+def test_twelve_bits_in_sixteen_need_a_white(tmp_path: Path) -> None:
+    for number, value in enumerate((0, 4000)):
+        Image.fromarray(np.full((5, 4), value, np.uint16)).save(tmp_path / f"{number}.png")
+    with pytest.raises(OptionError, match=r"^white must be 4095 if .* \(no value exceeds 4000\), not null$"):
+        _load(tmp_path, test_fraction=0.0)
+    assert _values(_load(tmp_path, test_fraction=0.0, white=4095).train.images) == [0, 249]
+    assert _values(_load(tmp_path, test_fraction=0.0, white=65_535).train.images) == [0, 16]
 
 
 @pytest.mark.parametrize(
@@ -142,5 +215,6 @@ def test_a_path_without_images_is_named(tmp_path: Path) -> None:
         _load(tmp_path)
     _fill(tmp_path / "train" / "a", 1, 0)
     (tmp_path / "test").mkdir()
+    (tmp_path / "a" / "notes.txt").unlink()
     with pytest.raises(InputError, match="test holds no images"):
         _load(tmp_path)

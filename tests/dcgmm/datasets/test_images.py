@@ -7,10 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from dcgmm.datasets.images import iter_images, load_images
+from dcgmm.datasets.images import Preparation, iter_images, load_images
 from dcgmm.errors import InputError
 
 GREY, COLOUR = (5, 4, 1), (5, 4, 3)
+AS_GREY, AS_COLOUR = Preparation(GREY), Preparation(COLOUR)
 
 
 def _bytes(*shape: int) -> Any:
@@ -24,26 +25,26 @@ def test_a_folder_comes_in_batches_with_what_cannot_be_used(tmp_path: Path) -> N
         Image.fromarray(pixels[index]).save(tmp_path / name)
     (tmp_path / "c.png").write_bytes(b"no image")
     Image.fromarray(_bytes(4, 5)).save(tmp_path / "e.png")
-    batches = list(iter_images(tmp_path, GREY, batch_size=3))
+    batches = list(iter_images(tmp_path, AS_GREY, batch_size=3))
     assert [len(batch.images) for batch in batches] == [2, 2, 1]
     assert [len(batch.failures) for batch in batches] == [1, 1, 0]
-    whole = load_images(tmp_path, GREY)
+    whole = load_images(tmp_path, AS_GREY)
     assert whole.names == ["a.png", "b.png", "d.png", "sub/a.png", "sub/b.png"]
     assert whole.images.dtype == torch.float32
     np.testing.assert_array_equal(whole.images[..., 0], pixels.astype(np.float32) / np.float32(255))
     assert [name for name, _ in whole.failures] == ["c.png", "e.png"]
     assert whole.failures[0][1].startswith("no readable image")
-    assert whole.failures[1][1] == "it is 4x5x1, the model takes 5x4x1"
+    assert whole.failures[1][1] == "it is 4x5x1, the model takes 5x4x1, and was trained without resizing (dataset.size)"
 
 
 def test_image_files_are_converted_to_the_models_channels(tmp_path: Path) -> None:
     Image.fromarray(_bytes(5, 4)).save(tmp_path / "grey.png")
-    assert load_images(tmp_path, COLOUR).images.shape == (1, *COLOUR)
+    assert load_images(tmp_path, AS_COLOUR).images.shape == (1, *COLOUR)
 
 
 def test_one_image_is_a_batch_of_its_own(tmp_path: Path) -> None:
     Image.fromarray(_bytes(5, 4)).save(tmp_path / "one.png")
-    whole = load_images(str(tmp_path / "one.png"), GREY)
+    whole = load_images(str(tmp_path / "one.png"), AS_GREY)
     assert whole.names == ["one.png"]
 
 
@@ -56,9 +57,9 @@ def test_arrays_come_in_batches(tmp_path: Path, save: Any, dtype: Any) -> None:
         array = expected = expected.astype(dtype)
     path = tmp_path / ("set.npy" if save is np.save else "set.npz")
     save(path, array)
-    batches = iter_images(path, COLOUR, batch_size=3)
+    batches = iter_images(path, AS_COLOUR, batch_size=3)
     assert [len(batch.images) for batch in batches] == [3, 3, 1]
-    whole = load_images(path, COLOUR)
+    whole = load_images(path, AS_COLOUR)
     assert whole.images.dtype == torch.float32
     np.testing.assert_allclose(whole.images, expected.astype(np.float32), rtol=1e-6)
     assert whole.names[::3] == [f"{path.name}[0]", f"{path.name}[3]", f"{path.name}[6]"]
@@ -68,25 +69,25 @@ def test_arrays_come_in_batches(tmp_path: Path, save: Any, dtype: Any) -> None:
 def test_images_without_a_channel_axis_are_grey(tmp_path: Path) -> None:
     array = _bytes(3, 5, 4)
     np.save(tmp_path / "set.npy", array)
-    assert load_images(tmp_path / "set.npy", GREY).images.shape == (3, *GREY)
+    assert load_images(tmp_path / "set.npy", AS_GREY).images.shape == (3, *GREY)
     with pytest.raises(InputError, match=r"holds an array 3x5x4; the model takes images Nx5x4x3"):
-        iter_images(tmp_path / "set.npy", COLOUR)
+        iter_images(tmp_path / "set.npy", AS_COLOUR)
 
 
 def test_of_several_arrays_images_is_taken(tmp_path: Path) -> None:
     array = _bytes(3, 5, 4)
     np.savez(tmp_path / "set.npz", labels=np.arange(3), images=array)
-    np.testing.assert_allclose(load_images(tmp_path / "set.npz", GREY).images[..., 0], array / 255, rtol=1e-6)
+    np.testing.assert_allclose(load_images(tmp_path / "set.npz", AS_GREY).images[..., 0], array / 255, rtol=1e-6)
     np.savez(tmp_path / "other.npz", labels=np.arange(3), pictures=array)
     with pytest.raises(InputError, match="must hold an array `images`; its arrays: labels, pictures"):
-        iter_images(tmp_path / "other.npz", GREY)
+        iter_images(tmp_path / "other.npz", AS_GREY)
 
 
 def test_images_with_impossible_values_are_rejected_one_by_one(tmp_path: Path) -> None:
     array = np.full((5, *GREY), 0.5, np.float32)
     array[1, 0, 0], array[2, 4, 3], array[3, 2, 2], array[4, 0, 1] = np.nan, -np.inf, 2, -0.25
     np.save(tmp_path / "set.npy", array)
-    whole = load_images(tmp_path / "set.npy", GREY)
+    whole = load_images(tmp_path / "set.npy", AS_GREY)
     assert whole.names == ["set.npy[0]"]
     assert whole.images.shape == (1, *GREY)
     assert whole.failures == [
@@ -101,7 +102,7 @@ def test_nan_stands_for_what_is_missing_where_that_is_asked_for(tmp_path: Path) 
     images = np.full((4, *GREY), 0.5, np.float32)
     images[0, 1, 2], images[1], images[2, 0, 0], images[3, 0, :2, 0] = np.nan, np.nan, np.inf, (np.nan, 2)
     np.save(tmp_path / "set.npy", images)
-    found = load_images(tmp_path / "set.npy", GREY, missing=True)
+    found = load_images(tmp_path / "set.npy", AS_GREY, missing=True)
     assert np.array_equal(found.images.numpy(), images[:2], equal_nan=True)
     assert found.failures == [
         ("set.npy[2]", "it holds infinite values"),
@@ -124,7 +125,7 @@ def test_nan_stands_for_what_is_missing_where_that_is_asked_for(tmp_path: Path) 
 def test_an_array_that_cannot_be_images_is_refused(tmp_path: Path, array: Any, message: str) -> None:
     np.save(tmp_path / "set.npy", array)
     with pytest.raises(InputError, match=message):
-        iter_images(tmp_path / "set.npy", GREY)
+        iter_images(tmp_path / "set.npy", AS_GREY)
 
 
 @pytest.mark.parametrize("name", ["set.npy", "set.npz"])
@@ -132,7 +133,7 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
     for content in (b"", b"no array at all", b"\x93NUMPY\x09\x00"):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=f"{name} is no readable array file") as raised:
-            iter_images(tmp_path / name, GREY)
+            iter_images(tmp_path / name, AS_GREY)
         assert "\n" not in str(raised.value)
 
 
@@ -140,7 +141,7 @@ def test_a_damaged_array_is_told_when_it_is_reached(tmp_path: Path) -> None:
     path = tmp_path / "set.npy"
     np.save(path, _bytes(6, *GREY))
     path.write_bytes(path.read_bytes()[:-25])
-    batches = iter_images(path, GREY, batch_size=2)
+    batches = iter_images(path, AS_GREY, batch_size=2)
     assert len(next(batches).images) == len(next(batches).images) == 2
     with pytest.raises(InputError, match=r"set\.npy is cut off: it ends in image 4$"):
         next(batches)
@@ -154,14 +155,14 @@ def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
     content[10_000] ^= 1  # a pixel: the archive's own checksum finds it
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"set\.npz is damaged: Bad CRC"):
-        list(iter_images(path, GREY))
+        list(iter_images(path, AS_GREY))
 
 
 def test_a_path_without_images_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="missing does not exist: give a folder of images"):
-        iter_images(tmp_path / "missing", GREY)
+        iter_images(tmp_path / "missing", AS_GREY)
     with pytest.raises(InputError, match=f"{tmp_path} holds no images"):
-        iter_images(tmp_path, GREY)
+        iter_images(tmp_path, AS_GREY)
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(InputError, match=r"notes\.txt is no image, \.npy or \.npz file"):
-        iter_images(tmp_path / "notes.txt", GREY)
+        iter_images(tmp_path / "notes.txt", AS_GREY)

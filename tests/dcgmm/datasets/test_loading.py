@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dcgmm.datasets import NAMES, DatasetOptions, load
+from dcgmm.datasets import NAMES, DatasetOptions, Listing, load
 from dcgmm.datasets.catalogue import KNOWN, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 from dcgmm.datasets.idx import encode
 from dcgmm.datasets.loading import at_hand, labels_of
@@ -65,6 +65,7 @@ def test_classes_go_by_number_or_name(root: str, tmp_path: Path, monkeypatch: py
     assert load("fashion_mnist", classes=["bag", 0], root=tmp_path).train.labels.unique().tolist() == [0, 8]
     # A name goes before a number that it may look like; what is given twice counts once.
     assert labels_of(["1", 0, "0", 1], ("1", "0")) == (0, 1)
+    assert labels_of([10, True, 0, "e\u0301"], ("2", "10", "true", "\u00e9")) == (1, 2, 0, 3)
 
 
 def test_a_name_and_keywords_are_options(root: str) -> None:
@@ -129,7 +130,7 @@ def test_a_home_directory_in_root_is_expanded(root: str, tmp_path: Path, monkeyp
         ({"classes": [3, "three"]}, "classes must be some of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, not three"),
         ({"classes": [True]}, "classes must be some of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, not True"),
         ({"root": ""}, "root must be a folder"),
-        ({"path": "images"}, "path must be left out: it is for the data set folder, not for mnist, not images"),
+        ({"path": "images"}, "path must be left out: it is for the data set folder, not for mnist, not "),
         ({"size": [2, 2]}, "size must be left out: it is for the data set folder, not for mnist, not [2, 2]"),
         ({"color": True}, "color must be left out: it is for the data set folder, not for mnist, not True"),
         ({"name": "folder"}, "path must be a folder of images, not null"),
@@ -146,17 +147,16 @@ def test_what_cannot_be_is_named(root: str, changes: dict[str, Any], message: st
 def test_classes_without_training_images_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny_set("kmnist", monkeypatch).write(tmp_path)
     (folder / TRAIN_LABELS).write_bytes(encode(np.full(20, 3, np.uint8)))
-    for classes, message in (([4], "training images of one, not [4]"), ([4, 3], None)):
-        options = DatasetOptions(name="kmnist", root=str(tmp_path), classes=classes)
-        if message is None:
-            assert load(options).train.labels.unique().tolist() == [3]
-        else:
-            with pytest.raises(OptionError) as error:
-                load(options)
-            assert str(error.value).endswith(message)
+    assert load("kmnist", root=tmp_path, classes=[3]).train.labels.unique().tolist() == [3]
+    for classes in ([4], [3, "na"]):
+        with pytest.raises(OptionError, match=r"kmnist has training images of: 3 \(tsu\), not 4 \(na\)$"):
+            load("kmnist", root=tmp_path, classes=classes)
+    # Test images may be of any class that has some.
+    listing = Listing(DatasetOptions(name="kmnist", root=str(tmp_path)))
+    assert listing.load_test([4]).test.labels.tolist() == [4]
     (folder / TEST_LABELS).write_bytes(encode(np.full(10, 3, np.uint8)))
-    with pytest.raises(OptionError, match=r"some of those that kmnist has images of: 3 \(tsu\), not 4$"):
-        load("kmnist", root=tmp_path, classes=[3, 4])
+    with pytest.raises(OptionError, match=r"kmnist has test images of: 3 \(tsu\), not 4 \(na\)$"):
+        Listing(DatasetOptions(name="kmnist", root=str(tmp_path))).load_test([4])
 
 
 def test_a_damaged_file_is_no_silent_download(tiny: TinySet, root: str) -> None:

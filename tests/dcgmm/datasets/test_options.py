@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ def test_a_name_is_all_that_a_known_set_needs(name: str) -> None:
         ("limit", 2.5),
         ("holdout", 1.0),
         ("holdout", None),
-        ("path", "images"),
+        ("white", 4095),
         ("size", [28, 28]),
         ("color", True),
         ("test_fraction", 1.0),
@@ -57,3 +58,10 @@ def test_the_name_must_be_given() -> None:
         made(DatasetOptions, {"limit": 3})
     assert error.value.field == "name"
     assert DataRootOptions().root is None
+
+
+def test_a_path_is_kept_as_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert DatasetOptions(name="folder", path="a/../b").path == str(tmp_path / "b")
+    assert DatasetOptions(name="folder", path="~/b").path == str(tmp_path / "home" / "b")

@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dcgmm.datasets.pixels import ImageError, image_files, read_pixels
+from dcgmm.datasets.pixels import ImageError, decode
+
+
+def read_pixels(path: Path, color: bool, size: tuple[int, int] | None = None, white: int | None = None) -> Any:
+    return decode(path, color, size, white).pixels
 
 
 def _save(path: Path, array: Any, **options: Any) -> Path:
@@ -32,14 +36,55 @@ def test_one_is_made_of_the_other(tmp_path: Path) -> None:
     np.testing.assert_allclose(pixels[..., 0], luma, atol=1)
 
 
-def test_transparency_is_ignored(tmp_path: Path) -> None:
+def test_what_is_transparent_lies_over_white(tmp_path: Path) -> None:
     pixels = _random(5, 4, 4)
-    np.testing.assert_array_equal(read_pixels(_save(tmp_path / "a.png", pixels), color=True), pixels[..., :3])
+    opaque, alpha = pixels.copy(), pixels[..., 3:] / 255
+    opaque[..., 3] = 255
+    np.testing.assert_array_equal(read_pixels(_save(tmp_path / "o.png", opaque), color=True), pixels[..., :3])
+    blended = pixels[..., :3] * alpha + 255 * (1 - alpha)
+    np.testing.assert_allclose(read_pixels(_save(tmp_path / "a.png", pixels), color=True), blended, atol=1)
+    grey = np.stack([np.full((5, 4), 100, np.uint8), pixels[..., 3]], -1)
+    blended = 100 * alpha[..., 0] + 255 * (1 - alpha[..., 0])
+    np.testing.assert_allclose(read_pixels(_save(tmp_path / "g.png", grey), color=False)[..., 0], blended, atol=1)
+    palette = Image.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
+    palette.putpalette([10, 10, 10, 20, 20, 20, 30, 30, 30])
+    palette.save(tmp_path / "p.png", transparency=1)
+    assert read_pixels(tmp_path / "p.png", color=False).ravel().tolist() == [10, 255, 30]
+
+
+def test_other_colours_become_those_of_a_screen(tmp_path: Path) -> None:
+    colours = np.array([[[200, 30, 30], [30, 160, 40], [20, 40, 200], [128, 128, 128]]], np.uint8)
+    Image.fromarray(colours).convert("CMYK").save(tmp_path / "c.tif")
+    np.testing.assert_array_equal(read_pixels(tmp_path / "c.tif", color=True), colours)
+    # L, a and b of the sRGB values above (CIE 15, D50), as TIFF keeps them: L * 255 / 100, a and b in two's complement.
+    lab = np.array([[[43, 65, 45], [58, -54, 46], [27, 44, -84], [54, 0, 0]]], np.float64)
+    stored = np.stack([lab[..., 0] * 2.55, lab[..., 1] % 256, lab[..., 2] % 256], -1).astype(np.uint8)
+    Image.fromarray(stored, "LAB").save(tmp_path / "l.tif")
+    np.testing.assert_allclose(read_pixels(tmp_path / "l.tif", color=True).astype(int), colours, atol=16)
+    assert read_pixels(tmp_path / "l.tif", color=False).shape == (1, 4, 1)
+    bits = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")
+    bits.save(tmp_path / "b.png")
+    assert read_pixels(tmp_path / "b.png", color=False).ravel().tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tif"])
+def test_of_an_animation_or_of_pages_the_first_is_taken(tmp_path: Path, name: str) -> None:
+    frames = [Image.new("RGB", (8, 6), (value,) * 3) for value in (0, 200, 100)]
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    found = decode(tmp_path / name, color=False)
+    assert (found.frames, found.pixels.max()) == (3, 0)
+    frames[1].save(tmp_path / name)
+    assert decode(tmp_path / name, color=False).frames == 1
 
 
 def test_more_than_eight_bits_are_scaled(tmp_path: Path) -> None:
     words = np.array([[0, 257, 65_535, 128 * 257]], np.uint16)
     assert read_pixels(_save(tmp_path / "w.png", words), color=False).ravel().tolist() == [0, 1, 255, 128]
+    twelve = _save(tmp_path / "t.png", np.array([[0, 4095, 2048]], np.uint16))
+    assert decode(twelve, color=False, white=4095).pixels.ravel().tolist() == [0, 255, 128]
+    assert decode(twelve, color=False).peak == 4095
+    with pytest.raises(ImageError, match=r"from 0 to 65535, outside \[0, 4095\]"):
+        decode(tmp_path / "w.png", color=False, white=4095)
     floats = np.array([[0, 1 / 255, 1, 0.5]], np.float32)
     assert read_pixels(_save(tmp_path / "f.tif", floats), color=False).ravel().tolist() == [0, 1, 255, 128]
 
@@ -87,10 +132,3 @@ def test_an_image_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ImageError, match="no readable image"):
         read_pixels(path, color=False)
-
-
-def test_image_files_are_sorted_and_others_passed_over(tmp_path: Path) -> None:
-    for name in ("b.png", "a.JPG", "sub/c.tif", "notes.txt", ".hidden.png", ".cache/d.png", "e.png/f.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("")
-    assert [str(path.relative_to(tmp_path)) for path in image_files(tmp_path)] == ["a.JPG", "b.png", "sub/c.tif"]

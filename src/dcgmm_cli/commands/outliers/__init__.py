@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
-from dcgmm.datasets.images import iter_images, load_images
+from dcgmm.datasets.images import iter_images
 from dcgmm.errors import InputError
 from dcgmm.files import DETECTOR
 from dcgmm.images import to_float
@@ -33,8 +33,9 @@ def run(config: OutliersConfig, job: Job) -> None:
     if config.input is not None:
         _score_new(config.input, config, opened, job)
     else:
-        outliers = known_outliers(config.outliers, opened)  # first: what is wrong with them should be told soon
-        inliers = known_inliers(opened)
+        listing = opened.listing()
+        outliers = known_outliers(config.outliers, opened, listing)  # first: what is wrong with them is told soon
+        inliers = known_inliers(opened, listing)
         detector = _detector(opened, config.batch_size)
         observed = None
         if config.mask is not None:
@@ -44,16 +45,15 @@ def run(config: OutliersConfig, job: Job) -> None:
 
 
 def _score_new(path: str, config: OutliersConfig, opened: OpenedRun, job: Job) -> None:
-    shape = opened.model.input_shape
     if config.mask is None:
-        new = iter_images(path, shape, config.batch_size)
+        new = iter_images(path, opened.run.preparation, config.batch_size)
         detector = _detector(opened, config.batch_size)
         parts: Iterator[Part] = (Part(batch, detector, None) for batch in new)
     else:
-        every = load_images(path, shape, missing=config.mask == NAN)
+        every = opened.run.prepare(path, missing=config.mask == NAN)
         detector = _detector(opened, config.batch_size)
         parts = parts_of(every, config, detector, opened)
-    score(parts, detector.name_of(config.outliers.score), config.outliers, job)
+    score(path, parts, detector.name_of(config.outliers.score), config.outliers, job)
 
 
 def _check(config: OutliersConfig) -> None:

@@ -59,7 +59,7 @@ def judge(
     _save_figures(evaluation, decisive, c, figures)
     standardised = evaluation.standardised(decisive)
     for known, values, seen in zip((inliers, outliers), standardised, masks or (None, None), strict=True):
-        titles = [f"label {label}" if label >= 0 else "outlier" for label in known.labels.tolist()]
+        titles = [known.class_names[label] if label >= 0 else "outlier" for label in known.labels.tolist()]
         own, names = names[: len(known)], names[len(known) :]
         gallery.add(own, known.images, torch.from_numpy(values), titles, detector, seen)
     gallery.save(c, figures)
@@ -85,8 +85,8 @@ def _result(evaluation: Evaluation, decisive: str, c: float, inliers: Known, out
         "score": decisive,
         "c": c,
         "threshold": detector.threshold(decisive, c),
-        "inliers": {"images": len(inliers), "source": inliers.source, "kept": kept},
-        "outliers": {"images": len(outliers), "source": outliers.source, "removed": removed},
+        "inliers": _described(inliers) | {"kept": kept},
+        "outliers": _described(outliers) | {"removed": removed},
         "auroc": {key: figures[name].auroc for key, name in likelihoods.items()}
         | {name: figures[name].auroc for name in MODEL_SCORES},
         "detection": {name: figure._asdict() for name, figure in figures.items()},
@@ -96,6 +96,10 @@ def _result(evaluation: Evaluation, decisive: str, c: float, inliers: Known, out
             "outliers_removed": curve.outliers_removed.tolist(),
         },
     }
+
+
+def _described(known: Known) -> dict[str, Any]:
+    return {"images": len(known), "failed": known.failed, "source": known.source, "classes": known.classes}
 
 
 def _save_scores(evaluation: Evaluation, names: list[str], inliers: Known, outliers: Known, path: Path) -> None:

@@ -92,11 +92,11 @@ def parts_of(batch: ImageBatch, config: OutliersConfig, whole: Detector, opened:
     failures = [(name, UNSEEN) for name, unseen in zip(batch.names, blind.tolist(), strict=True) if unseen]
 
     def parts() -> Iterator[Part]:
-        yield Part(ImageBatch([], batch.images[:0], [*batch.failures, *failures]), whole, None)
+        yield Part(ImageBatch([], batch.images[:0], [*batch.failures, *failures], []), whole, None)
         seen = (row for row in range(len(batch.names)) if not blind[row])
         for which, rows in itertools.groupby(seen, key=found.which.__getitem__):
             for some in torch.tensor(list(rows)).split(config.batch_size):
-                few = ImageBatch([batch.names[row] for row in some], batch.images[some], [])
+                few = ImageBatch([batch.names[row] for row in some], batch.images[some], [], [])
                 yield Part(few, found.detectors[which], found.observed[some])
 
     return parts()

@@ -9,7 +9,9 @@ from typing import IO
 
 from torch import Tensor
 
-from dcgmm.datasets.images import ImageBatch
+from dcgmm.datasets.images import ImageBatch, require_some
+from dcgmm.datasets.names import printable
+from dcgmm.datasets.pixels import warn_of
 from dcgmm.files import write_whole
 from dcgmm.outliers import Detector, worst_positions
 from dcgmm_cli.commands.outliers.gallery import Gallery
@@ -26,15 +28,16 @@ COLUMNS = (
 )
 
 
-def score(new: Iterator[Part], decisive: str, options: OutlierOptions, job: Job) -> None:
+def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptions, job: Job) -> None:
     """Score images into `scores.csv`, a line an image, and show some of them.
 
     Raises:
-        InputError: an array file is damaged, or an image that is to be shown is not among them.
+        InputError: an array file is damaged, none of the images can be used, or one that is to be shown is not there.
     """
     gallery = Gallery(options.count, options.images or [])
     counts = {"inlier": 0, "outlier": 0, "failed": 0}
     thresholds: set[float] = set()
+    failures, several = list[tuple[str, str]](), list[str]()
 
     def score_part(batch: ImageBatch, detector: Detector, observed: Tensor | None) -> Iterator[list[object]]:
         thresholds.add(detector.threshold(decisive, options.c))
@@ -49,7 +52,7 @@ def score(new: Iterator[Part], decisive: str, options: OutlierOptions, job: Job)
         ):
             counts[verdict] += 1
             position = (where.layer, where.row, where.column, f"{where.standardised:.6g}")
-            yield [name, f"{value:.6g}", f"{standard:.6g}", verdict, *position, ""]
+            yield [cell(name), f"{value:.6g}", f"{standard:.6g}", verdict, *position, ""]
 
     def write(file: IO[bytes]) -> None:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
@@ -59,8 +62,10 @@ def score(new: Iterator[Part], decisive: str, options: OutlierOptions, job: Job)
         for part in new:
             batch = part.batch
             for name, reason in batch.failures:
-                lines.writerow([name, "", "", "failed", "", "", "", "", reason])
+                lines.writerow([cell(name), "", "", "failed", "", "", "", "", printable(reason)])
             counts["failed"] += len(batch.failures)
+            failures.extend(batch.failures)
+            several.extend(batch.several)
             if batch.names:
                 lines.writerows(score_part(*part))
             if time.monotonic() > said + SAY_EVERY:
@@ -70,6 +75,7 @@ def score(new: Iterator[Part], decisive: str, options: OutlierOptions, job: Job)
         text.detach()
 
     write_whole(job.directory / "scores.csv", write)
+    warn_of(source, sum(counts.values()), failures, several)
     job.result.update(
         score=decisive,
         c=options.c,
@@ -79,9 +85,15 @@ def score(new: Iterator[Part], decisive: str, options: OutlierOptions, job: Job)
         outliers=counts["outlier"],
         failed=counts["failed"],
     )
+    require_some(source, counts["inlier"] + counts["outlier"], failures)
     gallery.save(options.c, job.directory / "figures")
     print(f"{decisive} at c={options.c:g}: {_in_words(counts)}")
 
 
 def _in_words(counts: Mapping[str, int]) -> str:
     return f"{counts['inlier']} inliers, {counts['outlier']} outliers, {counts['failed']} that cannot be read"
+
+
+def cell(name: str) -> str:
+    """A file's name as a table's cell that no spreadsheet takes for a formula; still a path to it."""
+    return f"./{name}" if name.startswith(("=", "+", "-", "@")) else name
