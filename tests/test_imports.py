@@ -78,6 +78,7 @@ RUNNER: dict[str, set[str]] = {
     "": set(),
     "interruption": set(),
     "logs": set(),
+    "terminal": set(),
     "progress": set(),
     "keys": set(),
     "schema": {"keys"},
@@ -94,11 +95,11 @@ RUNNER: dict[str, set[str]] = {
     "masks": RECORDS,
     "labels": RECORDS | {"trained"},
     "variants": RECORDS | {"trained"},
-    "quality": RECORDS | {"progress", "trained"},
+    "quality": RECORDS | {"progress", "terminal", "trained"},
     "trainings": RECORDS | {"figures", "interruption", "progress"},
     "commands": RECORDS
     | {"commands", "draws", "figures", "labels", "masks", "progress", "quality", "results", "trained", "trainings"}
-    | {"variants"},
+    | {"terminal", "variants"},
     # From the command line to a command, by Hydra.
     "explain": {"keys", "schema"},
     "typed": {"explain"},

@@ -3,6 +3,14 @@
 import logging
 
 
+class FileFormatter(logging.Formatter):
+    """The whole record; bytes in it that are no UTF-8, as names of files may hold, are escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a log file takes it."""
+        return encodable(super().format(record))
+
+
 class TerminalFormatter(logging.Formatter):
     """The message alone: tracebacks belong to the run's log.
 
@@ -17,4 +25,9 @@ class TerminalFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record's message, marked if something is wrong."""
         mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        return self._job + mark + record.getMessage()
+        return encodable(self._job + mark + record.getMessage())
+
+
+def encodable(text: str) -> str:
+    """A text that can be written as UTF-8."""
+    return text.encode(errors="backslashreplace").decode()

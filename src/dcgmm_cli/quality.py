@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from dcgmm.model import DCGMM
 from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.runs import find_models
 from dcgmm_cli.schema import DrawConfig, QualityConfig
+from dcgmm_cli.terminal import print_table
 from dcgmm_cli.trained import OpenedRun
 
 log = logging.getLogger(__name__)
@@ -51,10 +51,18 @@ def report_quality(
     The first set's figures stand at the top of `result`, all of them under `quality`. The test images are drawn by the
     seed (a file's order need not be random), all of them where there are fewer.
 
+    What so few training images do not allow is left out, and the log says so.
+
     Raises:
         InputError: the data or the flat GMM's run cannot be used.
     """
     data, device = opened.data(), opened.model.device
+    if min(len(data.train), config.quality.count) < 2:
+        log.warning("no figures of quality: they take at least 2 training images and 2 samples")
+        return
+    if len(data.train) < config.quality.bins:
+        few = f"{len(data.train)} training images are fewer than {config.quality.bins} bins"
+        log.warning("no NDB and no JS: %s; quality.bins=N takes fewer", few)
     count, generator = config.quality.count, torch.Generator().manual_seed(config.seed)
     reference = reference_of(data.train.images.to(device), config.quality.bins, count, generator)
     shuffled = data.test[torch.randperm(len(data.test), generator=generator)]
@@ -143,7 +151,7 @@ def _print_table(figures: Mapping[str, Quality], caption: list[str]) -> None:
     first = next(iter(figures.values()))
     fewer = [f"{name}: only {quality.count}" for name, quality in figures.items() if quality.count < first.count]
     table = Table(
-        title=f"{first.count} images; NDB of {first.bins} bins",
+        title=f"{first.count} images" + (f"; NDB of {first.bins} bins" if first.bins else ""),
         caption="\n".join([*([", ".join(fewer)] if fewer else []), *caption]) or None,
     )
     columns = ("images", "diversity", "near-\nduplicates", "nearest training image", "NDB", "JS", "Fréchet")
@@ -155,8 +163,8 @@ def _print_table(figures: Mapping[str, Quality], caption: list[str]) -> None:
             f"{quality.diversity:.3f}",
             f"{quality.near_duplicates:.1%}",
             f"{quality.train_distance:.3f}",
-            str(quality.ndb),
-            f"{quality.js:.4f}",
+            "" if quality.ndb is None else str(quality.ndb),
+            "" if quality.js is None else f"{quality.js:.4f}",
             "" if quality.frechet is None else f"{quality.frechet:.1f}",
         )
-    Console().print(table)
+    print_table(table)

@@ -59,7 +59,7 @@ def run_task(config: DictConfig) -> None:
                     module.run(_with_run_found(options), job)
     except Exception as error:
         mistake = isinstance(error, InputError)
-        text = str(error) if mistake else f"{type(error).__name__}: {error}"
+        text = " ".join(str(error).split()) if mistake else f"{type(error).__name__}: {error}"
         log.error("%s", text, exc_info=not mistake)
         outcome = replace(begun, status="failed", code=2 if mistake else 1, error=text)
         FAILURES.append(outcome.code)

@@ -38,7 +38,7 @@ def test_what_does_not_identify_a_run() -> None:
         *("runs_dir", "device", "threads", "dataset.root"),
         *("trainer.device", "trainer.threads", "trainer.checkpoint_epochs"),
     }
-    assert marked("extendable") == {"trainer.epochs"}
+    assert marked("extendable") == {"trainer.epochs", "trainer.steps", "dataset.path"}
 
 
 def test_groups_are_those_of_the_configuration_files() -> None:

@@ -46,8 +46,7 @@ class Folder:
             Part.test: interleaved(layout.test, layout.names),
         }
         self.labels = {
-            part: torch.tensor([label for label, _ in files], dtype=torch.int64)
-            for part, files in self._listed.items()
+            part: torch.tensor([label for label, _ in files], dtype=torch.int64) for part, files in self._listed.items()
         }
         self.classes = tuple(self.labels[Part.train].unique().tolist())  # those to train on, if none are chosen
         self._shape: tuple[int, ...] | None = None  # of the first image that is read: all others must have it

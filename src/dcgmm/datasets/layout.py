@@ -78,9 +78,8 @@ def layout_of(root: Tree, test_fraction: float) -> Layout:
         log.info("%s has no test part: %g of each class in %s becomes it", root.path, test_fraction, train.path.name)
         return Layout(*_divide(_classes(train), test_fraction))
     parts = _classes(train), _classes(test)
-    flat = [list(part) == [ONLY_CLASS] and not _with_images(tree) for part, tree in zip(parts, (train, test))]
-    if flat[0] != flat[1]:
-        one, other = (train, test) if flat[0] else (test, train)
+    if (is_flat := not _with_images(train)) == bool(_with_images(test)):
+        one, other = (train, test) if is_flat else (test, train)
         raise InputError(
             f"{one.path} holds its images itself, {other.path} in sub-folders by class: put the former into one too"
         )

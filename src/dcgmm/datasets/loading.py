@@ -108,9 +108,7 @@ class Listing:
         return tuple(self._found.labels[part].unique().tolist())
 
     def _data(self, train: Split, test: Split, chosen: tuple[int, ...], failures: Failures) -> ImageData:
-        return ImageData(
-            self._options.name, train, test, self.class_names, self._found.source, chosen, tuple(failures)
-        )
+        return ImageData(self._options.name, train, test, self.class_names, self._found.source, chosen, tuple(failures))
 
     @property
     def _test_part(self) -> Part:

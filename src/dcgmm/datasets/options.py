@@ -46,7 +46,9 @@ class DatasetOptions(DataPlaceOptions):
 
     name: str = option(help=f"{', '.join(NAMES[:-1])} or {NAMES[-1]}", rule=among(NAMES), choices=NAMES)
     classes: list[Any] | None = option(
-        None, "classes to keep, by name or number; null: all that have training images", Rule("a list of at least one class", bool)
+        None,
+        "classes to keep, by name or number; null: all that have training images",
+        Rule("a list of at least one class", bool),
     )
     limit: int | None = option(
         None, "at most so many images of each split, first in file order; null takes all", whole(least=1)

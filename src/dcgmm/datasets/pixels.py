@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from dcgmm.datasets.names import enumerated
 
@@ -51,6 +51,8 @@ def decode(path: Path, color: bool, size: tuple[int, int] | None = None, white: 
             file.load()
             turned = file.format == "TIFF" or not _TURNED.isdisjoint(file.info)
             image = ImageOps.exif_transpose(file) if turned else file.copy()
+    except UnidentifiedImageError:
+        raise ImageError("no readable image (its format is unknown)") from None
     except Exception as error:  # on a damaged file the decoders raise nearly anything
         raise ImageError(f"no readable image ({' '.join(str(error).split()) or type(error).__name__})") from None
     peak = 0

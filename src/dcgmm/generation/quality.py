@@ -31,7 +31,7 @@ class Reference:
     """What images are judged against."""
 
     images: Tensor  # (M, D), training images
-    bins: Bins
+    bins: Bins | None  # None: there are fewer images than bins
     duplicate_distance: float  # two images closer than this are near-duplicates
 
 
@@ -44,19 +44,19 @@ class Quality:
         diversity: mean distance of an image to its nearest neighbour among the N.
         near_duplicates: share of images with a neighbour closer than the reference's `duplicate_distance`.
         train_distance: mean distance of an image to its nearest training image.
-        ndb: number of statistically different bins, of `bins`.
-        js: Jensen-Shannon divergence between the bins' shares of images and of training images (nats).
+        ndb: number of statistically different bins, of `bins`; None without bins.
+        js: Jensen-Shannon divergence between the bins' shares of images and of training images (nats), or None.
         frechet: Fréchet distance to held-out images in the features of a judge; None without one. It is relative to
             that judge: not comparable with distances of another, nor with published ones.
-        bins: B.
+        bins: B; 0 without bins.
     """
 
     count: int
     diversity: float
     near_duplicates: float
     train_distance: float
-    ndb: int
-    js: float
+    ndb: int | None
+    js: float | None
     frechet: float | None
     bins: int
 
@@ -166,18 +166,19 @@ def reference_of(train: Tensor, bins: int, count: int, generator: torch.Generato
 
     Args:
         train: (M, H, W, C), uint8 or float.
-        bins: B.
+        bins: B; of fewer training images there are no bins.
         count: number of images in a set that is judged.
         generator: on the CPU.
 
     Raises:
-        InputError: fewer training images than bins, or than 2.
+        InputError: fewer than 2 training images.
     """
     flat = rows(train)
     if min(len(flat), count) < 2:
         raise InputError(f"figures of quality need at least 2 images, not {min(len(flat), count)}")
     drawn = flat[torch.randperm(len(flat), generator=generator)[:count].to(flat.device)]
-    return Reference(flat, fit_bins(flat, bins, generator), 0.5 * float(nearest(drawn)[0].median()))
+    cells = fit_bins(flat, bins, generator) if bins <= len(flat) else None
+    return Reference(flat, cells, 0.5 * float(nearest(drawn)[0].median()))
 
 
 def judge(
@@ -187,15 +188,15 @@ def judge(
 ) -> Quality:
     """Figures of a set of images against training images, and by features (if they are given) against held-out ones."""
     flat = rows(images)
-    gap = nearest(flat)[0]
-    counts = _counts(flat, reference.bins.centres)
+    gap, cells = nearest(flat)[0], reference.bins
+    counts = None if cells is None else _counts(flat, cells.centres)
     return Quality(
         count=len(flat),
         diversity=float(gap.mean()),
         near_duplicates=float((gap < reference.duplicate_distance).double().mean()),
         train_distance=float(nearest(flat, reference.images)[0].mean()),
-        ndb=different_bins(counts, reference.bins.counts),
-        js=jensen_shannon(counts, reference.bins.counts),
+        ndb=None if counts is None or cells is None else different_bins(counts, cells.counts),
+        js=None if counts is None or cells is None else jensen_shannon(counts, cells.counts),
         frechet=None if features is None else features.distance(images),
-        bins=len(reference.bins.centres),
+        bins=0 if cells is None else len(cells.centres),
     )

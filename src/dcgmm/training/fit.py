@@ -49,7 +49,8 @@ def fit(model: DCGMM, images: Images, *, seed: int = 0, callback: Callback | Non
         images: (N, H, W, C), or (N, H, W) for one channel: uint8, or floats in [0, 1].
         seed: of start values and shuffling.
         callback: called at each annealing window's end with the trainer and each GMM layer's report.
-        options: fields of `TrainerOptions`, as in `epochs=25` (or `steps=5000`), `batch_size=100, annealing={"gamma": 0.8}`.
+        options: fields of `TrainerOptions`, as in `epochs=25, batch_size=100, annealing={"gamma": 0.8}`; `steps=5000`
+            stands in place of epochs.
 
     Raises:
         InputError: an option is unknown, it or the seed out of its range, the images do not fit the model or are fewer
@@ -109,6 +110,6 @@ def short_training(trainer: Trainer, prefix: str = "") -> str | None:
     length = f"{options.epochs} epochs give {trainer.total_steps}" if options.epochs else f"there are {options.steps}"
     given = "epochs" if options.epochs else "steps"
     return (
-        f"annealing needs at least {needed} steps to reach its end, {length}: give {prefix}steps={ANNEALINGS * needed}, "
-        f"or leave {prefix}{given} out for a length that suits so few images"
+        f"annealing needs at least {needed} steps to reach its end, {length}: give "
+        f"{prefix}steps={ANNEALINGS * needed}, or leave {prefix}{given} out for a length that suits so few images"
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from dcgmm.errors import OptionError
 from dcgmm.options import Options, number, option, whole
 
+BATCH = 100  # images a step
 EPOCHS = 25  # of a training where nothing is said of its length, as in the paper
 # ... but it takes so many times the steps in which annealing ends at the soonest. On 300 to 2,000 images of MNIST it
 # ended after 1.2 to 1.5 times that.
@@ -77,7 +78,11 @@ class TrainerOptions(Options):
         whole(least=1),
         extendable=True,
     )
-    batch_size: int = option(100, "images a step; what is left at an epoch's end waits for the next", whole(least=1))
+    batch_size: int | None = option(
+        None,
+        f"images a step; null: {BATCH}, or all of fewer; what is left at an epoch's end waits for the next",
+        whole(least=1),
+    )
     centroid_epochs: float = option(1.0, "length of phase 1, in which only centroids adapt", number(least=0))
     factor_epochs: float = option(
         10.0,

@@ -14,7 +14,7 @@ from dcgmm.model import fused
 from dcgmm.model.stack import DCGMM
 from dcgmm.training.graphs import Graphs
 from dcgmm.training.layer import FINITE, MEASURES, LayerReport, LayerTraining, annealing_rule
-from dcgmm.training.options import ANNEALINGS, EPOCHS, TrainerOptions
+from dcgmm.training.options import ANNEALINGS, BATCH, EPOCHS, TrainerOptions
 
 T = TypeVar("T")
 
@@ -40,13 +40,14 @@ class Trainer:
         self, model: DCGMM, images: Images, options: TrainerOptions, generators: Sequence[torch.Generator]
     ) -> None:
         images = as_images(images, model.input_shape).to(model.device)
-        if len(images) < options.batch_size:
+        self.batch_size = options.batch_size or max(1, min(BATCH, len(images)))
+        if len(images) < self.batch_size:
             rule = f"at most {len(images)}, the number of training images"
-            raise OptionError("batch_size", rule, options.batch_size, TrainerOptions)
+            raise OptionError("batch_size", rule, self.batch_size, TrainerOptions)
         assert len(generators) == math.prod(model.batch_shape)
         self.model, self.options = model, options
         self._images, self._dtype = images, model.dtype
-        self.steps_per_epoch = len(images) // options.batch_size
+        self.steps_per_epoch = len(images) // self.batch_size
         self.total_steps = self._planned_steps()
         self._window = options.annealing.window
         self._centroid_steps = round(options.centroid_epochs * self.steps_per_epoch)
@@ -54,7 +55,7 @@ class Trainer:
         self._generators = list(generators)
         self._epoch_starts = [generator.get_state() for generator in generators]
         # What a step reads lies in the same tensors from the first to the last: a CUDA graph holds their addresses.
-        used = self.steps_per_epoch * options.batch_size
+        used = self.steps_per_epoch * self.batch_size
         self._order = torch.zeros(*model.batch_shape, used, dtype=torch.long, device=images.device)  # of the epoch
         self._position = torch.zeros(1, dtype=torch.long, device=images.device)  # of the last batch in it
         self._is_ordered = False
@@ -142,7 +143,7 @@ class Trainer:
         self._is_ordered = True
 
     def _images_of_batch(self) -> Tensor:  # (..., B, H, W, C)
-        size = self.options.batch_size
+        size = self.batch_size
         if fused.gathers(self._images, self._dtype):
             return fused.gather(self._images, self._order, self._position, size)
         batch = self._order.unflatten(-1, (-1, size)).index_select(-2, self._position)

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -28,6 +27,7 @@ from dcgmm_cli.figures.base import save_figure
 from dcgmm_cli.figures.cluster import class_matrix, image_rows
 from dcgmm_cli.job import Job
 from dcgmm_cli.schema import ClusterConfig
+from dcgmm_cli.terminal import print_table
 from dcgmm_cli.trained import open_run
 
 log = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ def _print_table(methods: dict[str, ClusterFigures], title: str) -> None:
         table.add_row(label, *("-" if value is None else f"{value:.4g}" for value in values))
     table.add_row("sizes", *(_span(figures["sizes"]) for figures in methods.values()))
     table.add_row("pairs at distance 0", *(str(figures["zero_pairs"] or 0) for figures in methods.values()))
-    Console().print(table)
+    print_table(table)
 
 
 def _span(sizes: dict[str, int]) -> str:

@@ -95,7 +95,7 @@ def _print_table(root: Path) -> None:
     table.caption = "verified, bundled: all checksums match; present: none are known"
     table.caption_justify = "left"
     # A file or a pipe has no width of its own: no line need be broken there.
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False)
     console.print(table)
     for problem in problems:
-        console.print(problem, markup=False, highlight=False, soft_wrap=True)
+        console.print(problem, highlight=False, soft_wrap=True)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from dcgmm_cli.masks import NAN, check_mask, read_observed
 from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.quality import trained_judge
 from dcgmm_cli.schema import InpaintConfig
+from dcgmm_cli.terminal import print_table
 from dcgmm_cli.trained import OpenedRun, open_run
 
 log = logging.getLogger(__name__)
@@ -179,4 +179,4 @@ def _print_table(
         table.add_row(f"model: {name.replace('_', ' ')}", f"{value:.4f}", *judged)
     for name, value in others.items():
         table.add_row(name, f"{value:.4f}")
-    Console().print(table)
+    print_table(table)

@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from dcgmm_cli.job import Job
 from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.quality import check_quality, report_quality
 from dcgmm_cli.schema import SharpenConfig
+from dcgmm_cli.terminal import print_table
 from dcgmm_cli.trained import open_run
 
 
@@ -115,4 +115,4 @@ def _report_likelihood(
         table.add_row(
             f"{name}'s output in {step.target}", f"{step.log_likelihood[0]:.2f}", f"{step.log_likelihood[-1]:.2f}"
         )
-    Console().print(table)
+    print_table(table)

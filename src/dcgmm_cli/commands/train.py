@@ -7,7 +7,6 @@ from statistics import fmean, stdev
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from dcgmm.checkpoints import build_model, read_state
@@ -24,6 +23,7 @@ from dcgmm_cli.job import Job
 from dcgmm_cli.records import keep_metrics, write_meta
 from dcgmm_cli.runs import RESULT, point_latest
 from dcgmm_cli.schema import TrainConfig, marked
+from dcgmm_cli.terminal import print_table
 from dcgmm_cli.trainings import Training, homes_of
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,9 @@ def _go_on(
         raise InputError(f"{directory / CHECKPOINT} is damaged ({type(error).__name__}: {error})") from None
     done = f"{round(trainer.epoch, 2):g} epochs"
     if trainer.steps >= trainer.total_steps and _is_finished(directory):
-        raise InputError(f"{directory} has finished its {done}; give trainer.epochs=N (or trainer.steps=N) to train it further")
+        raise InputError(
+            f"{directory} has finished its {done}; give trainer.epochs=N (or trainer.steps=N) to train it further"
+        )
     if trainer.steps > trainer.total_steps:
         raise InputError(f"{directory} has done {done}, {trainer.steps} steps; {trainer.total_steps} would be fewer")
     for home in homes_of(directory, config)[0]:
@@ -191,7 +193,7 @@ def _print_table(results: list[dict[str, Any]]) -> None:
             f"{max(result['layers'][name]['sigma'] for result in results):.3g}",
             f"{min(result['layers'][name]['weights_in_use'] for result in results)} of {layer['components']}",
         )
-    Console().print(table)
+    print_table(table)
     densities = [result["density"] for result in results]
     if "reason" in densities[0]:
         print(f"not a density of the image: {densities[0]['reason']}")

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from dcgmm_cli.figures.base import save_figure
 from dcgmm_cli.figures.visualize import save_layer, walk_figure
 from dcgmm_cli.job import Job
 from dcgmm_cli.schema import VisualizeConfig
+from dcgmm_cli.terminal import print_table
 from dcgmm_cli.trained import open_run
 
 
@@ -74,4 +74,4 @@ def _print_table(layers: dict[str, Any]) -> None:
             f"{max(layer['weights']):.3f}",
             f"{layer['mean_variance']:.4f}",
         )
-    Console().print(table)
+    print_table(table)

@@ -3,6 +3,7 @@
 Shapes: N images, M components of a GMM layer (K, or H W K where each position has its own), H W pixels, C channels.
 """
 
+import functools
 import io
 import math
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -25,6 +27,18 @@ def save_figure(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
     write_whole(path, lambda file: file.write(buffer.getvalue()))
+
+
+def drawable(text: str, longest: int = 26) -> str:
+    """A text from outside as figures draw it: no formula, what their font lacks is escaped, of a long one the end."""
+    shown = "".join(sign if ord(sign) in _signs() else sign.encode("unicode_escape").decode() for sign in text)
+    return (shown if len(shown) <= longest else f"...{shown[3 - longest :]}").replace("$", r"\$")
+
+
+@functools.cache
+def _signs() -> frozenset[int]:
+    """Characters that the font of figures has."""
+    return frozenset(get_font(findfont(FontProperties())).get_charmap())
 
 
 def save_image(image: Tensor, path: Path, enlarge: int = 1) -> None:  # (H, W, C), C 1 or 3, in [0, 1]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dcgmm.images import to_float
-from dcgmm_cli.figures.base import picture, pixels_of, tile
+from dcgmm_cli.figures.base import drawable, picture, pixels_of, tile
 
 CELL = 0.42  # inches of an image
 
@@ -50,7 +50,8 @@ def class_matrix(counts: Tensor, labels: Sequence[int], names: Sequence[str]) ->
             if count:
                 color = "white" if shares[row, column] > 0.6 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", fontsize=6, color=color)
-    axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 3 else 0, fontsize=7)
+    shown_names = [drawable(name) for name in names]
+    axes.set_xticks(range(len(names)), shown_names, rotation=90 if max(map(len, names)) > 3 else 0, fontsize=7)
     axes.set_yticks(range(len(labels)), [str(label) for label in labels], fontsize=7)
     axes.set(xlabel="class", ylabel="cluster")
     figure.colorbar(shown, ax=axes, label="share of the cluster")

@@ -14,8 +14,14 @@ def as_csv(table: Table) -> str:
     """Comma-separated values at full precision; empty where there is no value."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([table.columns, *([_plain(cell) for cell in row] for row in table.rows)])
+    writer.writerows([table.columns, *([_no_formula(cell) for cell in row] for row in table.rows)])
     return text.getvalue()
+
+
+def _no_formula(cell: Cell) -> str:
+    """A value that no spreadsheet computes: a text that begins as a formula does begins with an apostrophe instead."""
+    text = _plain(cell)
+    return f"'{text}" if isinstance(cell, str) and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def as_json(table: Table) -> str:

@@ -113,8 +113,17 @@ def test_no_more_is_read_than_is_chosen(tmp_path: Path, monkeypatch: pytest.Monk
         _fill(tmp_path / name, 20, 100 * number)
     whole = _load(tmp_path, test_fraction=0.5)
     read, listed = list[Path](), list[Path]()
-    monkeypatch.setattr(folder, "decode", lambda path, *given: read.append(path) or pixels.decode(path, *given))
-    monkeypatch.setattr(folder, "walk", lambda path: listed.append(path) or walking.walk(path))
+
+    def decode(path: Path, *given: Any) -> pixels.Decoded:
+        read.append(path)
+        return pixels.decode(path, *given)
+
+    def walk(path: Path) -> walking.Tree:
+        listed.append(path)
+        return walking.walk(path)
+
+    monkeypatch.setattr(folder, "decode", decode)
+    monkeypatch.setattr(folder, "walk", walk)
     data = _load(tmp_path, classes=["a", 2], holdout=0.5, limit=4, test_fraction=0.5)
     assert len(read) == len(data.train) + len(data.test) == 8
     assert listed == [tmp_path]

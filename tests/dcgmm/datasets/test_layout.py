@@ -55,7 +55,10 @@ def test_beside_a_test_part_the_others_are_left_out(tmp_path: Path, caplog: pyte
 
 
 def test_a_training_part_alone_is_divided(tmp_path: Path) -> None:
-    assert _counts(_layout(tmp_path, "train/a 5", "train/b 10", "ground_truth/a")) == ({"a": 4, "b": 8}, {"a": 1, "b": 2})
+    assert _counts(_layout(tmp_path, "train/a 5", "train/b 10", "ground_truth/a")) == (
+        {"a": 4, "b": 8},
+        {"a": 1, "b": 2},
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,7 +66,10 @@ def test_a_training_part_alone_is_divided(tmp_path: Path) -> None:
     [
         (["test/a", "b"], "has test/ but no train/: add it, or rename test/ if it is a class"),
         (["val/a"], "has val/ but no train/"),
-        (["train", "car", "plane"], "has car, plane beside train/: move them away .* or rename train/ if it is a class"),
+        (
+            ["train", "car", "plane"],
+            "has car, plane beside train/: move them away .* or rename train/ if it is a class",
+        ),
         (["train/a", "Training/a", "test/a"], "has Training and train, which are both a train part"),
         (["train", "test/good"], "train holds its images itself, .*test in sub-folders by class"),
         (["train/good", "test"], "test holds its images itself, .*train in sub-folders by class"),

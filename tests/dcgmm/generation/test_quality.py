@@ -72,8 +72,9 @@ def test_judge_tells_copies_from_fresh_images() -> None:
     assert (copies.near_duplicates, copies.count, copies.bins) == (1, 100, 8)
     assert copies.diversity == pytest.approx(0, abs=1e-2)
     assert copies.train_distance == pytest.approx(0, abs=1e-2)
-    assert copies.ndb > fresh.ndb
-    assert copies.js > fresh.js
+    assert None not in (copies.ndb, copies.js, fresh.ndb, fresh.js)
+    assert (copies.ndb or 0) > (fresh.ndb or 0)
+    assert (copies.js or 0) > (fresh.js or 0)
     assert judge(images(100, 7), reference_of(train, 8, 100, seeded())) == fresh
 
 
@@ -92,7 +93,18 @@ def test_features_add_a_distance_and_change_nothing_else() -> None:
 
 def test_too_few_images() -> None:
     with pytest.raises(OptionError) as error:
-        reference_of(images(5), 6, 5, seeded())
+        fit_bins(rows(images(5)), 6, seeded())
     assert str(error.value) == "bins must be from 1 to 5, the number of training images, not 6"
     with pytest.raises(InputError, match="at least 2 images, not 1"):
         reference_of(images(5), 2, 1, seeded())
+
+
+def test_fewer_training_images_than_bins_leave_out_what_takes_bins() -> None:
+    train, others = images(5), images(8, 7)
+    few, enough = (judge(others, reference_of(train, bins, 8, seeded())) for bins in (6, 5))
+    assert (few.ndb, few.js, few.bins) == (None, None, 0)
+    assert (few.diversity, few.near_duplicates, few.train_distance) == (
+        enough.diversity,
+        enough.near_duplicates,
+        enough.train_distance,
+    )

@@ -9,7 +9,8 @@ from dcgmm.errors import InputError, OptionError
 from dcgmm.model import DCGMM
 from dcgmm.options import made
 from dcgmm.training import History, Trainer, TrainerOptions, fit
-from dcgmm.training.layer import LayerReport
+from dcgmm.training.fit import length_of
+from dcgmm.training.layer import LayerReport, annealing_rule
 from dcgmm.training.weights import weights_by_use
 
 LAYERS: list[dict[str, Any]] = [
@@ -167,10 +168,45 @@ def test_a_training_too_short_for_annealing_is_warned_of(caplog: pytest.LogCaptu
         history = fit(model(), images(), epochs=20, batch_size=5)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    # 54 windows of 33 steps, in epochs of 7 steps.
-    assert record.getMessage().startswith("annealing needs at least ")
-    assert "20 epochs give 140: raise epochs to " in record.getMessage()
+    needed = annealing_rule(TrainerOptions()).minimal_steps(9)
+    assert record.getMessage().startswith(f"annealing needs at least {needed} steps to reach its end, 20 epochs give ")
+    assert f"20 epochs give 140: give steps={3 * needed}, or leave epochs out" in record.getMessage()
     assert history.steps[-1] == 132
+    caplog.clear()
+    fit(model(), images(), steps=3, batch_size=5)
+    assert f"there are 3: give steps={3 * needed}, or leave steps out" in caplog.records[0].getMessage()
+
+
+def test_steps_stand_in_place_of_epochs() -> None:
+    by_epochs, by_steps = model(), model()
+    how = {key: value for key, value in HOW.items() if key != "epochs"}
+    fit(by_epochs, images(), **HOW)
+    assert fit(by_steps, images(), steps=42, **how).steps[-1] == 42
+    assert_same(by_steps, by_epochs)
+    assert fit(model(), images(), steps=11, **how).steps[-1] == 10  # the last window that ends
+    with pytest.raises(OptionError, match=r"^steps must be left out beside epochs=6, not 42$"):
+        fit(model(), images(), steps=42, **HOW)
+
+
+def _trainer(count: int, **options: Any) -> Trainer:
+    """Not started."""
+    return Trainer(model(), images(count), made(TrainerOptions, options), [torch.Generator()])
+
+
+def test_the_default_length_suits_few_images() -> None:
+    needed = annealing_rule(TrainerOptions()).minimal_steps(9)
+    assert _trainer(35).annealing_steps == needed
+    few = _trainer(35)  # fewer than a batch: all of them are one
+    assert (few.batch_size, few.steps_per_epoch, few.total_steps) == (35, 1, 3 * needed)
+    assert f"25 epochs are 25 steps here: training takes {3 * needed} ({3 * needed} steps)" in (length_of(few) or "")
+    some = _trainer(250)
+    assert some.steps_per_epoch == 2
+    assert 3 * needed <= some.total_steps < 3 * needed + 2
+    assert some.epochs == some.total_steps // 2
+    many = _trainer(3 * needed // 25 + 1, batch_size=1)  # 25 epochs are long enough: the paper's data sets keep them
+    assert (many.epochs, length_of(many)) == (25, None)
+    for given in ({"epochs": 25}, {"steps": 25}):
+        assert (_trainer(35, **given).total_steps, length_of(_trainer(35, **given))) == (25, None)
 
 
 def test_a_training_without_the_end_of_a_window_has_an_empty_history() -> None:

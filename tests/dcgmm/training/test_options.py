@@ -17,7 +17,7 @@ from dcgmm.training.options import AnnealingOptions, LearningRateOptions
         (TrainerOptions, "epochs", 0),
         (TrainerOptions, "epochs", 2.5),
         (TrainerOptions, "batch_size", 0),
-        (TrainerOptions, "batch_size", None),
+        (TrainerOptions, "steps", 0),
         *((TrainerOptions, "centroid_epochs", value) for value in (-0.1, math.nan, math.inf)),
         (LearningRateOptions, "start", 0.0),
         (LearningRateOptions, "end", 0.0),

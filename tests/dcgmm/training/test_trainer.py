@@ -203,6 +203,8 @@ def written_out_training(
     layers: list[dict[str, torch.Tensor]], data: torch.Tensor, options: TrainerOptions, generator: torch.Generator
 ) -> tuple[list[list[float]], list[float]]:
     """Train two layers over 2x2 windows in place; objectives by window and layer, and the final sigmas."""
+    assert options.batch_size is not None
+    assert options.epochs is not None
     rule, rate, steps_per_epoch = options.annealing, options.learning_rate, len(data) // options.batch_size
     sigmas = [0.25 * math.sqrt(2 * len(layer["logits"])) for layer in layers]
     rates = [rate.start for _ in layers]

@@ -93,7 +93,7 @@ def test_other_data_and_folders_are_outliers_too(dcgmm: Runner, tmp_path: Path) 
         "outliers", "outliers.path=mine", "outliers.score=log_prob", "outliers.images=[damaged.png]", "outliers.count=0"
     )
     assert mine.code == 0, mine.err
-    assert "left out broken.png" in mine.err
+    assert "left out 2 of 5 images: broken.png: no readable image" in mine.err
     result = read_json(mine.directory / "result.json")
     assert result["score"] == "gmm2_log_prob"
     assert result["outliers"]["images"] == 3

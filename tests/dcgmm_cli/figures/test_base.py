@@ -1,11 +1,13 @@
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
-from dcgmm_cli.figures.base import picture, pixels_of, save_grid, save_image, tile
+from dcgmm_cli.figures.base import drawable, picture, pixels_of, save_grid, save_image, tile
 
 
 def test_tiles_stand_in_rows_with_grey_between_them() -> None:
@@ -35,3 +37,17 @@ def test_images_are_written_enlarged(tmp_path: Path) -> None:
     save_grid(torch.rand(4, 5, 3, 3), tmp_path / "grid.png")
     with Image.open(tmp_path / "grid.png") as image:
         assert (image.size, image.mode) == ((3 * 7, 3 * 11), "RGB")
+
+
+@pytest.mark.filterwarnings("error")  # of signs that the font lacks
+def test_any_name_can_be_drawn() -> None:
+    figure = Figure()
+    names = ["$x_1$", "$broken{", "a$b", "日本", "\\xff\\n", "[red]:smile:", "naïve", "long" * 20]
+    for number, name in enumerate(names):
+        figure.text(0.1, 0.1 * number, drawable(name))
+    figure.savefig(io.BytesIO())
+    shown = [drawable(name) for name in names]
+    assert shown[:3] == [r"\$x_1\$", r"\$broken{", r"a\$b"]
+    assert shown[3] == r"\u65e5\u672c"
+    assert shown[6] == "naïve"
+    assert shown[7] == "..." + ("long" * 20)[-23:]

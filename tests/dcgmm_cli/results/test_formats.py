@@ -43,3 +43,8 @@ def test_formats_read_back(root: Path) -> None:
         "| a, b | 0.3333 |  |",
         '| "q" | 12,345,679 | true |',
     ]
+
+
+def test_no_text_is_a_spreadsheets_formula() -> None:
+    table = Table(["name", "x"], [["=1+1", -1.5], ["@a", -2], ["a=b", None]])
+    assert list(csv.reader(io.StringIO(as_csv(table))))[1:] == [["'=1+1", "-1.5"], ["'@a", "-2"], ["a=b", ""]]

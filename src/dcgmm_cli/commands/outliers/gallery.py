@@ -12,7 +12,7 @@ from dcgmm.errors import InputError
 from dcgmm.images import to_float
 from dcgmm.outliers import Detector
 from dcgmm.outliers.localisation import at_pixels, pixel_maps
-from dcgmm_cli.figures.base import save_figure
+from dcgmm_cli.figures.base import drawable, save_figure
 from dcgmm_cli.figures.outliers import outlier_maps
 
 
@@ -97,7 +97,7 @@ def map_figure(shown: Sequence[Shown], c: float) -> Figure:
         parts.append(item.detector.report(item.image[None], observed).maps)
     maps = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     images = torch.stack([_visible(item, model.dtype) for item in shown])
-    titles = [f"{item.name}, {item.note}: {item.standardised:.1f}" for item in shown]
+    titles = [f"{drawable(item.name)}\n{drawable(item.note)}: {item.standardised:.1f}" for item in shown]
     return outlier_maps(
         images,
         titles,

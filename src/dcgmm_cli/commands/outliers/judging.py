@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from dcgmm_cli.figures.outliers import detection_figure, score_histograms
 from dcgmm_cli.job import Job
 from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.schema import OutliersConfig
+from dcgmm_cli.terminal import print_table
 
 log = logging.getLogger(__name__)
 
@@ -137,4 +137,4 @@ def _print_table(decisive: str, result: dict[str, Any]) -> None:
         table.add_column(column, justify="left" if column == "score" else "right")
     for name, figures in result["detection"].items():
         table.add_row(name, *(f"{value:.4f}" for value in figures.values()), style="bold" if name == decisive else None)
-    Console().print(table)
+    print_table(table)

@@ -112,7 +112,8 @@ def _other_classes(classes: list[Any] | None, opened: OpenedRun, listing: Listin
         held = "its held-out part" if own.holdout > 0 else own.name
         raise InputError(
             f"the run was trained on all classes of {held}, which leaves no outliers: give outliers.dataset=NAME "
-            "or outliers.path=FOLDER, or train on some classes only (dataset.classes=[0,1,2])"
+            "or outliers.path=FOLDER, or train on some classes only (dataset.classes=[0,1,2]; of a folder also by "
+            "leaving others out of train/)"
         )
     if classes is None:
         return [names[label] for label in others]
