@@ -74,9 +74,7 @@ def _check(config: InpaintConfig) -> None:
         raise InputError("sharpening.* has no effect without sharpen=true")
 
 
-def _images(
-    config: InpaintConfig, opened: OpenedRun, job: Job
-) -> tuple[Tensor, Tensor | None]:  # (N, H, W, C), (N,)
+def _images(config: InpaintConfig, opened: OpenedRun, job: Job) -> tuple[Tensor, Tensor | None]:  # (N, H, W, C), (N,)
     """Images in [0, 1], NaN where nothing is known, and labels of those that have some."""
     if config.input is None:
         test = opened.data().test

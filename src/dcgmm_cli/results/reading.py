@@ -91,7 +91,7 @@ def _read(directory: Path, shown: Path, known: dict[Path, Run]) -> Run:
     if parent is not None:
         if "seed" in settings:
             settings[f"{command}.seed"] = settings.pop("seed")
-        settings |= {key: value for key, value in parent.settings.items() if key not in settings}
+        settings |= {key: value for key, value in parent.settings.items() if settings.get(key) is None}
     return Run(shown, settings, results)
 
 

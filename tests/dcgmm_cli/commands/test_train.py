@@ -183,7 +183,7 @@ def test_an_interrupted_run_does_not_go_back(tmp_path: Path, dcgmm: Runner) -> N
     outcome = dcgmm("train", "run=latest", "trainer.epochs=1")
     assert outcome.code == 2
     directory = (tmp_path / "runs" / "latest").resolve()
-    assert outcome.err.endswith(f"error: {directory} has done 1.33 epochs; trainer.epochs=1 would be fewer\n")
+    assert outcome.err.endswith(f"error: {directory} has done 1.33 epochs, 4 steps; 3 would be fewer\n")
     assert read_json(directory / "result.json")["status"] == "interrupted"
     assert steps_done(directory) == 4
 

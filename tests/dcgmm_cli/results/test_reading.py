@@ -126,3 +126,11 @@ def test_layers_are_written_as_in_the_paper_and_damaged_ones_as_they_are(root: P
     runs = trained(root)
     assert runs[0].cell("arch.layers") == "F(28,28,1,1) G(25) P(2,2)"
     assert runs[1].cell("arch.layers") == "{'type': 'power', 'exponent': 0.3} G(25) 5"
+
+
+def test_what_a_follow_up_leaves_open_is_its_runs(root: Path) -> None:
+    run = root / "1L-mnist" / "run-0"
+    change(run, dataset__path="/data")
+    change(run / "outliers" / "a", dataset={"path": None})
+    (alone,) = find_runs([str(run / "outliers")])
+    assert (alone.cell("dataset"), alone.cell("dataset.path")) == ("mnist", "/data")
