@@ -75,9 +75,9 @@ class Folder:
             good.append((label, file))
             peak = max(peak, found.peak)
             several += [name] * (found.frames > 1)
-        warn_of(self.source, len(rows), failures, several)
         if failures and not good:
             raise InputError(f"{self.source}: none of {len(rows)} {part} images can be read: {': '.join(failures[0])}")
+        warn_of(self.source, len(rows), failures, several)
         if part is Part.train and self._options.white is None and 0 < peak <= TWELVE_BITS:
             rule = f"4095 if its images of more than 8 bits are of 12, else 65535 (no value exceeds {peak})"
             raise OptionError("white", rule, None, DatasetOptions)

@@ -113,8 +113,8 @@ def load_images(path: str | Path, preparation: Preparation, *, missing: bool = F
         [failure for part in parts for failure in part.failures],
         [name for part in parts for name in part.several],
     )
-    warn_of(path, len(batch.names) + len(batch.failures), batch.failures, batch.several)
     require_some(path, len(batch.names), batch.failures)
+    warn_of(path, len(batch.names) + len(batch.failures), batch.failures, batch.several)
     return batch
 
 

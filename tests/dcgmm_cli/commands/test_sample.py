@@ -187,7 +187,6 @@ def test_control_signals_that_cannot_be(
         (["sampling.top_s=many"], "sampling.top_s must be a whole number of at least 1, or a list of such, not many"),
         (["sampling.std_scale=none"], "sampling.std_scale must be a number"),
         (["sampling.start=gmm7"], "sampling.start must be a GMM layer of the model (gmm1, gmm2), not gmm7"),
-        (["quality.bins=5000"], "quality.bins must be from 1 to 300"),
         (["sharpen=true", "sharpening.setting=full"], "sharpening.setting"),
         (["quality.count=-5"], "quality.count must be a whole number of at least 0, not -5"),
         (["quality.count=0", "quality.flat=latest"], "quality.flat has no effect with quality.count=0"),

@@ -75,7 +75,6 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
         text.detach()
 
     write_whole(job.directory / "scores.csv", write)
-    warn_of(source, sum(counts.values()), failures, several)
     job.result.update(
         score=decisive,
         c=options.c,
@@ -86,6 +85,7 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
         failed=counts["failed"],
     )
     require_some(source, counts["inlier"] + counts["outlier"], failures)
+    warn_of(source, sum(counts.values()), failures, several)
     gallery.save(options.c, job.directory / "figures")
     print(f"{decisive} at c={options.c:g}: {_in_words(counts)}")
 
