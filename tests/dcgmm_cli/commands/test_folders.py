@@ -139,8 +139,8 @@ def test_new_images_are_prepared_as_those_of_training(dcgmm: Runner, data: Path,
 
     problems = "left out 2 of 6 images: bad.png: no readable image (its format is unknown), gone.png: a link to"
     for arguments in (
-        ["outliers", "input=new"],
-        ["outliers", "outliers.path=new"],
+        ["outliers", "input=new", "outliers.count=0"],
+        ["outliers", "outliers.path=new", "outliers.count=0"],
         ["sharpen", "input=new"],
         ["inpaint", "input=new", "peers=false"],
     ):
@@ -163,20 +163,20 @@ def test_new_images_are_prepared_as_those_of_training(dcgmm: Runner, data: Path,
         assert read_json(outcome.directory / "result.json")["status"] == "failed"
 
 
-def test_no_name_ends_a_run(installed: Runner, tmp_path: Path) -> None:
+def test_no_name_ends_a_run(dcgmm: Runner, tmp_path: Path) -> None:
     for number, name in enumerate((b"train/$g$_[red]", b"test/$g$_[red]", b"test/cr\xffck", "test/日本\nx".encode())):
         folder = os.fsencode(tmp_path / "mine") + b"/" + name
         os.makedirs(folder)
-        for odd in ODD:
+        for seed, odd in enumerate(ODD):
             with open(folder + b"/" + odd, "wb") as file:
-                draw("good" if number < 2 else "crack", number).save(file, "png")
-    trained = installed("train", *SHORT, "dataset.path=mine")
+                draw("good" if number < 2 else "crack", 10 * number + seed).save(file, "png")
+    trained = dcgmm("train", *SHORT, "dataset.path=mine")
     assert trained.code == 0, trained.err
     assert "classes: $g$_[red]\nnot trained on, and no part of the test images: cr\\xffck, 日本\\nx\n" in trained.err
-    judged = installed("outliers", "outliers.count=2")
+    judged = dcgmm("outliers", "outliers.count=1")
     assert judged.code == 0, judged.err
     assert "$g$_[red] against folder cr\\xffck,日本\\nx" in judged.out
-    scored = installed("outliers", "input=mine/test", "outliers.images=['cr\\xffck/=1+1.png']")
+    scored = dcgmm("outliers", "input=mine/test", "outliers.count=0", "outliers.images=['cr\\xffck/=1+1.png']")
     assert scored.code == 0, scored.err
     for outcome in (trained, judged, scored):
         assert "Glyph" not in outcome.err
@@ -229,7 +229,7 @@ def test_the_data_may_be_elsewhere_but_must_be_the_same(
     assert f"{tmp_path / 'moved'} does not hold the images that" in failures(changed.err)[0]
 
 
-def test_few_images_are_enough(installed: Runner, dcgmm: Runner, tmp_path: Path) -> None:
+def test_few_images_are_enough(dcgmm: Runner, tmp_path: Path) -> None:
     fill(tmp_path / "mine", "good", 12)
     trained = dcgmm("train", LAYERS, "dataset=folder", "dataset.path=mine", "trainer.annealing.alpha=0.5")
     assert trained.code == 0, trained.err
@@ -238,7 +238,7 @@ def test_few_images_are_enough(installed: Runner, dcgmm: Runner, tmp_path: Path)
     assert (result["steps"], result["epochs"], round(result["layers"]["gmm1"]["sigma"], 6)) == (258, 258, 0.01)
     few = ["sampling.count=4", "quality.count=20"]
     for arguments in (["sample"], ["sharpen"]):
-        outcome = installed(*arguments, *few)
+        outcome = dcgmm(*arguments, *few)
         assert outcome.code == 0, outcome.err
         assert "no NDB and no JS: 10 training images are fewer than 100 bins" in outcome.err
         result = read_json(outcome.directory / "result.json")
