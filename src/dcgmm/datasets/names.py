@@ -39,6 +39,11 @@ def _escaped(sign: str) -> str:
     return sign.encode("unicode_escape").decode()
 
 
+def as_cell(name: str) -> str:
+    """A file's name as a table's cell that no spreadsheet takes for a formula; still a path to it."""
+    return f"./{name}" if name.startswith(("=", "+", "-", "@")) else name
+
+
 def class_name(folder: str) -> str:
     """The class that a folder's name stands for: composed and decomposed spellings of a letter are one."""
     return printable(unicodedata.normalize("NFC", folder))

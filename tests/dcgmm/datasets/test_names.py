@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from dcgmm.datasets.names import class_name, natural_key, printable
+from dcgmm.datasets.names import as_cell, class_name, natural_key, printable
 
 
 def test_numbers_in_names_are_in_their_order() -> None:
@@ -33,3 +33,10 @@ def test_spellings_of_a_letter_are_one_class() -> None:
     composed, decomposed = (unicodedata.normalize(form, "résumé") for form in ("NFC", "NFD"))
     assert composed != decomposed
     assert class_name(composed) == class_name(decomposed) == composed
+
+
+def test_a_spreadsheet_takes_no_name_for_a_formula() -> None:
+    assert [as_cell(name) for name in ("=1+1.png", "+a", "-c.png", "@b", "a=b.png", "sub/=1.png")] == [
+        *("./=1+1.png", "./+a", "./-c.png", "./@b"),
+        *("a=b.png", "sub/=1.png"),
+    ]

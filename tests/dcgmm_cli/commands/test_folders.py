@@ -13,7 +13,6 @@ from PIL import Image
 from dcgmm.checkpoints import load_run
 from dcgmm.datasets import load
 from dcgmm.files import read_json
-from dcgmm_cli.commands.outliers.scoring import cell
 from tests.dcgmm_cli.commands.conftest import Runner
 
 SIDE = 14
@@ -186,13 +185,6 @@ def test_no_name_ends_a_run(dcgmm: Runner, tmp_path: Path) -> None:
         names = [line["file"] for line in csv.DictReader(file)]
     assert len(names) == 3 * len(ODD)
     assert {"$g$_[red]/a\\nb.png", "cr\\xffck/\\xff.png", "日本\\nx/日本.png"} <= set(names)
-
-
-def test_a_spreadsheet_takes_no_name_for_a_formula() -> None:
-    assert [cell(name) for name in ("=1+1.png", "+a", "-c.png", "@b", "a=b.png", "sub/=1.png")] == [
-        *("./=1+1.png", "./+a", "./-c.png", "./@b"),
-        *("a=b.png", "sub/=1.png"),
-    ]
 
 
 def test_the_data_may_be_elsewhere_but_must_be_the_same(

@@ -10,11 +10,10 @@ from dcgmm.classification import Classifier, Method
 from dcgmm.classification.fitting import fit_classifier
 from dcgmm.classification.readout import read_layers
 from dcgmm.datasets import ImageData
-from dcgmm.datasets.images import load_images
 from dcgmm.datasets.loading import listed
 from dcgmm.errors import InputError
 from dcgmm_cli.commands.classify.judging import chosen_test, judge
-from dcgmm_cli.commands.classify.scoring import classify, usable
+from dcgmm_cli.commands.classify.scoring import classify
 from dcgmm_cli.job import Job
 from dcgmm_cli.labels import labelled_data
 from dcgmm_cli.masks import NAN, check_mask, read_observed
@@ -43,7 +42,7 @@ def run(config: ClassifyConfig, job: Job) -> None:
         observed = _observed(config, test.images)
         judge(_fitted(config, opened, data, job), data, test, observed, config, job)
     else:
-        new = usable(load_images(config.input, opened.model.input_shape, missing=config.mask == NAN), config.input)
+        new = opened.run.prepare(config.input, missing=config.mask == NAN)
         observed = _observed(config, new.images)
         data = labelled_data(opened)
         classify(new, observed, _fitted(config, opened, data, job), data.class_names, job)

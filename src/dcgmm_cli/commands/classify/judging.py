@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from dcgmm_cli.figures.classify import confusion_figure, missing_figure, reliabi
 from dcgmm_cli.job import Job
 from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.schema import ClassifyConfig
+from dcgmm_cli.terminal import print_table
 
 CURVE = ("accuracy", "log_loss", "ece")
 
@@ -159,4 +159,4 @@ def _print_table(
     for name, each in figures.items():
         points = [f"{point.accuracy:.2%}" for point in curve.get(name, ())]
         table.add_row(name, f"{each.accuracy:.2%}", f"{each.log_loss:.4f}", f"{each.ece:.4f}", *points)
-    Console().print(table)
+    print_table(table)

@@ -10,21 +10,9 @@ from torch import Tensor
 
 from dcgmm.classification import Classifier, log_posteriors
 from dcgmm.datasets.images import ImageBatch
-from dcgmm.errors import InputError
+from dcgmm.datasets.names import as_cell
 from dcgmm.files import write_whole
 from dcgmm_cli.job import Job
-
-
-def usable(new: ImageBatch, path: str) -> ImageBatch:
-    """The images, if there are any.
-
-    Raises:
-        InputError: none can be used.
-    """
-    if not new.names:
-        name, reason = new.failures[0]
-        raise InputError(f"input={path}: none of its {len(new.failures)} images can be used: {name}: {reason}")
-    return new
 
 
 def classify(
@@ -42,10 +30,11 @@ def classify(
         found = {name: [names[best] for best in each.argmax(-1).tolist()] for name, each in posteriors.items()}
         shares = torch.cat(list(posteriors.values()), -1).tolist()
         for row, file in enumerate(new.names):
-            yield [file, *(each[row] for each in found.values()), *(f"{value:.6g}" for value in shares[row]), ""]
+            best = [as_cell(each[row]) for each in found.values()]
+            yield [as_cell(file), *best, *(f"{value:.6g}" for value in shares[row]), ""]
         empty = [""] * (len(posteriors) * (1 + len(names)))
         for file, reason in new.failures:
-            yield [file, *empty, reason]
+            yield [as_cell(file), *empty, reason]
 
     def write(file: IO[bytes]) -> None:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")

@@ -10,7 +10,7 @@ from typing import IO
 from torch import Tensor
 
 from dcgmm.datasets.images import ImageBatch, require_some
-from dcgmm.datasets.names import printable
+from dcgmm.datasets.names import as_cell, printable
 from dcgmm.datasets.pixels import warn_of
 from dcgmm.files import write_whole
 from dcgmm.outliers import Detector, worst_positions
@@ -52,7 +52,7 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
         ):
             counts[verdict] += 1
             position = (where.layer, where.row, where.column, f"{where.standardised:.6g}")
-            yield [cell(name), f"{value:.6g}", f"{standard:.6g}", verdict, *position, ""]
+            yield [as_cell(name), f"{value:.6g}", f"{standard:.6g}", verdict, *position, ""]
 
     def write(file: IO[bytes]) -> None:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
@@ -62,7 +62,7 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
         for part in new:
             batch = part.batch
             for name, reason in batch.failures:
-                lines.writerow([cell(name), "", "", "failed", "", "", "", "", printable(reason)])
+                lines.writerow([as_cell(name), "", "", "failed", "", "", "", "", printable(reason)])
             counts["failed"] += len(batch.failures)
             failures.extend(batch.failures)
             several.extend(batch.several)
@@ -92,8 +92,3 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
 
 def _in_words(counts: Mapping[str, int]) -> str:
     return f"{counts['inlier']} inliers, {counts['outlier']} outliers, {counts['failed']} that cannot be read"
-
-
-def cell(name: str) -> str:
-    """A file's name as a table's cell that no spreadsheet takes for a formula; still a path to it."""
-    return f"./{name}" if name.startswith(("=", "+", "-", "@")) else name
