@@ -21,6 +21,7 @@ from dcgmm_cli.schema import GROUPS, SCHEMAS
 LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")  # those of the extra `sweep`
 WITHOUT_SWEEPS = {
     "data": "fetch=[mnist,svhn] fetches several data sets",
+    "show": "dcgmm compare run=A run=B puts runs side by side",
     "results": "it makes one table; arch=1L,2L-c shows runs of either",
 }
 

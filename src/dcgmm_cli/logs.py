@@ -2,6 +2,16 @@
 
 import logging
 
+LOG_ALONE = {"log_alone": True}  # `extra` of records that the terminal shows in another form
+
+
+class TerminalFilter(logging.Filter):
+    """Keeps from the terminal what is for the log alone."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the terminal shows a record."""
+        return not getattr(record, "log_alone", False)
+
 
 class FileFormatter(logging.Formatter):
     """The whole record; bytes in it that are no UTF-8, as names of files may hold, are escaped."""

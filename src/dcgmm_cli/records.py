@@ -51,8 +51,13 @@ def keep_metrics(directory: Path, keep: Callable[[dict[str, Any]], bool]) -> Non
     write_text(directory / METRICS, text)
 
 
-def write_meta(directory: Path, command: str, config: Options | Mapping[str, Any], device: str) -> None:
-    """Write `meta.json`: what ran, on what, when, and what was typed. A resumed run adds its start to those before."""
+def write_meta(directory: Path, command: str, config: Options | Mapping[str, Any], device: str, **facts: Any) -> None:
+    """Write `meta.json`: what ran, on what, when, and what was typed. A resumed run adds its start to those before.
+
+    Args:
+        directory, command, config, device: of the run.
+        facts: what else is known when it starts, as built-ins.
+    """
     path = directory / META
     starts = read_json(path).get("starts", []) if path.exists() else []
     start = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "argv": command_line(), "device": device}
@@ -67,6 +72,7 @@ def write_meta(directory: Path, command: str, config: Options | Mapping[str, Any
         "seed": settings.get("seed"),
         "starts": [*starts, start],
         "config": settings,
+        **facts,
     }
     write_json(path, content)
 

@@ -126,6 +126,23 @@ class ResultsConfig(Options):
     output: str | None = option(None, "file to write to; null: standard output")
 
 
+class ReportFormat(StrEnum):
+    """Formats of a report."""
+
+    table = "table"
+    html = "html"
+
+
+@dataclass
+class ShowConfig(Options):
+    """`dcgmm show`."""
+
+    run: str = option("latest", "the run, training or follow-up: its path, its name, or latest")
+    runs_dir: str = option("runs", "where run directories are", incidental=True)
+    format: ReportFormat = option(ReportFormat.table, "table (on the terminal) or html (one page with the pictures)")
+    output: str | None = option(None, "file of the page; null: show.html in the run directory")
+
+
 @dataclass
 class OutlierOptions(Options):
     """What the outliers are that a model is judged by, and how it tells them."""
@@ -295,6 +312,7 @@ SCHEMAS: dict[str, type[Options]] = {
     "visualize": VisualizeConfig,
     "cluster": ClusterConfig,
     "classify": ClassifyConfig,
+    "show": ShowConfig,
     "results": ResultsConfig,
     "data": DataConfig,
 }

@@ -18,10 +18,12 @@ from omegaconf import DictConfig
 from dcgmm.errors import InputError, OptionError
 from dcgmm.files import CHECKPOINT
 from dcgmm.options import Options, plain
+from dcgmm_cli.headlines import headlines, rounded
 from dcgmm_cli.hydra_glue import register
 from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.job import Job
-from dcgmm_cli.keys import with_prefix
+from dcgmm_cli.keys import flat, with_prefix
+from dcgmm_cli.logs import LOG_ALONE
 from dcgmm_cli.records import recorded
 from dcgmm_cli.runs import META, find_run
 from dcgmm_cli.schema import FollowUpConfig
@@ -57,6 +59,7 @@ def run_task(config: DictConfig) -> None:
                 job = Job(command, written, overrides, interruption)
                 with recorded(job), _named_by_keys(options):
                     module.run(_with_run_found(options), job)
+                _log_figures(job)
     except Exception as error:
         mistake = isinstance(error, InputError)
         text = " ".join(str(error).split()) if mistake else f"{type(error).__name__}: {error}"
@@ -75,6 +78,13 @@ def run_task(config: DictConfig) -> None:
         raise
     tell(outcome)
     _print(written)
+
+
+def _log_figures(job: Job) -> None:
+    """Put a command's main figures into its log: the terminal has its table."""
+    results = flat(job.result)
+    figures = [f"{name} {rounded(results[name])}" for name in headlines([job.command], results) if results[name]]
+    log.info("finished: %s", ", ".join(figures) or job.directory, extra=LOG_ALONE)
 
 
 def _options(config: DictConfig, job: Job | None, command: str) -> Any:

@@ -1,17 +1,18 @@
 """A training as its run directory sees it: measurements, checkpoints, and what is written when it has ended."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from dcgmm.checkpoints import model_state, save_detector, write_state
-from dcgmm.datasets import ImageData
+from dcgmm.datasets import ImageData, Split
 from dcgmm.density import density, why_no_density
 from dcgmm.errors import InputError
 from dcgmm.files import CHECKPOINT
-from dcgmm.model import DCGMM
+from dcgmm.model import DCGMM, summarise
 from dcgmm.options import plain
 from dcgmm.outliers import Detector, Moments, log_likelihood_moments
 from dcgmm.training import LayerReport, Trainer
@@ -112,6 +113,20 @@ class Training:
             "data_digest": self.data.digest,
         }
 
+    def about(self) -> dict[str, Any]:
+        """What is known of model and data before training, for `meta.json`."""
+        data = self.data
+        counts = {name: split.labels.bincount(minlength=len(data.class_names)) for name, split in _splits(data).items()}
+        classes = [
+            {"label": label, "name": data.class_names[label], **{name: int(of[label]) for name, of in counts.items()}}
+            for label in data.classes
+        ]
+        about = {"source": data.source, "image_shape": list(data.train.images.shape[1:]), "classes": classes}
+        return {
+            "layers": plain(summarise(self.trainer.model)),
+            "data": about | {name: len(split) for name, split in _splits(data).items()},
+        }
+
     def facts(self) -> dict[str, Any]:
         """What all models have in common, for `result.json`."""
         return {
@@ -148,6 +163,17 @@ class Training:
                 finished = {"command": "train", **results[-1], "status": "finished"}
                 write_result(home, finished, self.seconds + time.monotonic() - started)
         return results
+
+
+def _splits(data: ImageData) -> dict[str, Split]:
+    return {"train": data.train, "test": data.test}
+
+
+def in_brief(layers: Sequence[Mapping[str, Any]]) -> str:
+    """Layers, as `Training.about` has them, in one line: what each gives, and the parameters of all."""
+    given = (f"{layer['layer']} {'x'.join(map(str, layer['output_shape']))}" for layer in layers)
+    shape, parameters = "x".join(map(str, layers[0]["input_shape"])), sum(layer["parameters"] for layer in layers)
+    return f"{shape} -> {' -> '.join(given)}; {parameters:,} parameters"
 
 
 def _layer_results(

@@ -54,3 +54,19 @@ class ClusterOptions(Options):
         10000, "training images that name the clusters for accuracy by majority; 0 leaves it out", whole(least=0)
     )
     nearest: int = option(10, "images shown a cluster, those nearest to its mean", whole(least=1))
+
+
+# Figures of a clustering, and of which more is better.
+HIGHER_IS_BETTER = {
+    "dunn": True,
+    "dunn_without_duplicates": True,
+    "dunn_centroid": True,
+    "davies_bouldin": False,
+    "silhouette": True,
+    "calinski_harabasz": True,
+    "nmi": True,
+    "adjusted_rand": True,
+    "purity": True,
+    "accuracy": True,
+    "majority_accuracy": True,
+}

@@ -141,3 +141,15 @@ class SharpeningOptions(Options):
         if self.step_size is not None:
             steps = replace(steps, step_size=self.step_size)
         return steps if self.layers is None else replace(steps, layers=tuple(self.layers))
+
+
+# Figures of samples and completions, and of which more is better.
+HIGHER_IS_BETTER = {
+    "diversity": True,
+    "near_duplicates": False,
+    "ndb": False,
+    "js": False,
+    "frechet": False,
+    "mse": False,
+    "peers": False,  # mean squared errors of other methods
+}

@@ -14,3 +14,5 @@ from .pooling import Pooling as Pooling
 from .shapes import Shape as Shape
 from .shapes import Window as Window
 from .stack import DCGMM as DCGMM
+from .summary import LayerSummary as LayerSummary
+from .summary import summarise as summarise

@@ -67,6 +67,12 @@ class FactorGMM(GMM):
         self.register_load_state_dict_post_hook(_refresh)  # type: ignore[no-untyped-call]  # torch's hook has no types
 
     @property
+    def flops(self) -> int:
+        """Floating-point operations of the products that score one image: those of L factors, 2 P K D L, as well."""
+        features, factors = self.factors.shape[-2:]
+        return super().flops + 2 * self.input_shape.positions * self.components * features * factors
+
+    @property
     def description(self) -> LayerOptions:
         """What `DCGMM.build` makes such a layer of."""
         return replace(super().description, factors=self.factors.shape[-1])

@@ -118,6 +118,11 @@ class GMM(nn.Module):
         return int((self.log_weights.exp() > IN_USE / self.components).sum())
 
     @property
+    def flops(self) -> int:
+        """Floating-point operations of the products that score one image: 4 P K D, of x and x^2 with K components."""
+        return 4 * self.input_shape.positions * self.components * self.input_shape.channels
+
+    @property
     def description(self) -> LayerOptions:
         """What `DCGMM.build` makes such a layer of."""
         return LayerOptions(LayerType.gmm, components=self.components, shared=self.shared)

@@ -154,3 +154,13 @@ class GMMOptions(Options):
     def precision_sqrt_max(self) -> float:
         """Largest d = 1 / std."""
         return float(self.precision_limit**0.5)
+
+
+# Figures of how well a model knows its images, and of which more is better.
+HIGHER_IS_BETTER = {
+    "log_likelihood": True,
+    "train_log_likelihood": True,
+    "test_log_likelihood": True,
+    "nats": True,
+    "bits_per_dimension": False,
+}

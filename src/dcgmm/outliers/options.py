@@ -1,5 +1,15 @@
-"""Names of outlier scores. Imports nothing slow."""
+"""Names of outlier scores and figures. Imports nothing slow."""
 
 LAYER_SCORES = ("log_prob", "standardised")  # of each GMM layer
 MODEL_SCORES = ("ratio", "joint", "pixels", "worst")  # of the whole model
 SCORES = (*LAYER_SCORES, *MODEL_SCORES)
+
+# Figures of how well outliers are told, and of which more is better.
+HIGHER_IS_BETTER = {
+    "auroc": True,
+    "average_precision_inliers": True,
+    "average_precision_outliers": True,
+    "false_positive_rate_95": False,
+    "kept": True,  # share of the inliers
+    "removed": True,  # share of the outliers
+}

@@ -24,7 +24,7 @@ from dcgmm_cli.records import keep_metrics, write_meta
 from dcgmm_cli.runs import RESULT, point_latest
 from dcgmm_cli.schema import TrainConfig, marked
 from dcgmm_cli.terminal import print_table
-from dcgmm_cli.trainings import Training, homes_of
+from dcgmm_cli.trainings import Training, homes_of, in_brief
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +53,12 @@ def run(config: TrainConfig, job: Job) -> None:
         log.info("not trained on, and no part of the test images: %s", ", ".join(others))
     begun = _begin(config, data, device) if state is None else _go_on(state, config, data, device, directory)
     training = Training(config, data, begun[0], directory, *homes_of(directory, config), begun[1])
+    about = training.about()
+    log.info("%s", in_brief(about["layers"]))
     for place, own in {directory: config, **dict(zip(training.homes, training.configs, strict=True))}.items():
         for stale in (RESULT, DETECTOR):
             (place / stale).unlink(missing_ok=True)
-        write_meta(place, job.command, own, describe_device(device))
+        write_meta(place, job.command, own, describe_device(device), **about)
     point_latest(directory, config.runs_dir)
     training.train(job.interruption)
     job.interruption.check()

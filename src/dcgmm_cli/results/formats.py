@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 
+from dcgmm_cli.headlines import rounded as shortened
 from dcgmm_cli.results.reading import Cell, as_text
 from dcgmm_cli.results.selecting import Table
 
@@ -51,9 +52,7 @@ def _plain(cell: Cell) -> str:
 
 def rounded(cell: Cell) -> str:
     """A value as people read it: four significant digits, empty where there is none."""
-    if isinstance(cell, float) and math.isfinite(cell):
-        return f"{cell:.4g}" if abs(cell) < 1e4 else f"{cell:,.0f}"
-    return _plain(cell)
+    return shortened(cell) if isinstance(cell, float) and math.isfinite(cell) else _plain(cell)
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {"csv": as_csv, "markdown": as_markdown, "json": as_json}

@@ -2,23 +2,13 @@
 
 import difflib
 import json
-import re
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
 from dcgmm.errors import InputError
+from dcgmm_cli.headlines import higher_is_better
 from dcgmm_cli.results.reading import Cell, Run, as_text
 from dcgmm_cli.results.selecting import INCIDENTAL, NAMES, Table, check_columns, columns_of, differs, in_order, union
-
-# Last part of a result's name (or what it contains) -> whether more of it is better.
-_BETTER_HIGH = (
-    *("log_likelihood", "auroc", "average_precision", "diversity"),
-    *("dunn", "silhouette", "calinski_harabasz", "nmi", "adjusted_rand", "purity", "accuracy"),
-)
-_BETTER_LOW = (
-    *("davies_bouldin", "ndb", "js", "frechet", "false_positive_rate_95", "near_duplicates", "seconds"),
-    *("log_loss", "ece"),
-)
 
 
 def group(runs: list[Run], over: Sequence[str], columns: Sequence[str] | str | None) -> Table:
@@ -73,23 +63,16 @@ def _is_measured(column: str, runs: list[Run]) -> bool:
     return bool(values) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
-def _direction(column: str) -> int:
-    """1 where more of a result is better, -1 where less is, 0 where that is not known."""
-    for names, direction in ((_BETTER_LOW, -1), (_BETTER_HIGH, 1)):
-        if any(re.search(rf"(^|[._]){re.escape(name)}($|[._])", column) for name in names):
-            return direction
-    return 0
-
-
 def _statistics(column: str) -> tuple[str, ...]:
-    return ("mean", "deviation", "worst", "best") if _direction(column) else ("mean", "deviation", "least", "largest")
+    ends = ("least", "largest") if higher_is_better(column) is None else ("worst", "best")
+    return "mean", "deviation", *ends
 
 
 def _summary(column: str, numbers: list[float]) -> list[float | None]:
     if not numbers:
         return [None] * 4
     deviation = stdev(numbers) if len(numbers) > 1 else None
-    ends = (max(numbers), min(numbers)) if _direction(column) < 0 else (min(numbers), max(numbers))
+    ends = (max(numbers), min(numbers)) if higher_is_better(column) is False else (min(numbers), max(numbers))
     return [fmean(numbers), deviation, *ends]
 
 

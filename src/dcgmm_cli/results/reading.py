@@ -68,6 +68,11 @@ def find_runs(paths: Sequence[str]) -> list[Run]:
     return [run for run in found.values() if not isinstance(run.results.get(REPLICAS), list)]
 
 
+def read_run(directory: Path) -> Run:
+    """One run directory as a row."""
+    return _read(directory, directory, {})
+
+
 def _run_directories(top: Path) -> Iterator[Path]:
     """Directories with the marks of a run, parents before what lies in them."""
     for directory, folders, files in os.walk(top):
@@ -77,7 +82,7 @@ def _run_directories(top: Path) -> Iterator[Path]:
 
 
 def _read(directory: Path, shown: Path, known: dict[Path, Run]) -> Run:
-    result, meta = _content(directory / RESULT), _content(directory / META)
+    result, meta = content_of(directory / RESULT), content_of(directory / META)
     results = _flat(result or {})
     if not isinstance(results.get("status"), str):
         is_open = result is not None and meta is not None and not (directory / RESULT).exists()
@@ -95,7 +100,7 @@ def _read(directory: Path, shown: Path, known: dict[Path, Run]) -> Run:
     return Run(shown, settings, results)
 
 
-def _content(path: Path) -> dict[str, Any] | None:
+def content_of(path: Path) -> dict[str, Any] | None:
     """A JSON file's content, empty where there is no such file; None where it is damaged."""
     if not path.exists():
         return {}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dcgmm.errors import InputError
-from dcgmm_cli.results.reading import TRAIN, Cell, Run, as_text
+from dcgmm_cli.headlines import headlines
+from dcgmm_cli.results.reading import Cell, Run, as_text
 from dcgmm_cli.schema import marked
 
 Item = TypeVar("Item")
@@ -15,17 +16,6 @@ Item = TypeVar("Item")
 # First columns of every table.
 NAMES = ("command", "arch", "dataset", "seed")
 INCIDENTAL = ("run", *marked("incidental"))  # settings that do not tell runs apart
-# By command, the results that are shown where none are asked for: columns, or what they begin with.
-HEADLINES = {
-    TRAIN: ("layers.*.test_log_likelihood", "train_seconds"),
-    "outliers": ("auroc.top", "auroc.joint"),
-    "cluster": ("dunn", "davies_bouldin", "clusters"),
-    "sample": ("diversity", "near_duplicates", "ndb", "frechet", "distance.variant"),
-    "sharpen": ("log_likelihood",),
-    "inpaint": ("mse.mean", "mse.draws", "right.draws"),
-    "classify": ("generative.accuracy", "readout.accuracy", "generative.log_loss", "readout.log_loss"),
-    "visualize": ("layers.*.components_in_use",),
-}
 
 
 @dataclass(frozen=True)
@@ -115,16 +105,7 @@ def columns_of(runs: list[Run], columns: Sequence[str] | str | None) -> list[str
     hidden = {*NAMES, *INCIDENTAL}
     differing = [key for key in settings if key not in hidden and _tells_apart(runs, key)]
     error = ["error"] if "error" in results else []
-    return ["run", *names, *differing, "status", *error, *_headlines(commands, results)]
-
-
-def _headlines(commands: set[str], results: Iterable[str]) -> list[str]:
-    wanted = [pattern for command in HEADLINES if command in commands for pattern in HEADLINES[command]]
-    shown = []
-    for pattern in wanted:
-        expression = re.escape(pattern).replace(r"\*", "[^.]+") + r"(\..+)?"
-        shown += [column for column in results if re.fullmatch(expression, column)]
-    return list(dict.fromkeys(shown))
+    return ["run", *names, *differing, "status", *error, *headlines(commands, results)]
 
 
 def _tells_apart(runs: list[Run], key: str) -> bool:

@@ -59,7 +59,13 @@ def test_a_run_leaves_what_is_documented(installed: Runner, tmp_path: Path) -> N
         with Image.open(directory / "figures" / figure) as image:
             assert min(image.size) > 10
     assert (directory / ".hydra" / "config.yaml").exists()
-    assert (directory / "train.log").exists()
+    assert [layer["name"] for layer in meta["layers"]] == ["folding1", "gmm1", "pooling1", "folding2", "gmm2"]
+    assert sum(layer["parameters"] for layer in meta["layers"]) == sum(map(torch.numel, parameters(directory).values()))
+    assert meta["data"]["classes"][3] == {"label": 3, "name": "3", "train": 30, "test": 30}
+    # Figures are in the log too; the terminal has its table.
+    log = (directory / "train.log").read_text()
+    assert f"layers.gmm1.test_log_likelihood {result['layers']['gmm1']['test_log_likelihood']:.4g}" in log
+    assert "finished:" not in outcome.err
     # Nor is a temporary file left.
     assert [path.name for path in directory.rglob(".*") if path.is_file()] == [".lock"]
 
