@@ -22,6 +22,7 @@ LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")  # those of the extra
 WITHOUT_SWEEPS = {
     "data": "fetch=[mnist,svhn] fetches several data sets",
     "show": "dcgmm compare run=A run=B puts runs side by side",
+    "compare": "run=A run=B puts runs side by side",
     "results": "it makes one table; arch=1L,2L-c shows runs of either",
 }
 

@@ -21,7 +21,7 @@ from dcgmm_cli.schema import SCHEMAS, FollowUpConfig, ResultsConfig, TrainConfig
 from dcgmm_cli.sweeps import job_name
 
 # Of key=value; the other commands have run=latest.
-EXAMPLES = {"train": "arch=2L-c", "data": "fetch=[mnist]", "results": "status=finished"}
+EXAMPLES = {"train": "arch=2L-c", "compare": "run=A run=B", "data": "fetch=[mnist]", "results": "status=finished"}
 
 
 def register() -> None:
@@ -95,6 +95,8 @@ def prepare(command: str, arguments: list[str]) -> Namespace:
     given = dict(word.split("=", 1) for word in asked.overrides if "=" in word)
     if command == "train":
         _prepare_training(asked, given, shows)
+    elif command == "compare":
+        asked.overrides = _together(asked.overrides)
     elif issubclass(SCHEMAS[command], FollowUpConfig) and not shows:
         _prepare_follow_up(asked, given)
     return asked
@@ -191,6 +193,20 @@ def _as_keys(overrides: list[str]) -> list[str]:
         else:
             lists["where"].append(word)
     return [*kept, *(f"{key}=[{','.join(map(quoted, words))}]" for key, words in lists.items() if words)]
+
+
+def _together(overrides: list[str]) -> list[str]:
+    """Overrides of `compare` with every `run=` in one list: each may hold a run, or several."""
+    runs: list[str] = []
+    for word in (word for word in overrides if word.startswith("run=")):
+        (override,) = OverridesParser.create().parse_overrides([word])
+        if override.is_sweep_override():
+            runs += map(_unquoted, override.sweep_string_iterator())
+        else:
+            value = override.value()
+            runs += map(str, value) if isinstance(value, list) else [_unquoted(word.removeprefix("run="))]
+    others = [word for word in overrides if not word.startswith("run=")]
+    return [*others, f"run=[{','.join(map(quoted, runs))}]"] if runs else others
 
 
 def quoted(text: str) -> str:

@@ -24,6 +24,7 @@ COMMANDS = {
     "cluster": "judge a model's components as clusters of images, beside k-means and a plain mixture",
     "classify": "tell classes by a model that was trained without labels: by Bayes' rule and by a linear readout",
     "show": "what a run was: layers, settings, data, figures, what was done with it; also as a page",
+    "compare": "runs side by side: settings and figures that differ, curves, pictures; also as a page",
     "results": "one table over runs: filter, sort, group over seeds",
     "data": "fetch, verify and list data sets",
 }

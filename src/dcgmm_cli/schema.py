@@ -12,6 +12,7 @@ from typing import Any
 from dcgmm.classification.options import GenerativeOptions, Method, ReadoutOptions
 from dcgmm.clustering.options import ClusterOptions
 from dcgmm.datasets.options import FETCHED, NAMES, DataPlaceOptions, DataRootOptions, DatasetOptions
+from dcgmm.errors import OptionError
 from dcgmm.generation.options import AREAS, CompletionOptions, SamplingOptions, SharpeningOptions
 from dcgmm.model.options import Architecture, GMMOptions
 from dcgmm.options import Options, Rule, among, number, one_or_several, option, whole
@@ -133,14 +134,38 @@ class ReportFormat(StrEnum):
     html = "html"
 
 
-@dataclass
-class ShowConfig(Options):
+@dataclass(kw_only=True)
+class ReportOptions(Options):
+    """Where runs are, and what becomes of a report on them.
+
+    Raises:
+        OptionError: a file is given for what goes to the terminal.
+    """
+
+    runs_dir: str = option("runs", "where run directories are", incidental=True)
+    format: ReportFormat = option(ReportFormat.table, "table (on the terminal) or html (one page with the pictures)")
+    output: str | None = option(None, "file of the page; null: <run>/show.html, or compare.html")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.output is not None and self.format is ReportFormat.table:
+            raise OptionError("output", "left out, or format=html given", self.output, type(self))
+
+
+@dataclass(kw_only=True)
+class ShowConfig(ReportOptions):
     """`dcgmm show`."""
 
     run: str = option("latest", "the run, training or follow-up: its path, its name, or latest")
-    runs_dir: str = option("runs", "where run directories are", incidental=True)
-    format: ReportFormat = option(ReportFormat.table, "table (on the terminal) or html (one page with the pictures)")
-    output: str | None = option(None, "file of the page; null: show.html in the run directory")
+
+
+@dataclass(kw_only=True)
+class CompareConfig(ReportOptions):
+    """`dcgmm compare`."""
+
+    run: list[str] = option(
+        [], "two runs or more, as in run=A run=B: paths or names; a directory: its runs, those of one setting as one"
+    )
 
 
 @dataclass
@@ -313,6 +338,7 @@ SCHEMAS: dict[str, type[Options]] = {
     "cluster": ClusterConfig,
     "classify": ClassifyConfig,
     "show": ShowConfig,
+    "compare": CompareConfig,
     "results": ResultsConfig,
     "data": DataConfig,
 }

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from dcgmm_cli.headlines import rounded
 from dcgmm_cli.reports.content import Curves, printable
 
 WIDTH, HEIGHT = 640, 320
@@ -29,7 +28,7 @@ def drawing(curves: Curves) -> str:
         style = f'fill="none" stroke="{colour}" stroke-width="1.6" stroke-dasharray="{dash}"'
         lines.append(f'<polyline clip-path="inset(0)" {style} points="{scale.points(xs, ys)}"/>')
         sample = f'<svg viewBox="0 0 40 8" style="width:40px" aria-hidden="true"><path d="M0 4H40" {style}/></svg>'
-        legend.append(f"<li>{sample} {_text(name)}: {rounded(ys[-1])} at the end</li>")
+        legend.append(f"<li>{sample} {_text(name)}</li>")
     return (
         f'<figure><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_text(curves.title)}">'
         f"{scale.axes(_text(curves.x), _text(curves.y))}{''.join(lines)}</svg>"

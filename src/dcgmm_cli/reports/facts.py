@@ -205,7 +205,7 @@ def spread(numbers: Sequence[float]) -> str:
     """Mean of some numbers, with their deviation where there are several."""
     if not numbers:
         return ""
-    if len(numbers) == 1:
+    if len(set(numbers)) == 1:
         return _cell(numbers[0])
     return f"{rounded(statistics.fmean(numbers))} ± {rounded(statistics.stdev(numbers))}"
 

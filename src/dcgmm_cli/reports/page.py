@@ -54,7 +54,8 @@ th[scope=row] { font-weight: normal; } .number { text-align: right; font-variant
 dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .2rem 1rem; }
 dt { color: var(--faint); overflow-wrap: anywhere; } dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 34rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .5rem; } }
-.pictures { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; max-width: 100%; }
+.pictures { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1rem 0; } figure { margin: 0; max-width: 100%; }
+.pictures figure { flex: 1 1 18rem; }
 img { max-width: 100%; height: auto; display: block; background: #fff; }
 figcaption { color: var(--faint); font-size: .85rem; max-width: 40rem; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid var(--line); padding: .6rem; }

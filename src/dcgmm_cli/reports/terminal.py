@@ -27,7 +27,7 @@ from dcgmm_cli.reports.content import (
 )
 
 _ON_PAGES = (Detail, Curves, Pictures)
-_NARROWEST = 20  # columns of texts, where they hold more
+_NARROWEST, _NAMES = 12, 36  # columns of texts, where they hold more, and the first of a table
 
 
 def show(report: Report) -> None:
@@ -40,9 +40,12 @@ def show(report: Report) -> None:
         if blocks:
             console.print()
             console.print(Text(section.title, style="bold underline"))
+        several = sum(isinstance(block, Grid) for block in blocks) > 1
         for number, block in enumerate(blocks):
             if number and not (isinstance(block, Note) and isinstance(blocks[number - 1], Note | Code)):
                 console.print()
+            if several and isinstance(block, Grid):
+                console.print(printable(block.caption))
             _print(block, console)
 
 
@@ -68,7 +71,12 @@ def _(block: Grid, console: Console) -> None:
     numeric, needed = block.numeric or [False] * len(block.columns), 0
     for place, (name, number) in enumerate(zip(block.columns, numeric, strict=True)):
         longest = max((cell_len(row[place]) for row in block.rows), default=0)
-        least = max([longest if number else min(longest, _NARROWEST), *(cell_len(word) for word in name.split())])
+        least = max(
+            [
+                longest if number else min(longest, _NARROWEST if place else _NAMES),
+                *(cell_len(word) for word in name.split()),
+            ]
+        )
         table.add_column(printable(name), justify="right" if number else "left", overflow="fold", min_width=least)
         needed += least + 2
     for row in block.rows:

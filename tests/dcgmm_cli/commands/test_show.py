@@ -113,7 +113,7 @@ def test_models_side_by_side(dcgmm: Runner, tiny_run: Path, tmp_path: Path) -> N
         ("format=pdf", "format=pdf: choose table, html"),
         ("latest", "cannot read 'latest': give key=value, as in run=latest; `dcgmm show --help` lists the keys"),
         ("-m run=a,b", "dcgmm show takes no -m: dcgmm compare run=A run=B puts runs side by side"),
-        ("output=x.html", "output=x.html needs format=html"),
+        ("output=x.html", "output must be left out, or format=html given, not x.html"),
     ],
 )
 def test_mistakes(arguments: str, message: str, dcgmm: Runner, tmp_path: Path) -> None:
