@@ -105,6 +105,7 @@ RUNNER: dict[str, set[str]] = {
         "commands",
         "draws",
         "figures",
+        "headlines",
         "labels",
         "masks",
         "progress",

@@ -141,17 +141,17 @@ class Options:
             setattr(self, each.name, value)
             rule = each.metadata.get("rule") or (_TRUTH if self._kind(each.name) is bool else None)
             # The rule is for values; None says that there is none, where that may be said.
-            empty = value is None and NoneType in typing.get_args(typing.get_type_hints(type(self))[each.name])
+            empty = value is None and NoneType in typing.get_args(_hints(type(self))[each.name])
             if rule is not None and not empty and not rule.holds(value):
                 raise OptionError(each.name, rule.text, value, type(self))
             if not empty and not isinstance(value, list) and typing.get_origin(self._kind(each.name)) is list:
                 raise OptionError(each.name, rule.text if rule else "a list", value, type(self))
 
     def _kind(self, name: str) -> Any:
-        return option_type(typing.get_type_hints(type(self))[name])
+        return option_type(_hints(type(self))[name])
 
     def _convert(self, name: str, value: Any) -> Any:
-        hint = typing.get_type_hints(type(self))[name]
+        hint = _hints(type(self))[name]
         kind = option_type(hint)
         if value is None and kind is not hint:
             return None
@@ -172,6 +172,12 @@ class Options:
         if isinstance(value, Mapping):
             return made(kind, value, name)
         raise OptionError(name, f"given by {', '.join(each.name for each in fields(kind))}", value, type(self))
+
+
+@functools.cache
+def _hints(kind: type[Options]) -> dict[str, Any]:
+    """Types of a class's fields: reading them takes longer than all checks of its values."""
+    return typing.get_type_hints(kind)
 
 
 def _built_in(value: Any) -> Any:

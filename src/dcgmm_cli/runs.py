@@ -42,15 +42,21 @@ def find_run(run: str, runs_dir: str = "runs", key: str = "run") -> Path:
             raise InputError(f"{key}=latest: no training run in {root}/ yet; start one with `dcgmm train`")
         return latest.resolve()
     for candidate in (Path(run), root / run):
-        if os.path.isfile(candidate / META):  # Path.is_file raises where a name is too long
+        if _is_run(candidate):
             return candidate.resolve()
-    found = sorted(path.parent for path in root.glob(f"*/*{glob.escape(run)}/{META}"))
+    found = sorted(path for path in root.glob(f"*/*{glob.escape(run)}") if _is_run(path))
     if len(found) == 1:
         return found[0].resolve()
     if found:
         names = ", ".join(str(path.relative_to(root)) for path in found[:5])
         raise InputError(f"{key}={run} fits {len(found)} runs ({names}); give one of them")
     raise InputError(f"{key}={run}: no run directory there, nor under {root}/; give its path, its name, or latest")
+
+
+def _is_run(directory: Path) -> bool:
+    """Whether a directory is a run's, of one that failed before it began too."""
+    # Path.is_file raises where a name is too long.
+    return any(os.path.isfile(directory / name) for name in (META, RESULT))
 
 
 def find_models(run: str, runs_dir: str, key: str = "run") -> list[Path]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dcgmm_cli.headlines import headlines, higher_is_better
 from dcgmm_cli.records import read_metrics
 from dcgmm_cli.reports.content import Block, Curves, Grid, Note, Picture, Pictures, Report
-from dcgmm_cli.reports.facts import better, figures, local_time, spread
+from dcgmm_cli.reports.facts import better, figures, spread
 from dcgmm_cli.reports.pictures import pictures_of
 from dcgmm_cli.reports.sides import Side, differing
 from dcgmm_cli.results.reading import content_of
@@ -42,8 +42,7 @@ def _grid(caption: str, first: str, sides: Sequence[Side], rows: list[list[str]]
 def _names(sides: Sequence[Side]) -> Grid:
     rows = []
     for side in sides:
-        starts = [((content_of(run.directory / META) or {}).get("starts") or [{}])[0] for run in side.runs]
-        times = sorted(filter(None, (local_time(str(start.get("time", ""))) for start in starts)))
+        times = sorted(run.date for run in side.runs if run.date)
         status = ", ".join(dict.fromkeys(str(run.results["status"]) for run in side.runs))
         rows.append([side.letter, side.name, side.setting("seed"), status, times[0] if times else ""])
     return Grid("What is compared", ["", "run", "seed", "status", "started"], rows)

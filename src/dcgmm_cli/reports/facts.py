@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from dcgmm_cli.reports.content import Block, Code, Detail, Files, Grid, Note, Pa
 from dcgmm_cli.reports.pictures import pictures_of
 from dcgmm_cli.reports.repeat import command_to_repeat, settings_beside_defaults
 from dcgmm_cli.results.formats import rounded as shown
-from dcgmm_cli.results.reading import TRAIN, Run, content_of, find_runs, read_run
+from dcgmm_cli.results.reading import TRAIN, Run, content_of, find_runs, local_time, read_run
 from dcgmm_cli.runs import META, REPLICAS
 
 Facts = Mapping[str, Any]
@@ -64,16 +63,8 @@ def _about(directory: Path, run: Run, meta: Facts) -> list[tuple[str, str]]:
 
 
 def _times(starts: Sequence[Any]) -> str:
-    times = [local_time(text) for text in starts if isinstance(text, str)]
+    times = [time for time in map(local_time, starts) if time]
     return times[0] + (f" and {len(times) - 1} more, the last {times[-1]}" if len(times) > 1 else "") if times else ""
-
-
-def local_time(text: str) -> str:
-    """A time as `meta.json` has it, in the local zone to the minute; empty where it is none."""
-    try:
-        return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M}"
-    except ValueError:
-        return ""
 
 
 def _training_time(results: Facts, starts: int) -> str | None:

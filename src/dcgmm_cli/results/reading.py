@@ -6,8 +6,10 @@ configuration (`trainer.epochs`) or of the results (`layers.gmm1.test_log_likeli
 
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +38,14 @@ class Run:
     directory: Path
     settings: dict[str, Cell]  # of the training run for follow-up commands too, their own seed as <command>.seed
     results: dict[str, Cell]  # with `status`
+    date: str | None = None  # when it first started, in the local zone, as in 2026-01-31 23:59
 
     def cell(self, column: str) -> Cell:
         """The run's value in a column; None where it has none."""
         if column == "run":
             return str(self.directory)
+        if column == "date":
+            return self.date
         setting = self.settings.get(column)
         return self.results.get(column) if setting is None else setting
 
@@ -97,7 +102,24 @@ def _read(directory: Path, shown: Path, known: dict[Path, Run]) -> Run:
         if "seed" in settings:
             settings[f"{command}.seed"] = settings.pop("seed")
         settings |= {key: value for key, value in parent.settings.items() if settings.get(key) is None}
-    return Run(shown, settings, results)
+    return Run(shown, settings, results, _date(directory, meta or {}))
+
+
+def _date(directory: Path, meta: dict[str, Any]) -> str | None:
+    """When a run first started: as it says, else by its name."""
+    starts = meta.get("starts")
+    first = starts[0] if isinstance(starts, list) and starts else None
+    told = local_time(first.get("time")) if isinstance(first, dict) else None
+    named = re.match(r"(\d{4}-\d\d-\d\d)_(\d\d)-(\d\d)-\d\d-", directory.name)
+    return told or (f"{named[1]} {named[2]}:{named[3]}" if named else None)
+
+
+def local_time(text: Any) -> str | None:
+    """A time as `meta.json` has it, in the local zone to the minute; None where it is none."""
+    try:
+        return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M}"
+    except (TypeError, ValueError):
+        return None
 
 
 def content_of(path: Path) -> dict[str, Any] | None:

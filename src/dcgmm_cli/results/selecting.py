@@ -95,7 +95,7 @@ def columns_of(runs: list[Run], columns: Sequence[str] | str | None) -> list[str
     """The columns of `tabulate`."""
     settings, results = union(run.settings for run in runs), union(run.results for run in runs)
     if columns == "all":
-        return ["run", *dict.fromkeys([*settings, *results])]
+        return ["run", "date", *dict.fromkeys([*settings, *results])]
     if columns is not None:
         given = [columns] if isinstance(columns, str) else list(columns)
         check_columns(given, runs)
@@ -105,7 +105,8 @@ def columns_of(runs: list[Run], columns: Sequence[str] | str | None) -> list[str
     hidden = {*NAMES, *INCIDENTAL}
     differing = [key for key in settings if key not in hidden and _tells_apart(runs, key)]
     error = ["error"] if "error" in results else []
-    return ["run", *names, *differing, "status", *error, *headlines(commands, results)]
+    date = ["date"] if any(run.date for run in runs) else []
+    return ["run", *date, *names, *differing, "status", *error, *headlines(commands, results)]
 
 
 def _tells_apart(runs: list[Run], key: str) -> bool:
@@ -132,7 +133,7 @@ def check_columns(columns: Sequence[str], runs: list[Run], options: Sequence[str
     Raises:
         InputError: no run has a column, nor is it one of the options.
     """
-    known = {"run", *union(run.settings for run in runs), *union(run.results for run in runs)}
+    known = {"run", "date", *union(run.settings for run in runs), *union(run.results for run in runs)}
     for column in columns:
         if column not in known:
             close = difflib.get_close_matches(column, [*known, *options], 3)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dcgmm_cli.commands.results import _fold_name, _widths
+from dcgmm_cli.commands.results import Column, _fold_name, _widths
 from tests.dcgmm_cli.commands.conftest import QUICK, Runner
 
 
@@ -19,9 +19,13 @@ def test_a_table_over_runs(installed: Runner, dcgmm: Runner, tmp_path: Path) -> 
     assert dcgmm("train", *QUICK, "seed=2", "trainer.batch_size=10000").code == 2
     shown = installed("results")
     assert shown.code == 0, shown.err
-    rows = [line.split("│") for line in shown.out.splitlines() if line.startswith("│")]
-    assert [row[4].strip() for row in rows] == ["0", "1", "2"]
-    assert "trainer.batch_size must be " in shown.out
+    rows = [[cell.strip() for cell in line.split("│")] for line in shown.out.splitlines() if line.startswith("│")]
+    assert [row[4] for row in rows if row[4]] == ["0", "1", "2"]
+    assert "trainer.batch_size must be " in " ".join(row[6] for row in rows if row[6])
+    assert max(map(len, shown.out.splitlines())) <= 120
+    # As `run=` takes them.
+    for name in (row[1] for row in rows if row[1]):
+        assert dcgmm("show", f"run={name}").code == 0
 
     done = installed("results", "runs", "command=outliers", "group=seed", "columns=[arch,auroc.top]", "format=json")
     assert done.code == 0, done.err
@@ -34,7 +38,7 @@ def test_a_table_over_runs(installed: Runner, dcgmm: Runner, tmp_path: Path) -> 
     assert written.code == 0, written.err
     assert written.out.strip() == "tables/runs.csv"
     lines = (tmp_path / "tables" / "runs.csv").read_text().splitlines()
-    assert [line.split(",")[3] for line in lines] == ["seed", "1", "0"]
+    assert [line.split(",")[4] for line in lines] == ["seed", "1", "0"]
     assert not list(tmp_path.glob("outputs")) + list(tmp_path.glob(".hydra"))
 
 
@@ -54,7 +58,7 @@ def test_texts_are_shown_as_they_are(installed: Runner, tmp_path: Path) -> None:
     shown = installed("results", "columns=[run,error]")
     assert shown.code == 0, shown.err
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.out.splitlines() if "│" in line]
-    assert rows == [["runs/1L-mnist/0", "close [/x], write [arch] :smile:"], ["runs/1L-mnist/1", "two lines"]]
+    assert rows == [["0", "close [/x], write [arch] :smile:"], ["1", "two lines"]]
 
 
 @pytest.mark.parametrize("width", [200, 110, 60])
@@ -81,7 +85,7 @@ def test_a_terminal_has_a_width(width: int, tmp_path: Path) -> None:
     assert len({len(line) for line in lines}) == 1
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
     assert cells[0][-1] == "12,346"
-    assert cells[0][0].endswith("x/name-0")
+    assert cells[0][0] == "name-0"
     assert " ".join(row[-2] for row in cells).strip() == error
     assert (len(lines[0]) <= width) == (width > 60)
     assert told == (
@@ -90,8 +94,26 @@ def test_a_terminal_has_a_width(width: int, tmp_path: Path) -> None:
 
 
 def test_long_names_of_short_columns_are_folded() -> None:
-    assert _widths(["layers.gmm1.sigma", "seed"], [["1", "2"]], [True, True], 10) == [7, 4]
+    columns = {"layers.gmm1.sigma": Column(True, 1, ["1"]), "seed": Column(True, 1, ["2"])}
+    assert _widths(columns, 10) == [7, 4]
     assert _fold_name("layers.gmm1.sigma mean", 12) == "layers.gmm1.\nsigma mean"
+
+
+def test_what_there_is_no_room_for_is_named(installed: Runner, tmp_path: Path) -> None:
+    for number in range(2):
+        directory = tmp_path / "runs" / "1L-mnist" / str(number)
+        directory.mkdir(parents=True)
+        config = {"arch": {"name": "1L"}, **{f"setting{n}": f"value {n * number}" for n in range(9)}}
+        (directory / "meta.json").write_text(json.dumps({"config": config}))
+        (directory / "result.json").write_text('{"command": "train", "status": "finished", "train_seconds": 1.5}')
+    shown = installed("results", COLUMNS="72")
+    assert max(map(len, shown.out.splitlines())) <= 72
+    assert "train_" in shown.out
+    assert "setting1 " in shown.out
+    assert shown.err.startswith("no room for setting8, ")
+    chosen = installed("results", "columns=[run,setting1,setting8]", "sort=-setting8", COLUMNS="60")
+    assert "value 8" in chosen.out
+    assert not chosen.err
 
 
 def test_flags_of_hydra_are_no_directories(dcgmm: Runner) -> None:

@@ -22,7 +22,7 @@ def test_what_is_no_number_is_missing(root: Path) -> None:
 
     rows = json.loads(as_json(tabulate(runs, ["seconds", "curve"])), parse_constant=refuse)
     assert rows == [{"seconds": None, "curve": [1, None]}, {"seconds": 3, "curve": None}]
-    assert group(runs, ["seed"], ["seconds"]).rows == [[2, 1, 3.0, None, 3.0, 3.0]]
+    assert group(runs, ["command"], ["seconds"]).rows == [[2, 1, 3.0, None, 3.0, 3.0]]
 
 
 def test_formats_read_back(root: Path) -> None:

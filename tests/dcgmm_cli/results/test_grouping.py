@@ -8,7 +8,7 @@ import pytest
 from dcgmm_cli.results.grouping import group
 from dcgmm_cli.results.reading import Run, find_runs
 from dcgmm_cli.results.selecting import matching
-from tests.dcgmm_cli.results.conftest import AUROC, LAYERS, change, column, run_with, trained, training
+from tests.dcgmm_cli.results.conftest import AUROC, LAYERS, change, column, run_with, trained, training, write
 
 
 def test_groups_over_seeds_against_the_statistics_module(root: Path) -> None:
@@ -97,3 +97,27 @@ def test_a_follow_ups_own_seed_goes_with_the_models(root: Path) -> None:
     runs = matching(find_runs([str(root)]), ["command=outliers"])
     assert column(group(runs, ["seed"], ["auroc.top"]), "runs") == [3]
     assert column(group(matching(runs, ["seed=1,2"]), ["outliers.c"], ["auroc.top"]), "runs") == [1, 1]
+
+
+def test_a_run_that_was_done_again_counts_once(root: Path) -> None:
+    training(root, "1L", 3, train_seconds=99.0)
+    change(root / "1L-mnist" / "run-3", seed=2)
+    for number, day in ((2, 1), (3, 2)):
+        path = root / "1L-mnist" / f"run-{number}" / "meta.json"
+        meta = json.loads(path.read_text()) | {"starts": [{"time": f"2026-01-0{day}T12:00:00+00:00"}]}
+        path.write_text(json.dumps(meta))
+    table = group(trained(root), ["seed"], ["arch", "train_seconds"])
+    assert table.columns[:3] == ["arch", "runs", "again"]
+    assert [row[:4] for row in table.rows] == [["1L", 3, 1, 40.0], ["2L-c", 1, 0, 10.0]]
+
+
+def test_rows_that_would_look_alike_show_what_tells_them_apart(root: Path) -> None:
+    write(
+        root / "1L-mnist" / "run-0" / "outliers" / "b",
+        {"config": {"input": "photos", "outliers": {"c": 1.5}}},
+        {"command": "outliers", "status": "finished", "images": 7},
+    )
+    table = group(matching(find_runs([str(root)]), ["command=outliers"]), ["seed"], ["arch", "auroc.top"])
+    assert column(table, "input") == [None, "photos"]
+    assert column(table, "runs") == [3, 1]
+    assert "trainer.epochs" not in table.columns

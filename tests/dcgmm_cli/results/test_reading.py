@@ -1,4 +1,5 @@
 import fcntl
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,13 @@ def test_what_a_follow_up_leaves_open_is_its_runs(root: Path) -> None:
     change(run / "outliers" / "a", dataset={"path": None})
     (alone,) = find_runs([str(run / "outliers")])
     assert (alone.cell("dataset"), alone.cell("dataset.path")) == ("mnist", "/data")
+
+
+def test_when_a_run_started(root: Path) -> None:
+    meta = {"config": {}, "starts": [{"time": "2026-01-31T12:00:00+00:00"}, {"time": "2026-02-01T12:00:00+00:00"}]}
+    write(root / "a" / "told", meta, None)
+    write(root / "a" / "2025-12-24_18-30-59-abc123", {"starts": [{"time": 7}]}, None)
+    write(root / "a" / "neither", {"starts": "x"}, None)
+    told = f"{datetime(2026, 1, 31, 12, tzinfo=UTC).astimezone():%Y-%m-%d %H:%M}"
+    runs = ordered(find_runs([str(root / "a")]), "-date")
+    assert [run.cell("date") for run in runs] == [told, "2025-12-24 18:30", None]
