@@ -11,6 +11,8 @@ from rich.text import Text
 
 log = logging.getLogger(__name__)
 
+WIDE = 110  # columns of a terminal with room for all
+
 
 class _Rate(ProgressColumn):
     def __init__(self, unit: str) -> None:
@@ -23,6 +25,9 @@ class _Rate(ProgressColumn):
 
 class ProgressBar:
     """Progress of one job of `total` units; a context manager.
+
+    In a notebook the bar is the notebook's own. On a terminal percent, time left and what `update` says in short have
+    room at 80 columns; speed comes in where there is more.
 
     Args:
         title: what is being done.
@@ -38,14 +43,14 @@ class ProgressBar:
         console = Console(stderr=True)
         self._bar: Progress | None = None
         if console.is_interactive:
-            columns = ("[bold]{task.description}", "{task.percentage:>3.0f}%")
+            is_wide = console.width >= WIDE
             self._bar = Progress(
-                TextColumn(columns[0]),
-                BarColumn(bar_width=24),
-                TextColumn(columns[1]),
-                _Rate(unit),
+                TextColumn("[bold]{task.description}"),
+                BarColumn(bar_width=24 if is_wide else 10),
+                TextColumn("{task.percentage:>3.0f}%"),
+                *([_Rate(unit)] if is_wide else []),
                 TimeRemainingColumn(compact=True),
-                TextColumn("{task.fields[detail]}"),
+                TextColumn("{task.fields[detail]}", markup=False),
                 console=console,
                 transient=True,
                 refresh_per_second=4,
@@ -64,22 +69,25 @@ class ProgressBar:
         if self._bar:
             self._bar.stop()
 
-    def update(self, done: int, detail: str = "") -> None:
-        """Show that `done` units are done, with a word on how things stand."""
+    def update(self, done: int, detail: str = "", short: str | None = None) -> None:
+        """Show that `done` units are done, with a word on how things stand; a bar has the short one, if any."""
         self._done = done
         if self._bar:
-            self._bar.update(self._task, completed=done, detail=detail)
+            self._bar.update(self._task, completed=done, detail=detail if short is None else short)
             return
         now = time.monotonic()
         if now - self._last_line >= self._every or done >= self._total:
             self._last_line = now
             speed = (done - self._start_done) / max(now - self._started, 1e-9)
+            left = f"{(self._total - done) / speed:,.0f} s left" if speed > 0 else "time left not known"
             log.info(
-                "%s: %d of %d %s, %.0f a second. %s",
+                "%s: %d of %d %s (%.0f%%), %.0f a second, %s. %s",
                 self._title,
                 done,
                 self._total,
                 self._unit,
+                100 * done / max(self._total, 1),
                 speed,
+                left,
                 detail,
             )

@@ -83,7 +83,8 @@ class Training:
                         layers = {name: asdict(layer) for name, layer in report.items()}
                         line = {"step": trainer.steps, "epoch": round(trainer.epoch, 4), "layers": layers}
                         pending.setdefault(home, []).append(line)
-                    bar.update(trainer.steps, f"epoch {trainer.epoch:.1f} of {trainer.epochs:g}  {_brief(reports)}")
+                    epoch = f"epoch {trainer.epoch:.1f} of {trainer.epochs:g}"
+                    bar.update(trainer.steps, f"{epoch}  {_brief(reports)}", f"{epoch}  {_briefest(reports)}")
                 # Where epochs are of few steps, no more than a tenth of the time goes into checkpoints.
                 is_due = trainer.steps % every == 0 and time.monotonic() - saved >= 9 * cost
                 if is_due or trainer.steps == trainer.total_steps:
@@ -217,3 +218,10 @@ def _brief(reports: list[dict[str, LayerReport]]) -> str:
         f"rate {mean(name, 'learning_rate'):.3g}"
         for name in reports[0]
     )
+
+
+def _briefest(reports: list[dict[str, LayerReport]]) -> str:
+    """How likely the images are to the last layer, and how far annealing has come, in a few words."""
+    top = list(reports[0])[-1]
+    likelihood = fmean(report[top].log_likelihood for report in reports)
+    return f"{top} {likelihood:.1f} nats, sigma {max(layer.sigma for each in reports for layer in each.values()):.2g}"

@@ -13,13 +13,14 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from dcgmm.files import write_whole
 from dcgmm.model import GMM
 
 ENLARGE = 3  # pixels of a picture for one of an image
+LABEL, GAP = 14, 4  # pixels of a number's height, and between numbered images
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -51,6 +52,25 @@ def save_image(image: Tensor, path: Path, enlarge: int = 1) -> None:  # (H, W, C
     write_whole(path, lambda file: file.write(buffer.getvalue()))
 
 
+def save_numbered(images: Tensor, path: Path, enlarge: int) -> None:  # (K, H, W, C), C 1 or 3
+    """Write the images of K components in rows, as square as can be, each under its number, from 0."""
+    count, height, width, _ = images.shape
+    columns = math.ceil(math.sqrt(count))
+    cells = images.detach().cpu().clamp(0, 1).mul(255).round().to(torch.uint8)
+    cells = cells.repeat_interleave(enlarge, 1).repeat_interleave(enlarge, 2).expand(-1, -1, -1, 3)
+    font = ImageFont.load_default(LABEL - 2)
+    across, down = max(width * enlarge, LABEL * 2) + GAP, height * enlarge + LABEL + GAP
+    sheet = Image.new("RGB", (columns * across, math.ceil(count / columns) * down), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, cell in enumerate(cells):
+        left, top = number % columns * across, number // columns * down
+        draw.text((left + 1, top), str(number), fill="black", font=font)
+        sheet.paste(Image.fromarray(cell.numpy()), (left, top + LABEL))
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="png", optimize=True)
+    write_whole(path, lambda file: file.write(buffer.getvalue()))
+
+
 def save_grid(images: Tensor, path: Path) -> None:  # (N, H, W, C)
     """Write images side by side as one PNG."""
     save_image(tile(picture(images)), path, ENLARGE)
@@ -68,12 +88,14 @@ def tile(images: Tensor, columns: int | None = None, gap: int = 1) -> Tensor:  #
     return sheet[: sheet.shape[0] - gap, : sheet.shape[1] - gap]
 
 
-def component_sheet(images: Tensor, gmm: GMM, gap: int) -> Tensor:  # (M, H, W, C) -> (H', W', C)
-    """Pictures of all components of a GMM layer on its component grid; one such grid at each position with its own."""
+def save_components(images: Tensor, gmm: GMM, path: Path, enlarge: int) -> None:  # (M, H, W, C), C 1 or 3
+    """Write pictures of all components of a GMM layer under their numbers; of positions with components of their own,
+    each one's as a grid, without."""
     if gmm.shared:
-        return tile(images, gap=gap)
-    grids = torch.stack([tile(part, gap=gap) for part in images.split(gmm.components)])
-    return tile(grids, gmm.input_shape.width, gap=3 * gap)
+        save_numbered(images, path, enlarge)
+        return
+    grids = torch.stack([tile(part, gap=2) for part in images.split(gmm.components)])
+    save_image(tile(grids, gmm.input_shape.width, gap=6), path, enlarge)
 
 
 def picture(images: Tensor) -> Tensor:  # (N, H, W, C) -> (N, H, W, 1 or 3)

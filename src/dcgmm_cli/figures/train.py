@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from dcgmm.model import DCGMM, Folding
-from dcgmm_cli.figures.base import component_sheet, save_figure, save_image
+from dcgmm_cli.figures.base import save_components, save_figure
+
+EARLY = 0.03  # share of a training whose measurements may leave the axes
 
 
 def save_training_figures(model: DCGMM, home: Path, metrics: Sequence[Mapping[str, Any]]) -> None:
@@ -19,9 +20,7 @@ def save_training_figures(model: DCGMM, home: Path, metrics: Sequence[Mapping[st
     if isinstance(first, Folding) and second is gmm and model.input_shape.channels in (1, 3):
         kernel = first.window.kernel
         patches = model.pixel_values(gmm.loc.detach()).reshape(-1, *kernel, model.input_shape.channels)
-        save_image(
-            component_sheet(patches, gmm, 1), home / "figures" / "centroids_gmm1.png", enlarge=max(1, 64 // kernel[0])
-        )
+        save_components(patches, gmm, home / "figures" / "centroids_gmm1.png", enlarge=max(1, 64 // kernel[0]))
 
 
 def training_curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
@@ -38,11 +37,12 @@ def training_curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
         likelihood, sigma, rate = axes[:, column]
         likelihood.plot(epochs, curve(name, "log_likelihood"), lw=0.8, label="log-likelihood (batch)")
         likelihood.plot(epochs, curve(name, "objective"), lw=1.2, label="objective (window)")
-        # The first steps are far below all that follows and would flatten the rest.
-        values = curve(name, "log_likelihood") + curve(name, "objective")
-        low, high = np.quantile(values, 0.03), max(values)
-        if high > low:
-            likelihood.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        values = curve(name, "log_likelihood")
+        low, high = limits(values + curve(name, "objective"), len(values))
+        likelihood.set_ylim(low, high)
+        if not low <= values[0] <= high:
+            place = {"xy": (0.02, 0.03), "xycoords": "axes fraction", "fontsize": "small"}
+            likelihood.annotate(f"starts at {values[0]:,.0f}", **place)
         likelihood.set_title(name)
         sigma.semilogy(epochs, curve(name, "sigma"), color="C2")
         rate.plot(epochs, curve(name, "learning_rate"), color="C3")
@@ -52,3 +52,17 @@ def training_curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
     axes[1, 0].set_ylabel("sigma (grid steps)")
     axes[2, 0].set_ylabel("learning rate")
     return figure
+
+
+def limits(values: Sequence[float], count: int) -> tuple[float, float]:
+    """Axis limits for two curves of `count` values, one after the other, in which all but their very start is seen.
+
+    The first steps can be thousands of nats below all that follows, and would flatten the rest.
+    """
+    start = int(EARLY * count)
+    later = [*values[start:count], *values[count + start :]]
+    low, high = min(later), max(later)
+    margin = 0.05 * (high - low) or 1.0
+    # The start as well, where it does not take more than half of the height.
+    whole = [value for value in values if low - (high - low) <= value <= high + (high - low)]
+    return min(whole) - margin, max(whole) + margin

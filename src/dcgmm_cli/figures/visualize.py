@@ -13,7 +13,15 @@ from torch import Tensor
 
 from dcgmm.generation.sampling import Samples
 from dcgmm.model import DCGMM, FactorGMM, Folding
-from dcgmm_cli.figures.base import component_sheet, picture, pixels_of, save_figure, save_image, tile
+from dcgmm_cli.figures.base import (
+    picture,
+    pixels_of,
+    save_components,
+    save_figure,
+    save_image,
+    save_numbered,
+    tile,
+)
 
 CELL = 72  # pixels of a component's picture, about; small ones are larger, where single values would vanish
 ROWS, FACTORS = 16, 8  # components and factors of each that are drawn, at most
@@ -36,9 +44,8 @@ def save_layer(model: DCGMM, name: str, means: Tensor, use: Tensor | None, folde
         "variances": value_maps(model, name, variance / variance.max()),
     }
     for kind, images in own.items():
-        sheet = component_sheet(images, gmm, 2)
-        save_image(sheet, folder / f"{kind}_{name}.png", max(3, CELL // images.shape[1]))
-    save_image(tile(picture(means), gap=2), folder / f"mean_images_{name}.png", max(3, CELL // means.shape[1]))
+        save_components(images, gmm, folder / f"{kind}_{name}.png", max(3, CELL // images.shape[1]))
+    save_numbered(picture(means), folder / f"mean_images_{name}.png", max(3, CELL // means.shape[1]))
     if isinstance(gmm, FactorGMM) and gmm.has_factors:
         rows = factor_rows(model, name)
         sheet = tile(rows.flatten(0, 1), rows.shape[1], gap=2)

@@ -7,7 +7,17 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dcgmm_cli.figures.base import drawable, picture, pixels_of, save_grid, save_image, tile
+from dcgmm_cli.figures.base import (
+    GAP,
+    LABEL,
+    drawable,
+    picture,
+    pixels_of,
+    save_grid,
+    save_image,
+    save_numbered,
+    tile,
+)
 
 
 def test_tiles_stand_in_rows_with_grey_between_them() -> None:
@@ -51,3 +61,18 @@ def test_any_name_can_be_drawn() -> None:
     assert shown[3] == r"\u65e5\u672c"
     assert shown[6] == "naïve"
     assert shown[7] == "..." + ("long" * 20)[-23:]
+
+
+def test_numbered_images_lie_in_rows_under_their_numbers(tmp_path: Path) -> None:
+    images = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 6, 10, 1) / 4
+    save_numbered(images, tmp_path / "x.png", 3)
+    with Image.open(tmp_path / "x.png") as image:
+        pixels = np.asarray(image)
+    across, down = 10 * 3 + GAP, 6 * 3 + LABEL + GAP
+    assert pixels.shape == (2 * down, 3 * across, 3)
+    for number in range(5):
+        row, column = divmod(number, 3)
+        cell = pixels[row * down :, column * across :][: LABEL + 18, :30]
+        assert (cell[LABEL:] == round(number / 4 * 255)).all()
+        assert cell[:LABEL].min() < 128  # the number
+    assert (pixels[down + LABEL :, 2 * across :] == 255).all()
