@@ -60,6 +60,7 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.architectures": BASE | {"dcgmm.model.options"},
     "dcgmm.density": MODEL | {"dcgmm.outliers"},
     "dcgmm.checkpoints": MODEL | {"dcgmm", "dcgmm.files", "dcgmm.outliers", "dcgmm.classification", "dcgmm.datasets"},
+    "dcgmm.exporting": MODEL | {"dcgmm", "dcgmm.exporting", "dcgmm.files", "dcgmm.outliers"},
     "dcgmm.judges": BASE | {"dcgmm.files", "dcgmm.generation"},
     "dcgmm.sklearn": MODEL
     | {
@@ -73,7 +74,7 @@ COMPUTES = ("model", "training", "generation", "outliers", "clustering", "classi
 
 # The command line: what each part may import of it. It may import the library, and the modules for `--help` only what
 # is quick there.
-RECORDS = {"job", "runs", "records", "keys", "schema"}
+RECORDS = {"job", "runs", "records", "keys", "schema", "schema_in_place"}
 RUNNER: dict[str, set[str]] = {
     "": set(),
     "interruption": set(),
@@ -82,7 +83,8 @@ RUNNER: dict[str, set[str]] = {
     "headlines": set(),
     "progress": set(),
     "keys": set(),
-    "schema": {"keys"},
+    "schema_in_place": set(),
+    "schema": {"keys", "schema_in_place"},
     "help": {"keys", "schema"},
     "completion": {"keys", "schema", "help"},
     "job": {"interruption"},
@@ -140,7 +142,10 @@ OF_RUNNER = [module for module in MODULES if module.partition(".")[0] == "dcgmm_
 # Imported for `--help` and completion: nothing of these may import anything slow.
 QUICK = {"dcgmm", *(module for module in MODULES if module.endswith((".errors", ".options")))}
 QUICK |= {package.rpartition(".")[0] for package in QUICK} - {""}
-QUICK |= {f"dcgmm_cli.{name}" for name in ("main", "help", "keys", "schema", "completion", "job", "interruption")}
+QUICK |= {
+    f"dcgmm_cli.{name}"
+    for name in ("main", "help", "keys", "schema", "schema_in_place", "completion", "job", "interruption")
+}
 QUICK |= {"dcgmm_cli"}
 
 

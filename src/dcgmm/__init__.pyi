@@ -1,6 +1,7 @@
 from . import classification as classification
 from . import clustering as clustering
 from . import datasets as datasets
+from . import exporting as exporting
 from . import generation as generation
 from . import model as model
 from . import outliers as outliers

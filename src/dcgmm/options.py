@@ -29,10 +29,11 @@ Made = TypeVar("Made", bound="Options")
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value must be: a text that completes `must be ...`, and whether it holds."""
+    """What a value must be: a text that completes `must be ...`, and whether it holds; of a list maybe its length."""
 
     text: str
     holds: Callable[[Any], bool]
+    length: int | None = None
 
 
 _TRUTH = Rule("true or false", lambda value: type(value) is bool)  # of every field that is a bool
@@ -92,7 +93,7 @@ def several(count: int, rule: Rule) -> Rule:
     def holds(value: Any) -> bool:
         return isinstance(value, list | tuple) and len(value) == count and all(map(rule.holds, value))
 
-    return Rule(f"a list of {count}, each {rule.text}", holds)
+    return Rule(f"a list of {count}, each {rule.text}", holds, count)
 
 
 def option(
@@ -174,10 +175,8 @@ class Options:
         raise OptionError(name, f"given by {', '.join(each.name for each in fields(kind))}", value, type(self))
 
 
-@functools.cache
-def _hints(kind: type[Options]) -> dict[str, Any]:
-    """Types of a class's fields: reading them takes longer than all checks of its values."""
-    return typing.get_type_hints(kind)
+# Types of a class's fields: reading them takes longer than all checks of its values.
+_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
 
 
 def _built_in(value: Any) -> Any:

@@ -64,6 +64,10 @@ def _takes_list(key: Key) -> bool:
     return key.type is typing.Any or typing.get_origin(key.type) is list
 
 
+def _holds_options(key: Key) -> bool:
+    return any(isinstance(each, type) and issubclass(each, Options) for each in typing.get_args(key.type))
+
+
 def _misfit(error: OmegaConfBaseException, command: str) -> str:
     """A key or value that does not fit the schema."""
     name, owner = str(error.full_key), error.object_type
@@ -77,13 +81,23 @@ def _misfit(error: OmegaConfBaseException, command: str) -> str:
     if isinstance(error, MissingMandatoryValue):
         return f"{name} is needed: give {name}=..."
     if isinstance(error, ConfigAttributeError | ConfigKeyError):
-        return f"{where}unknown key {name}; the keys are {', '.join(known)}" if where else unknown_key(name, command)
+        if not where:
+            return unknown_key(name, command)
+        close = difflib.get_close_matches(name.rpartition(".")[2], known, 1, 0.7)
+        hint = f": did you mean {close[0]}? The keys are" if close else "; the keys are"
+        return f"{where}unknown key {name}{hint} {', '.join(known)}"
     value = getattr(error, "value", None)
     if isinstance(error, ValidationError) and name in known and known[name].is_enumeration:
         return f"{where}{name}={'null' if value is None else value}: choose {', '.join(known[name].choices)}"
     if isinstance(error, ValidationError) and value is None:
         return f"{where}{name} must not be null"
+    if isinstance(error, ValidationError) and (below := [each for each in known if each.startswith(f"{name}.")]):
+        others = ", ".join(each.removeprefix(f"{name}.") for each in below[1:])
+        return f"{name} has keys of its own: give {below[0]}=... (or another of {others}), not {name}={value}"
     wanted = _wanted(name, known) if isinstance(error, ValidationError) else None
+    if wanted and not where and name in known and _takes_list(known[name]) and not _holds_options(known[name]):
+        rule = known[name].field.metadata["rule"]
+        wanted += f", as in {name}=[{','.join([str(value)] * ((rule and rule.length) or 1))}]"
     return f"{where}{name} must be {wanted}, not {value}" if wanted else f"{where}{name}: {str(error).splitlines()[0]}"
 
 
@@ -95,8 +109,7 @@ def _wanted(name: str, known: Mapping[str, Key]) -> str | None:
     """What a key, an item of a list, or all keys below a name must be; None where nothing is known of it."""
     key = known.get(re.sub(r"\[\d+\]$", "", name))
     if key is None:
-        below = [each.removeprefix(f"{name}.") for each in known if each.startswith(f"{name}.")]
-        return f"given by {', '.join(below)}" if below else None
+        return None
     kind = key.type
     if typing.get_origin(kind) is list and name != key.name:
         kind = option_type(typing.get_args(kind)[0])
@@ -105,7 +118,12 @@ def _wanted(name: str, known: Mapping[str, Key]) -> str | None:
     rule = key.field.metadata["rule"]
     if rule is not None and name == key.name:
         return str(rule.text)
-    return "a list, in brackets" if typing.get_origin(kind) is list else _TYPES.get(kind)
+    return "a list" if typing.get_origin(kind) is list else _TYPES.get(kind)
+
+
+def cut_by_the_shell(word: str, example: str) -> str:
+    """That a shell has taken a value apart, or its braces."""
+    return f"the shell has taken a value apart and left {word!r}: put the whole word in quotes, as in {example}"
 
 
 def unknown_key(key: str, command: str) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+from dcgmm.classification import options as classification
 from dcgmm.clustering import options as clustering
 from dcgmm.generation import options as generation
 from dcgmm.model import options as model
@@ -20,7 +21,9 @@ HEADLINES = {
     "visualize": ("layers.*.components_in_use",),
 }
 
-DECLARED: list[dict[str, bool]] = [package.HIGHER_IS_BETTER for package in (model, outliers, clustering, generation)]
+DECLARED: list[dict[str, bool]] = [
+    package.HIGHER_IS_BETTER for package in (model, outliers, clustering, classification, generation)
+]
 
 
 def higher_is_better(column: str) -> bool | None:

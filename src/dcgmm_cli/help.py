@@ -1,11 +1,13 @@
 """Help of a command, read off its schema: key, type, default, meaning. Imports nothing slow."""
 
+import re
 import typing
 from dataclasses import MISSING
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from dcgmm.model.options import FIELDS, LayerOptions
 from dcgmm.options import Options
 from dcgmm_cli.keys import Key, keys
 from dcgmm_cli.schema import GROUPS, SCHEMAS
@@ -21,8 +23,9 @@ def command_help(command: str, summary: str, conf: Path) -> str:
         f"  {first:<{width}}  {text}" if len(first) <= width else f"  {first}\n  {'':<{width}}  {text}"
         for first, text in described
     ]
-    groups = "".join(f"  {group}: {', '.join(group_choices(conf, group))}\n" for group in GROUPS.get(command, ()))
+    groups = "".join(f"  {group}: {_marked_choices(conf, command, group)}\n" for group in GROUPS.get(command, ()))
     choices = f"\nchoices (group=choice):\n{groups}" if groups else ""
+    choices += _layers() if "arch" in GROUPS.get(command, ()) else ""
     words = "[DIR ...] " if command == "results" else ""
     usage = f"usage: dcgmm {command} {words}[key=value ...] [Hydra flags]"
     return f"dcgmm {command}: {summary}\n\n{usage}\n{choices}\nkeys:\n" + "\n".join(lines) + "\n"
@@ -31,6 +34,25 @@ def command_help(command: str, summary: str, conf: Path) -> str:
 def group_choices(conf: Path, group: str) -> list[str]:
     """Names of a group's files in a tree of configurations."""
     return sorted(file.stem for file in (conf / group).glob("*.yaml"))
+
+
+def _marked_choices(conf: Path, command: str, group: str) -> str:
+    """A group's choices, the default one marked."""
+    chosen = re.search(rf"^\s*- {group}: (\S+)", (conf / f"{command}.yaml").read_text(), re.MULTILINE)
+    default = chosen[1] if chosen else None
+    return ", ".join(f"{name} (default)" if name == default else name for name in group_choices(conf, group))
+
+
+def _layers() -> str:
+    """What a layer of each type is given by."""
+    described = {key.name: key for key in keys(LayerOptions)}
+    lines = ["\nlayers (arch.layers, quoted as a whole: 'arch.layers=[{type:folding,kernel:[7,7]},{type:gmm,...}]'):"]
+    for kind, names in FIELDS.items():
+        lines.append(f"  type: {kind}")
+        for name in names:
+            text = str(described[name].field.metadata["help"])
+            lines.append(f"    {name}: {re.sub(r'^[a-z, ]+: ', '', text)}{' (needed)' if name == names[0] else ''}")
+    return "\n".join(lines) + "\n"
 
 
 def head(key: Key) -> str:

@@ -14,13 +14,15 @@ from hydra.types import TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from dcgmm.errors import InputError
-from dcgmm_cli.explain import WITHOUT_SWEEPS, closest, see_help
+from dcgmm_cli.explain import WITHOUT_SWEEPS, closest, cut_by_the_shell, see_help
 from dcgmm_cli.keys import keys
 from dcgmm_cli.runs import find_models, find_run, unique_name
-from dcgmm_cli.schema import SCHEMAS, FollowUpConfig, ResultsConfig, TrainConfig
+from dcgmm_cli.schema import SCHEMAS, FollowUpConfig, TrainConfig
+from dcgmm_cli.schema_in_place import ResultsConfig
 from dcgmm_cli.sweeps import job_name
 
 # Of key=value; the other commands have run=latest.
+LAYERS_EXAMPLE = "'arch.layers=[{type:folding,kernel:[28,28]},{type:gmm,components:25}]'"
 EXAMPLES = {"train": "arch=2L-c", "compare": "run=A run=B", "data": "fetch=[mnist]", "results": "status=finished"}
 
 
@@ -90,6 +92,8 @@ def prepare(command: str, arguments: list[str]) -> Namespace:
         return asked
     for word in asked.overrides:
         if "=" not in word and not word.startswith("~"):
+            if re.search(r"[\[\]{}]", word):
+                raise InputError(cut_by_the_shell(word, LAYERS_EXAMPLE))
             example = EXAMPLES.get(command, f"run={FollowUpConfig.run}")
             raise InputError(f"cannot read {word!r}: give key=value, as in {example}; {see_help(command)}")
     given = dict(word.split("=", 1) for word in asked.overrides if "=" in word)
@@ -136,6 +140,9 @@ def _prepare_training(asked: Namespace, given: dict[str, str], shows: bool) -> N
         own = [f"run={directory}", f"hydra.run.dir={directory}", "hydra.output_subdir=null"]
         asked.overrides = [*others, *own]
     elif "arch.layers" in given:
+        # An unquoted [{type:gmm,components:25}] becomes two words, each without its braces.
+        if re.match(r"\[\s*\w+:", given["arch.layers"]):
+            raise InputError(cut_by_the_shell(f"arch.layers={given['arch.layers']}", LAYERS_EXAMPLE))
         # With its layers goes what else the architecture says; the default one has no more than a name.
         replaced = [key for key in keys(TrainConfig) if key.name.startswith("arch.") and key.name not in given]
         asked.overrides += [

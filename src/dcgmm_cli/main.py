@@ -23,6 +23,7 @@ COMMANDS = {
     "visualize": "show what a model has learnt: centroids, variances, weights and use of its components",
     "cluster": "judge a model's components as clusters of images, beside k-means and a plain mixture",
     "classify": "tell classes by a model that was trained without labels: by Bayes' rule and by a linear readout",
+    "export": "a model for other programs: arrays, or the whole outlier detector as an ONNX graph",
     "show": "what a run was: layers, settings, data, figures, what was done with it; also as a page",
     "compare": "runs side by side: settings and figures that differ, curves, pictures; also as a page",
     "results": "one table over runs: filter, sort, group over seeds",
@@ -100,12 +101,13 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     from dcgmm_cli.interruption import Interruption
     from dcgmm_cli.sweep_start import SweepStart
     from dcgmm_cli.sweeps import summary
-    from dcgmm_cli.task import FAILURES, run_task
+    from dcgmm_cli.task import FAILURES, TOLD, run_task
 
     # Hydra only warns of errors in callbacks; without what this one sets up, failures would be lost.
     warnings.filterwarnings("error", f"Callback {SweepStart.__name__}")
     remember_command_line(["dcgmm", command, *rest])
     FAILURES.clear()
+    TOLD.clear()
     try:
         asked = prepare(command, rest)
         with Interruption().installed():  # also between a sweep's jobs, and while they run in other processes

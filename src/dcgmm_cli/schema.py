@@ -11,14 +11,14 @@ from typing import Any
 
 from dcgmm.classification.options import GenerativeOptions, Method, ReadoutOptions
 from dcgmm.clustering.options import ClusterOptions
-from dcgmm.datasets.options import FETCHED, NAMES, DataPlaceOptions, DataRootOptions, DatasetOptions
-from dcgmm.errors import OptionError
+from dcgmm.datasets.options import NAMES, DataPlaceOptions, DatasetOptions
 from dcgmm.generation.options import AREAS, CompletionOptions, SamplingOptions, SharpeningOptions
 from dcgmm.model.options import Architecture, GMMOptions
 from dcgmm.options import Options, Rule, among, number, one_or_several, option, whole
 from dcgmm.outliers.options import SCORES
 from dcgmm.training.options import TrainerOptions
 from dcgmm_cli.keys import keys
+from dcgmm_cli.schema_in_place import CompareConfig, DataConfig, ResultsConfig, ShowConfig
 
 SEEDS = 2**32  # NumPy takes no seed from here on
 DEVICES = ("auto", "cpu", "cuda")
@@ -93,79 +93,6 @@ class FollowUpConfig(Options):
     dataset: DataPlaceOptions = option(DataPlaceOptions)  # null: where they were when the run was trained
     device: str = _device()
     threads: int | None = _threads()
-
-
-@dataclass
-class DataConfig(Options):
-    """`dcgmm data`."""
-
-    fetch: Any = option(None, "data sets to fetch, as in [mnist,svhn], or all; null: none", choices=("all", *FETCHED))
-    dataset: DataRootOptions = option(DataRootOptions)
-
-
-class TableFormat(StrEnum):
-    """Formats of a table."""
-
-    table = "table"
-    csv = "csv"
-    markdown = "markdown"
-    json = "json"
-
-
-@dataclass
-class ResultsConfig(Options):
-    """`dcgmm results`."""
-
-    paths: list[str] = option(["runs"], "directories with runs: words without =, as in runs/a")
-    where: list[str] = option([], "conditions: every other column=value, as in arch=1L status=failed")
-    columns: Any = option(
-        None, "columns, as in [arch,auroc.top], or all; null: what tells the runs apart, and main results"
-    )
-    group: Any = option(None, "settings to summarise over, as in seed: mean, deviation, worst and best of the results")
-    sort: str | None = option(None, "column to sort by; with a minus before it from large to small")
-    format: TableFormat = option(TableFormat.table, "table, csv, markdown or json")
-    output: str | None = option(None, "file to write to; null: standard output")
-
-
-class ReportFormat(StrEnum):
-    """Formats of a report."""
-
-    table = "table"
-    html = "html"
-
-
-@dataclass(kw_only=True)
-class ReportOptions(Options):
-    """Where runs are, and what becomes of a report on them.
-
-    Raises:
-        OptionError: a file is given for what goes to the terminal.
-    """
-
-    runs_dir: str = option("runs", "where run directories are", incidental=True)
-    format: ReportFormat = option(ReportFormat.table, "table (on the terminal) or html (one page with the pictures)")
-    output: str | None = option(None, "file of the page; null: <run>/show.html, or compare.html")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.output is not None and self.format is ReportFormat.table:
-            raise OptionError("output", "left out, or format=html given", self.output, type(self))
-
-
-@dataclass(kw_only=True)
-class ShowConfig(ReportOptions):
-    """`dcgmm show`."""
-
-    run: str = option("latest", "the run, training or follow-up: its path, its name, or latest")
-
-
-@dataclass(kw_only=True)
-class CompareConfig(ReportOptions):
-    """`dcgmm compare`."""
-
-    run: list[str] = option(
-        [], "two runs or more, as in run=A run=B: paths or names; a directory: its runs, those of one setting as one"
-    )
 
 
 @dataclass
@@ -328,6 +255,33 @@ class ClassifyConfig(FollowUpConfig):
     shown: int = option(20, "images shown of those that each method is most surely wrong about", whole(least=0))
 
 
+class ExportFormat(StrEnum):
+    """Files that a model is exported to."""
+
+    npz = "npz"
+    safetensors = "safetensors"
+    onnx = "onnx"
+
+
+class PixelType(StrEnum):
+    """Number types of images."""
+
+    uint8 = "uint8"
+    float32 = "float32"
+
+
+@dataclass
+class ExportConfig(FollowUpConfig):
+    """`dcgmm export`."""
+
+    format: ExportFormat = option(
+        ExportFormat.onnx, "onnx (the whole outlier detector), npz or safetensors (arrays by name)"
+    )
+    score: str = option("joint", "onnx: decides, as outliers.score", choices=SCORES)
+    c: float = option(1.5, "onnx: an outlier scores less than mean - c standard deviations, as outliers.c", number())
+    pixels: PixelType = option(PixelType.uint8, "onnx: type of its input: uint8, or float32 in [0, 1]")
+
+
 SCHEMAS: dict[str, type[Options]] = {
     "train": TrainConfig,
     "outliers": OutliersConfig,
@@ -337,6 +291,7 @@ SCHEMAS: dict[str, type[Options]] = {
     "visualize": VisualizeConfig,
     "cluster": ClusterConfig,
     "classify": ClassifyConfig,
+    "export": ExportConfig,
     "show": ShowConfig,
     "compare": CompareConfig,
     "results": ResultsConfig,

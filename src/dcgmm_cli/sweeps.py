@@ -90,11 +90,15 @@ def summary(jobs: int, outcomes: Sequence[JobOutcome]) -> str:
         parts += [f"{count} {status}{remark}" for count in [counts.pop(status, 0)] if count]
     parts += [f"{count} {status}" for status, count in counts.items() if count]
     lines = [f"sweep of {jobs} {'job' if jobs == 1 else 'jobs'}: {', '.join(parts)}"]
-    lines += [
-        f"  #{outcome.number} {outcome.status}: {' '.join(outcome.overrides)}: {outcome.error}"
-        for outcome in outcomes
-        if outcome.error is not None
-    ]
+    alike: dict[tuple[str, str], list[JobOutcome]] = {}
+    for outcome in outcomes:
+        if outcome.error is not None:
+            alike.setdefault((outcome.status, outcome.error), []).append(outcome)
+    for (status, error), same in alike.items():
+        which = f"#{same[0].number} {status}: {' '.join(same[0].overrides)}"
+        if len(same) > 1:
+            which = f"{', '.join(f'#{outcome.number}' for outcome in same)} {status}"
+        lines.append(f"  {which}: {error}")
     return "\n".join(lines)
 
 

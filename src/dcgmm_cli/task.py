@@ -31,6 +31,7 @@ from dcgmm_cli.sweeps import JobOutcome, is_done, tell
 from dcgmm_cli.typed import typed
 
 FAILURES: list[int] = []  # exit codes of the jobs that failed in this process
+TOLD: set[str] = set()  # and their errors: the terminal has each once
 log = logging.getLogger(__name__)
 
 register()  # a process that runs a sweep's jobs begins here
@@ -63,7 +64,11 @@ def run_task(config: DictConfig) -> None:
     except Exception as error:
         mistake = isinstance(error, InputError)
         text = " ".join(str(error).split()) if mistake else f"{type(error).__name__}: {error}"
-        log.error("%s", text, exc_info=not mistake)
+        again = sweeps and text in TOLD
+        log.error("%s", text, exc_info=not mistake, extra=LOG_ALONE if again else None)
+        if again:
+            log.error("failed as another job did")
+        TOLD.add(text)
         outcome = replace(begun, status="failed", code=2 if mistake else 1, error=text)
         FAILURES.append(outcome.code)
     except KeyboardInterrupt as error:

@@ -16,7 +16,17 @@ NAMES = [
     *("Architecture", "Completions", "DCGMM", "Density", "Detector", "History", "InputError", "OptionError"),
     *("Samples", "Sharpened", "TrainedRun"),
     *("arch", "density", "fit", "inpaint", "load", "load_run", "sample", "save", "sharpen"),
-    *("classification", "clustering", "datasets", "generation", "model", "outliers", "sklearn", "training"),
+    *(
+        "classification",
+        "clustering",
+        "datasets",
+        "exporting",
+        "generation",
+        "model",
+        "outliers",
+        "sklearn",
+        "training",
+    ),
 ]
 
 

@@ -18,11 +18,15 @@ from dcgmm_cli.schema import SCHEMAS
             {"cluster": {"count": "x"}},
             "cluster.count must be a whole number of at least 2, not x",
         ),
-        ("cluster", {"cluster": {"position": 3}}, "cluster.position must be a list, in brackets, not 3"),
+        ("cluster", {"cluster": {"position": 3}}, "cluster.position must be a list, as in cluster.position=[3], not 3"),
         ("cluster", {"cluster": {"position": ["x"]}}, "cluster.position[0] must be a whole number, not x"),
-        ("outliers", {"outliers": {"classes": 3}}, "outliers.classes must be a list, in brackets, not 3"),
+        (
+            "outliers",
+            {"outliers": {"classes": 3}},
+            "outliers.classes must be a list, as in outliers.classes=[3], not 3",
+        ),
         ("sample", {"sharpen": "x"}, "sharpen must be true or false, not x"),
-        ("train", {"arch": {"layers": 3}}, "arch.layers must be a list, in brackets, not 3"),
+        ("train", {"arch": {"layers": 3}}, "arch.layers must be a list, not 3"),
         ("train", {"arch": {"layers": [3]}}, "arch.layers[0] must be given by type, kernel, stride, components"),
         (
             "train",
@@ -39,6 +43,11 @@ from dcgmm_cli.schema import SCHEMAS
             "train",
             {"arch": {"layers": [{"type": "gmm", "size": 2}]}},
             "arch.layers: unknown key size; the keys are type, kernel, stride, components",
+        ),
+        (
+            "train",
+            {"arch": {"layers": [{"type": "folding", "kernels": [3, 3]}]}},
+            "arch.layers: unknown key kernels: did you mean kernel? The keys are type, kernel, stride, components",
         ),
     ],
 )

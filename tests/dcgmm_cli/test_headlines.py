@@ -5,6 +5,7 @@ from dataclasses import fields
 
 import pytest
 
+from dcgmm.classification.evaluation import ClassFigures
 from dcgmm.clustering.figures import ClusterFigures
 from dcgmm.density import Density
 from dcgmm.generation.quality import Quality
@@ -13,7 +14,10 @@ from dcgmm_cli.headlines import DECLARED, HEADLINES, headlines, higher_is_better
 from dcgmm_cli.schema import SCHEMAS
 
 # Figures of which neither more nor less is better.
-NEUTRAL = {"clusters", "sizes", "zero_pairs", "separation", "diameter", "count", "bins", "train_distance"}
+NEUTRAL = {
+    *("clusters", "sizes", "zero_pairs", "separation", "diameter", "count", "bins", "train_distance"),
+    *("confusion", "reliability"),
+}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +27,7 @@ NEUTRAL = {"clusters", "sizes", "zero_pairs", "separation", "diameter", "count",
         list(Detection._fields),
         [each.name for each in fields(Quality)],
         [each.name for each in fields(Density)],
+        [each.name for each in fields(ClassFigures)],
     ],
 )
 def test_every_figure_says_which_end_is_better(names: list[str]) -> None:

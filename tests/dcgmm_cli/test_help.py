@@ -31,6 +31,8 @@ def test_help_of_a_command_explains_every_key(command: str, capsys: pytest.Captu
         ("train", "trainer.learning_rate.start: float = 0.05 "),
         ("train", "trainer.dtype: float32|float64 = float32 "),
         ("train", "  arch: 1L, 2L-a, "),
+        ("train", ", 2L-c (default), "),
+        ("train", "  type: gmm\n    components: number of components K, a square number (needed)\n    factors: "),
         ("train", "usage: dcgmm train [key=value ...]"),
         ("cluster", "cluster.merge: ward|grid = null "),
         ("results", "paths: list[str] = [runs] "),

@@ -49,4 +49,4 @@ def test_groups_are_those_of_the_configuration_files() -> None:
 
 def test_follow_up_commands() -> None:
     found = [command for command, schema in SCHEMAS.items() if issubclass(schema, FollowUpConfig)]
-    assert found == ["outliers", "sample", "sharpen", "inpaint", "visualize", "cluster", "classify"]
+    assert found == ["outliers", "sample", "sharpen", "inpaint", "visualize", "cluster", "classify", "export"]

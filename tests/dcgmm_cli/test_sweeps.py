@@ -86,6 +86,8 @@ def test_the_summary_counts_and_names() -> None:
         "  #2 failed: seed=2 arch=1L: no data",
         "  #3 interrupted: seed=3: stopped by a signal",
     ]
+    twice = [JobOutcome(number, [f"seed={number}"], "failed", None, 2, "no data") for number in (0, 3)]
+    assert summary(2, twice).splitlines()[1:] == ["  #0, #3 failed: no data"]
     assert summary(1, OUTCOMES[:1]) == "sweep of 1 job: 1 finished"
     assert summary(0, OUTCOMES[:1]) == "sweep of 1 job: 1 finished"  # how many there are was not known
 

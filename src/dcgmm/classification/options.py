@@ -51,3 +51,7 @@ class ReadoutOptions(Options):
     C: float | None = option(
         None, "inverse strength of the regularisation; null: chosen on held-out training images", number(above=0)
     )
+
+
+# Figures of a classifier, and of which more is better; its accuracy is declared with that of clusterings.
+HIGHER_IS_BETTER = {"log_loss": False, "ece": False}

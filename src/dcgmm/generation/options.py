@@ -151,5 +151,6 @@ HIGHER_IS_BETTER = {
     "js": False,
     "frechet": False,
     "mse": False,
+    "right": True,  # share of completions that keep the class
     "peers": False,  # mean squared errors of other methods
 }

@@ -53,16 +53,20 @@ class Moments:
         return self.squares / self.count
 
 
+def deviation(moments: Moments) -> Tensor:  # (...)
+    """Standard deviation at each position, of those that nearly never vary a part of the mean one."""
+    found = moments.variance.sqrt()
+    return found.clamp(min=DEVIATION_FLOOR * found.mean())
+
+
 def standardise(values: Tensor, moments: Moments) -> Tensor:  # (N, ...) -> (N, ...), float64
     """Distance from the training mean in training standard deviations, (value - mean) / std, at each position (...).
 
     A position is an inlier at c where this is at least -c (section 3.2.2: L >= mean - c std).
     """
-    deviation = moments.variance.sqrt()
-    floor = DEVIATION_FLOOR * deviation.mean()
     # Where no position ever varies, only the mean itself is usual.
     difference = values.double() - moments.mean
-    return torch.where(difference == 0, 0.0, difference / deviation.clamp(min=floor))
+    return torch.where(difference == 0, 0.0, difference / deviation(moments))
 
 
 @torch.no_grad()

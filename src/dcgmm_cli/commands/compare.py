@@ -5,7 +5,7 @@ from pathlib import Path
 from dcgmm_cli.reports.comparing import comparison
 from dcgmm_cli.reports.sides import sides_of
 from dcgmm_cli.reports.writing import written
-from dcgmm_cli.schema import CompareConfig
+from dcgmm_cli.schema_in_place import CompareConfig
 
 PAGE = "compare.html"  # where the command was typed
 

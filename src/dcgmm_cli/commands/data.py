@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dcgmm.errors import InputError
-from dcgmm_cli.schema import DataConfig
+from dcgmm_cli.schema_in_place import DataConfig
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from dcgmm_cli.results.formats import FORMATS, numeric_columns, rounded
 from dcgmm_cli.results.grouping import group, ordered_groups
 from dcgmm_cli.results.reading import TRAIN, Run, find_runs
 from dcgmm_cli.results.selecting import NAMES, Table, matching, ordered, tabulate
-from dcgmm_cli.schema import ResultsConfig, TableFormat
+from dcgmm_cli.schema_in_place import ResultsConfig, TableFormat
 
 PIPE = 120  # columns of a table that goes to no terminal
 RUNS = ResultsConfig().paths[0]

@@ -5,7 +5,7 @@ from pathlib import Path
 from dcgmm_cli.reports.facts import report_of
 from dcgmm_cli.reports.writing import written
 from dcgmm_cli.runs import find_run
-from dcgmm_cli.schema import ShowConfig
+from dcgmm_cli.schema_in_place import ShowConfig
 
 PAGE = "show.html"  # in the run directory
 

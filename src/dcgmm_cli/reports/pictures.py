@@ -16,6 +16,7 @@ _SHOWN = {
     "weights_": "mixture weights of {} and the use of its components",
     "walk": "how a component of the last GMM layer becomes an image, layer by layer",
     "samples_top": "images drawn from the model, top {}",
+    "variants_top": "images beside variants that the model draws of them, top {}",
     "before": "images before sharpening",
     "after": "images after sharpening",
     "sharpening": "images before and after sharpening, and the difference",

@@ -5,7 +5,7 @@ from pathlib import Path
 from dcgmm.files import write_text
 from dcgmm_cli.reports.content import Report
 from dcgmm_cli.reports.terminal import show
-from dcgmm_cli.schema import ReportFormat, ReportOptions
+from dcgmm_cli.schema_in_place import ReportFormat, ReportOptions
 
 
 def written(report: Report, options: ReportOptions, place: Path) -> Path | None:

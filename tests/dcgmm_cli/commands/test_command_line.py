@@ -7,7 +7,7 @@ import pytest
 from dcgmm.files import read_json
 from tests.dcgmm_cli.commands.conftest import QUICK, Runner
 
-FOLLOW_UPS = ["outliers", "sample", "sharpen", "inpaint", "visualize", "cluster", "classify"]
+FOLLOW_UPS = ["outliers", "sample", "sharpen", "inpaint", "visualize", "cluster", "classify", "export"]
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,20 @@ FOLLOW_UPS = ["outliers", "sample", "sharpen", "inpaint", "visualize", "cluster"
         ("data -m", "dcgmm data takes no -m: fetch=[mnist,svhn] fetches several data sets\n"),
         ("results --multirun", "dcgmm results takes no -m: it makes one table; arch=1L,2L-c shows runs of either\n"),
         ("train trainer.epochs=x", "trainer.epochs must be a whole number of at least 1, not x\n"),
-        ("train trainer.learning_rate=1", "trainer.learning_rate must be given by start, end, logits, "),
-        ("train dataset.classes=3", "dataset.classes must be a list of at least one class, not 3\n"),
+        (
+            "train trainer.learning_rate=1",
+            "trainer.learning_rate has keys of its own: give trainer.learning_rate.",
+        ),
+        ("train dataset.classes=3", "must be a list of at least one class, as in dataset.classes=[3], not 3\n"),
+        ("train dataset.size=28", "each a whole number of at least 1, as in dataset.size=[28,28], not 28\n"),
+        (
+            "train arch.layers=[type:gmm] arch.layers=[components:25]",
+            "left 'arch.layers=[components:25]': put ",
+        ),
+        (
+            "train arch.layers=[{type:gmm, components:25}]",
+            "left 'components:25}]': put the whole word in quotes, as ",
+        ),
         ("train run=", "run= is empty: give the run's path, its name, or latest\n"),
         ("sample run=", "run= is empty: give the run's path, its name, or latest\n"),
     ],

@@ -7,6 +7,8 @@ import pytest
 
 from tests.dcgmm_cli.commands.conftest import Runner
 from tests.dcgmm_cli.commands.test_show import section, without_torch
+from tests.dcgmm_cli.reports.browser import CHROMIUM, Browser
+from tests.dcgmm_cli.reports.test_page import check_for_everybody
 
 LAYERS = {"1L": [{"type": "gmm", "components": 25}], "small": [{"type": "gmm", "components": 4}]}
 
@@ -95,6 +97,18 @@ def test_a_page(installed: Runner, tmp_path: Path, tiny_run: Path) -> None:
     assert text.count("<svg viewBox") > 1
     assert 'alt="A: training curves' in text
     assert "trained on different images" in text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_a_page_in_a_browser(dcgmm: Runner, tmp_path: Path, tiny_run: Path) -> None:
+    other = run_of(tmp_path / "runs", "1L", 0, figures(1.0, 7.5))
+    page = dcgmm("compare", f"run={tiny_run}", f"run={other}", "format=html").directory
+    with Browser(tmp_path / "profile") as browser:
+        for width in (360, 1280):
+            browser.open(page, width)
+            assert browser.complaints() == []
+            check_for_everybody(browser, width)
 
 
 @pytest.mark.parametrize(

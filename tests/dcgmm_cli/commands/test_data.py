@@ -9,7 +9,7 @@ from dcgmm.datasets.files import SourceError
 from dcgmm.datasets.options import DataRootOptions
 from dcgmm.errors import InputError
 from dcgmm_cli.commands.data import run_in_place
-from dcgmm_cli.schema import DataConfig
+from dcgmm_cli.schema_in_place import DataConfig
 from tests.dcgmm.datasets.conftest import tiny_set
 
 
