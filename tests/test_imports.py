@@ -15,7 +15,7 @@ PACKAGES = ("dcgmm", "dcgmm_cli")
 # A module, or a package as a whole, and what it may import of the library. Alone, `dcgmm` is its `__init__`.
 BASE = {"dcgmm.errors", "dcgmm.options"}
 FORMULAS = {
-    *(f"dcgmm.model.{name}" for name in ("options", "shapes", "gaussian", "factors", "conditionals")),
+    *(f"dcgmm.model.{name}" for name in ("options", "arrays", "shapes", "gaussian", "factors", "conditionals")),
     *(f"dcgmm.model.{name}" for name in ("annealing", "native", "fused", "patches")),
 }
 LAYERS = {
@@ -36,7 +36,8 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.model.factors": BASE | {"dcgmm.model.native", "dcgmm.model.gaussian"},
     "dcgmm.model.conditionals": BASE | {"dcgmm.model.gaussian", "dcgmm.model.factors"},
     "dcgmm.model.annealing": BASE,
-    "dcgmm.model.native": BASE | {"dcgmm.model.native", "dcgmm.model.shapes"},
+    "dcgmm.model.arrays": BASE,
+    "dcgmm.model.native": BASE | {f"dcgmm.model.{name}" for name in ("native", "annealing", "arrays", "shapes")},
     "dcgmm.model.fused": BASE | {"dcgmm.model.fused", "dcgmm.model.shapes"},
     "dcgmm.model.patches": BASE | {"dcgmm.model.native", "dcgmm.model.fused", "dcgmm.model.shapes"},
     "dcgmm.model.folding": BASE | FORMULAS,

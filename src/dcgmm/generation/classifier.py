@@ -131,8 +131,8 @@ def shapes(channels: int, classes: int) -> dict[str, tuple[int, ...]]:
 def _start(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """He's start values; biases are 0."""
     if len(shape) == 1:
-        return torch.zeros(shape)
-    return torch.randn(shape, generator=generator) * math.sqrt(2 / math.prod(shape[1:]))
+        return torch.zeros(shape, dtype=torch.float32)
+    return torch.randn(shape, generator=generator, dtype=torch.float32) * math.sqrt(2 / math.prod(shape[1:]))
 
 
 def _batches(count: int, size: int, total: int, generator: torch.Generator) -> Iterator[Tensor]:

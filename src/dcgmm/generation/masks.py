@@ -44,8 +44,8 @@ def observed_part(
         raise OptionError("share", "a number above 0 and below 1", share)
     if area == "random":
         generator = torch.Generator().manual_seed(checked_seed(seed))
-        missing = torch.rand(count, height * width, generator=generator).argsort(-1) < round(share * height * width)
-        missing = missing.view(count, height, width)
+        drawn = torch.rand(count, height * width, generator=generator, dtype=torch.float32)
+        missing = (drawn.argsort(-1) < round(share * height * width)).view(count, height, width)
     else:
         rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
         high, wide = round(share * height), round(share * width)

@@ -61,7 +61,7 @@ class FactorGMM(GMM):
             raise OptionError("factors", f"{most}, fewer than the {features} features of a patch", factors)
         # In memory as (..., L, K, D), in which the passes over points take them.
         shape = (*self.logits.shape[:-1], factors, components, features)
-        self.factors = nn.Parameter(torch.zeros(shape).movedim(-3, -1))
+        self.factors = nn.Parameter(torch.zeros(shape, dtype=torch.float32).movedim(-3, -1))
         self.has_factors = False  # whether any is not 0
         self.held: Tensor | None = None  # (...), models whose points go to the winner of the diagonal part; None: none
         self.register_load_state_dict_post_hook(_refresh)  # type: ignore[no-untyped-call]  # torch's hook has no types
@@ -160,6 +160,7 @@ class FactorGMM(GMM):
         if not self.has_factors:
             return super().step(x, kernel, rates, passes_on=passes_on)
         patches = self.patches(x)
+        self._check_step(patches.x, kernel, rates)
         parameters = factor_step.Parameters(self.logits, self.loc, self.precision_sqrt, self.factors.movedim(-1, -3))
         if factor_step.takes(patches, parameters, kernel):
             given = (kernel, rates, self.options, self.held)

@@ -88,7 +88,7 @@ def _step(
 
 
 def _smoothes(kernel: Tensor) -> bool:  # (S, S)
-    return not torch.equal(kernel, torch.eye(len(kernel)))
+    return not torch.equal(kernel, torch.eye(len(kernel), dtype=kernel.dtype))
 
 
 def _by_model(tensor: Tensor, dimensions: int) -> Tensor:

@@ -7,8 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dcgmm.errors import OptionError
 from dcgmm.model import fused, native
 from dcgmm.model.annealing import grid_side
+from dcgmm.model.arrays import check
 from dcgmm.model.gaussian import (
     Gradient,
     NaturalParameters,
@@ -93,9 +95,10 @@ class GMM(nn.Module):
         self.options = options or GMMOptions()
         shape = (*batch_shape, *self.own_shape, components)
         features = self.input_shape.channels
-        self.logits = nn.Parameter(torch.zeros(shape))
-        self.loc = nn.Parameter(torch.zeros(*shape, features))
-        self.precision_sqrt = nn.Parameter(torch.full((*shape, features), self._start))
+        # float32 whatever torch's default is: that is the program's, not the model's.
+        self.logits = nn.Parameter(torch.zeros(shape, dtype=torch.float32))
+        self.loc = nn.Parameter(torch.zeros(*shape, features, dtype=torch.float32))
+        self.precision_sqrt = nn.Parameter(torch.full((*shape, features), self._start, dtype=torch.float32))
 
     @property
     def own_shape(self) -> tuple[int, ...]:
@@ -219,6 +222,9 @@ class GMM(nn.Module):
 
         Returns the objective, and (where the layer `passes_on` something) the responsibilities, both as they were
         before the step. A position with parameters of its own has its own kernel, rates and objective too.
+
+        Raises:
+            OptionError: x is empty, or an array has another shape, number type or device than the parameters ask for.
         """
         patches = self.patches(x)
         parameters = (self.logits, self.loc, self.precision_sqrt)
@@ -226,10 +232,11 @@ class GMM(nn.Module):
         passes: Callable[..., tuple[Tensor, Tensor | None]]
         if native.takes(patches.x, *parameters):
             passes = native.step
-        elif fused.takes(self.components, patches.x, *parameters):
-            passes = fused.step
         else:
-            return self._step(patches, kernel, rates, passes_on=passes_on)
+            self._check_step(patches.x, kernel, rates)
+            if not fused.takes(self.components, patches.x, *parameters):
+                return self._step(patches, kernel, rates, passes_on=passes_on)
+            passes = fused.step
         value, made = passes(patches.x, patches.window, parameters, kernel, rates[:3], limits, passes_on=passes_on)
         return value, None if made is None else patches.placed(made)
 
@@ -270,9 +277,29 @@ class GMM(nn.Module):
         self.precision_sqrt.clamp_(self.options.precision_sqrt_min, self.options.precision_sqrt_max)
 
     def patches(self, x: Tensor | Patches) -> Patches:  # (..., N, H, W, D)
-        """What the layer sees, as its parameters are applied to it."""
+        """What the layer sees, as its parameters are applied to it.
+
+        Raises:
+            OptionError: it has another number of features, number type or device than the parameters.
+        """
         patches = x if isinstance(x, Patches) else Patches(x, SINGLE)
+        features, given, own = self.input_shape.channels, patches.x, self.loc
+        if patches.features != features or given.dtype != own.dtype or given.device != own.device:
+            found = f"{patches.features}, {given.dtype}, on {given.device}"
+            raise OptionError("x", f"of {features} features a patch, {own.dtype}, on {own.device}", found)
         return patches if self.shared else patches.by_position()
+
+    def _check_step(self, x: Tensor, kernel: Tensor | None, rates: Rates) -> None:
+        """Refuse what tensors would broadcast, and fused passes read as it lies; native ones see to it themselves."""
+        batch, kind = self.logits.shape[:-1], (self.loc.dtype, self.loc.device)
+        if x.shape[:-4] != batch or x.dim() != len(batch) + 4:
+            raise OptionError("x", f"of shape {(*batch, 'N', 'H', 'W', 'C')}", tuple(x.shape))
+        if not x.shape[-4]:
+            raise OptionError("x", "of at least one sample", "empty")
+        if kernel is not None:
+            check("kernel", kernel, (*batch, *[grid_side(self.components)] * 2), *kind)
+        for name, rate in zip(Rates._fields, rates, strict=True):
+            check(f"rates.{name}", rate, batch, *kind)
 
     def extra_repr(self) -> str:
         """Components, whose they are, input and output shape."""

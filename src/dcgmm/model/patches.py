@@ -57,6 +57,7 @@ class Patches:
 
     def __init__(self, x: Tensor, window: Window) -> None:
         self.x, self.window = x, window
+        self.features = window.kernel[0] * window.kernel[1] * x.shape[-1]  # D
         self._map = (*x.shape[-4:-3], *window.positions(*x.shape[-3:-1]))
 
     @cached_property

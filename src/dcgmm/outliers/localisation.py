@@ -51,7 +51,7 @@ def nearest_positions(model: DCGMM, name: str) -> tuple[Tensor, Tensor]:  # (Y,)
         for layer in _layers_under(model, name):
             start += step * (layer.window.kernel[axis] - 1) / 2
             step *= layer.window.stride[axis]
-        index = torch.floor((torch.arange(pixels) - start) / step + 0.5)
+        index = torch.floor((torch.arange(pixels, dtype=torch.float64) - start) / step + 0.5)
         found.append(index.long().clamp(0, positions - 1))
     return found[0], found[1]
 

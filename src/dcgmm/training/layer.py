@@ -59,7 +59,7 @@ class LayerTraining:
         self._factors = (0.0, options.learning_rate.loc, 0.0, 0.0)  # of the rates, in their order
         self._rates = Rates(*(gmm.logits.new_zeros(batch_shape) for _ in Rates._fields))
         self._kernel = self._distances.new_zeros(*batch_shape, *self._distances.shape)
-        self._identity = torch.eye(len(self._distances)).to(self._kernel)
+        self._identity = torch.eye(len(self._distances), dtype=self._kernel.dtype, device=self._kernel.device)
         self._state = self._rule.start(gmm.components, batch_shape, gmm.loc.dtype).to(gmm.loc.device)
         self._anneal()
 

@@ -25,7 +25,7 @@ def image_rows(images: Tensor, rows: Mapping[int, Tensor], sizes: Sequence[int],
         columns: images of a full row.
     """
     shown = picture(to_float(images, torch.float32))
-    cells = torch.full((len(rows), columns, *shown.shape[1:]), 0.5)
+    cells = shown.new_full((len(rows), columns, *shown.shape[1:]), 0.5)
     for line, chosen in zip(cells, rows.values(), strict=True):
         line[: len(chosen)] = shown[chosen]
     figure = Figure(figsize=(CELL * columns + 1.6, CELL * len(rows) + 0.3), layout="constrained")

@@ -123,7 +123,7 @@ def walk_figure(model: DCGMM, component: int, samples: Samples) -> Figure:
         samples: one image that was drawn from it.
     """
     *lower, top = model.gmms
-    grid = torch.zeros(model.gmms[top].components)
+    grid = torch.zeros(model.gmms[top].components, dtype=torch.float32)
     grid[component] = 1
     panels = [(f"{top}: component {component}", tile(signal_grids(grid.view(1, 1, -1)), 1))]
     for name in reversed(lower):

@@ -22,7 +22,7 @@ def balanced_order(labels: Tensor, count: int, classes: int, generator: torch.Ge
     """Indices of `count` images: the first of each class, mixed in blocks of one image a class, each block shuffled."""
     firsts = [torch.nonzero(labels == label)[: count // classes, 0] for label in range(classes)]
     blocks = torch.stack(firsts, dim=1)  # (count / classes, classes)
-    order = torch.rand(blocks.shape, generator=generator).argsort(dim=1)
+    order = torch.rand(blocks.shape, generator=generator, dtype=torch.float32).argsort(dim=1)
     return blocks.gather(1, order).flatten()
 
 

@@ -1,17 +1,22 @@
 """The hot passes of a GMM layer on a CPU, in `passes.cpp`.
 
 They do what `GMM.step`, `Scored` and `Patches` say in tensors, for float32. Without a C++ compiler there is none of it,
-and the tensors do all the work, two to eight times slower.
+and the tensors do all the work, two to eight times slower. Every array is checked before a pass is given its address.
 """
 
 import ctypes
+import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dcgmm.model.native.build import library
+from dcgmm.errors import OptionError
+from dcgmm.model.annealing import grid_side
+from dcgmm.model.arrays import dense, in_place
+from dcgmm.model.native.build import declare, library
 from dcgmm.model.shapes import Window
 
 SOURCE = Path(__file__).with_name("passes.cpp")
@@ -25,6 +30,31 @@ class _Shapes(ctypes.Structure):
             *("stride_height", "stride_width", "rows", "columns", "components"),
         )
     ]
+
+
+# What each pass takes: shapes, whole numbers (l: long), floats, and addresses.
+_PASSES = {
+    "dcgmm_scores": "Siaaaaa",
+    "dcgmm_summarise": "lliaaaa",
+    "dcgmm_pull": "Siaaaaa",
+    "dcgmm_step": "Siaaaaaaaaffaa",
+}
+_TYPES = {
+    "S": ctypes.POINTER(_Shapes),
+    "i": ctypes.c_int,
+    "l": ctypes.c_long,
+    "f": ctypes.c_float,
+    "a": ctypes.c_void_p,
+}
+
+
+class _Layout(NamedTuple):
+    """What a pass works on."""
+
+    shapes: Any  # as the passes are given them
+    features: int  # D
+    maps: tuple[int, ...]  # (..., N, H, W, C)
+    points: tuple[int, ...]  # (..., N, H', W', K)
 
 
 def takes(*tensors: Tensor) -> bool:
@@ -43,11 +73,21 @@ def scores(
     precision: Tensor,  # (K, D)
     constant: Tensor,  # (K,)
 ) -> Tensor:  # (N, H', W', K)
-    """constant_k + <linear_k, x> - <precision_k, x^2> / 2 for the patch at every position of a window."""
-    shapes = _shapes(x.shape, window, len(constant))
-    result = x.new_empty(shapes.samples, shapes.rows, shapes.columns, shapes.components)
-    given = [each.contiguous() for each in (x, linear, precision, constant)] + [result]
-    _loaded().dcgmm_scores(ctypes.byref(shapes), torch.get_num_threads(), *map(_address, given))
+    """constant_k + <linear_k, x> - <precision_k, x^2> / 2 for the patch at every position of a window.
+
+    Raises:
+        OptionError: an array is not of the shape above, float32, on the CPU.
+    """
+    layout = _layout(x.shape, (), window, len(constant))
+    components = (len(constant), layout.features)
+    given = (
+        dense("x", x, layout.maps),
+        dense("linear", linear, components),
+        dense("precision", precision, components),
+        dense("constant", constant, components[:1]),
+    )
+    result = given[0].new_empty(layout.points)
+    _loaded().dcgmm_scores(layout.shapes, torch.get_num_threads(), *map(Tensor.data_ptr, given), result.data_ptr())
     return result
 
 
@@ -67,12 +107,14 @@ def responsibilities(scores: Tensor) -> Tensor:  # (..., K) -> (..., K)
 
 
 def _summarise(scores: Tensor, which: int) -> Tensor:
-    given = scores.contiguous()
-    result = torch.empty(scores.shape if which == 2 else scores.shape[:-1])
-    outputs = [_address(result) if which == place else None for place in range(3)]
-    components = scores.shape[-1]
-    points = ctypes.c_long(given.numel() // components)
-    _loaded().dcgmm_summarise(points, ctypes.c_long(components), torch.get_num_threads(), _address(given), *outputs)
+    if not scores.dim() or not scores.shape[-1]:
+        raise OptionError("scores", "of one component or more", f"of shape {tuple(scores.shape)}")
+    given = dense("scores", scores, scores.shape)
+    result = given.new_empty(given.shape if which == 2 else given.shape[:-1])
+    outputs = [result.data_ptr() if which == place else None for place in range(3)]
+    components = given.shape[-1]
+    points = given.numel() // components
+    _loaded().dcgmm_summarise(points, components, torch.get_num_threads(), given.data_ptr(), *outputs)
     return result
 
 
@@ -83,11 +125,21 @@ def pull(
     linear: Tensor,  # (K, D)
     precision: Tensor,  # (K, D)
 ) -> Tensor:  # (N, H, W, C)
-    """Gradient with respect to x of the weighted sum of `scores`."""
-    shapes = _shapes(x.shape, window, len(linear))
-    gradient = torch.empty(x.shape)
-    given = [each.contiguous() for each in (x, weights, linear, precision)] + [gradient]
-    _loaded().dcgmm_pull(ctypes.byref(shapes), torch.get_num_threads(), *map(_address, given))
+    """Gradient with respect to x of the weighted sum of `scores`.
+
+    Raises:
+        OptionError: an array is not of the shape above, float32, on the CPU.
+    """
+    layout = _layout(x.shape, (), window, len(linear))
+    components = (len(linear), layout.features)
+    given = (
+        dense("x", x, layout.maps),
+        dense("weights", weights, layout.points),
+        dense("linear", linear, components),
+        dense("precision", precision, components),
+    )
+    gradient = given[0].new_empty(layout.maps)
+    _loaded().dcgmm_pull(layout.shapes, torch.get_num_threads(), *map(Tensor.data_ptr, given), gradient.data_ptr())
     return gradient
 
 
@@ -101,42 +153,62 @@ def step(
     *,
     passes_on: bool,
 ) -> tuple[Tensor, Tensor | None]:  # (...), (..., N, H', W', K)
-    """`GMM.step`: one step of SGD ascent; the objective and the responsibilities that it started from."""
-    logits, loc, precision_sqrt = parameters
-    assert all(each.is_contiguous() for each in parameters)
-    x, kernel = x.contiguous(), None if kernel is None else kernel.contiguous()
-    shapes = _shapes(x.shape, window, logits.shape[-1])
-    value = x.new_empty(logits.shape[:-1])
-    passed = x.new_empty(*x.shape[:-3], shapes.rows, shapes.columns, shapes.components) if passes_on else None
-    threads, least, most = torch.get_num_threads(), ctypes.c_float(limits[0]), ctypes.c_float(limits[1])
+    """`GMM.step`: one step of SGD ascent; the objective and the responsibilities that it started from.
+
+    Raises:
+        OptionError: an array is not of the shape above, float32, on the CPU; K is no square; x is empty; or parameters
+            are not contiguous.
+    """
+    batch, components = parameters[0].shape[:-1], parameters[0].shape[-1]
+    layout, side = _layout(x.shape, batch, window, components), grid_side(components)
+    if not layout.points[len(batch)]:
+        raise OptionError("x", "of at least one sample", "empty")
+    names = ("logits", "loc", "precision_sqrt")
+    shapes = ((*batch, components), *[(*batch, components, layout.features)] * 2)
+    x = dense("x", x, layout.maps)
+    logits, loc, root = (in_place(*given) for given in zip(names, parameters, shapes, strict=True))
+    kernel = None if kernel is None else dense("kernel", kernel, (*batch, side, side))
+    speeds = [dense(f"rates.{name}", rate, batch) for name, rate in zip(names, rates, strict=True)]
+    value = x.new_empty(batch)
+    passed = x.new_empty(layout.points) if passes_on else None
+    run, threads = _loaded().dcgmm_step, torch.get_num_threads()
     for model in range(value.numel()):
-        _loaded().dcgmm_step(
-            *(ctypes.byref(shapes), threads, _part(x, model, 4)),
-            *(_part(logits, model, 1), _part(loc, model, 2), _part(precision_sqrt, model, 2), _part(kernel, model, 2)),
-            *(_part(rate, model, 0) for rate in rates),
-            *(least, most, _part(passed, model, 4), _part(value, model, 0)),
+        run(
+            *(layout.shapes, threads, _part(x, model, 4)),
+            *(_part(logits, model, 1), _part(loc, model, 2), _part(root, model, 2), _part(kernel, model, 2)),
+            *(_part(rate, model, 0) for rate in speeds),
+            *(*limits, _part(passed, model, 4), _part(value, model, 0)),
         )
     return value, passed
 
 
-def _shapes(given: Sequence[int], window: Window, components: int) -> _Shapes:
-    map_shape = given[-4:]
-    return _Shapes(*map_shape, *window.kernel, *window.stride, *window.positions(*map_shape[1:3]), components)
+@functools.lru_cache(maxsize=256)
+def _layout(given: tuple[int, ...], batch: tuple[int, ...], window: Window, components: int) -> _Layout:
+    """What a pass works on that is given maps of this shape for models of this batch_shape.
+
+    Raises:
+        InputError: there are too few dimensions, or the window does not fit the maps.
+    """
+    if len(given) != len(batch) + 4:
+        raise OptionError("x", f"of {len(batch) + 4} dimensions, {(*batch, 'N', 'H', 'W', 'C')}", tuple(given))
+    samples, height, width, channels = given[-4:]
+    positions = window.positions(height, width)
+    shapes = _Shapes(samples, height, width, channels, *window.kernel, *window.stride, *positions, components)
+    features = window.kernel[0] * window.kernel[1] * channels
+    points = (*batch, samples, *positions, components)
+    return _Layout(ctypes.pointer(shapes), features, (*batch, *given[-4:]), points)
 
 
-def _address(tensor: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())
-
-
-def _part(tensor: Tensor | None, model: int, dimensions: int) -> ctypes.c_void_p | None:
+def _part(tensor: Tensor | None, model: int, dimensions: int) -> int | None:
     """Where one model's part of a tensor begins, of so many dimensions behind the batch_shape."""
     if tensor is None:
         return None
-    size = tensor.shape[tensor.dim() - dimensions :].numel()
-    return ctypes.c_void_p(tensor.data_ptr() + model * size * tensor.element_size())
+    size = tensor.shape[tensor.dim() - dimensions :].numel() if model else 0
+    return tensor.data_ptr() + model * size * tensor.element_size()
 
 
+@functools.cache
 def _loaded() -> ctypes.CDLL:
     loaded = library(SOURCE)
     assert loaded is not None
-    return loaded
+    return declare(loaded, _PASSES, _TYPES)

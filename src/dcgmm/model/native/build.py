@@ -9,12 +9,15 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger(__name__)
 
 COMPILERS = ("g++", "c++")
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-fopenmp")
+MORE_FLAGS = "DCGMM_CXXFLAGS"  # environment variable with further ones, as `make sanitize` gives
 
 
 @functools.cache
@@ -34,6 +37,14 @@ def library(code: Path) -> ctypes.CDLL | None:
         return None
 
 
+def declare(loaded: ctypes.CDLL, passes: Mapping[str, str], types: Mapping[str, Any]) -> ctypes.CDLL:
+    """Say what each pass takes, a letter for each type: a call with too few arguments fails before it is made."""
+    for name, letters in passes.items():
+        function = getattr(loaded, name)
+        function.argtypes, function.restype = [types[letter] for letter in letters], None
+    return loaded
+
+
 def _cached(code: Path) -> Path:
     """Where the library is kept: other sources, other flags and another kind of processor have another."""
     processor = platform.machine()
@@ -41,9 +52,13 @@ def _cached(code: Path) -> Path:
         lines = description.read_text().splitlines()
         processor = next((line for line in lines if line.startswith(("flags", "Features"))), processor)
     sources = b"".join(each.read_bytes() for each in (code, *sorted(code.parent.glob("*.h"))))
-    key = hashlib.sha256(sources + repr((_FLAGS, processor)).encode()).hexdigest()[:16]
+    key = hashlib.sha256(sources + repr((_flags(), processor)).encode()).hexdigest()[:16]
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "dcgmm" / "compiled" / f"{code.stem}-{key}.so"
+
+
+def _flags() -> tuple[str, ...]:
+    return (*_FLAGS, *os.environ.get(MORE_FLAGS, "").split())
 
 
 def _compile(code: Path, path: Path) -> None:
@@ -54,6 +69,6 @@ def _compile(code: Path, path: Path) -> None:
     # Processes that compile it at the same time do not see each other's files, nor half a one.
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
-        command = [compiler, *_FLAGS, str(code), "-o", str(made)]
+        command = [compiler, *_flags(), str(code), "-o", str(made)]
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
         made.replace(path)

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from dcgmm.errors import OptionError
 from dcgmm.model import native
-from dcgmm.model.native.build import library
+from dcgmm.model.arrays import dense, in_place
+from dcgmm.model.native.build import declare, library
 
 SOURCE = Path(__file__).with_name("factors.cpp")
 
@@ -31,9 +32,9 @@ class _Rates(ctypes.Structure):
     ]
 
 
-# What each pass takes behind its sizes and the number of threads: arrays, and rates.
-_PASSES = {"dcgmm_factor_parameters": "aaaaaa", "dcgmm_add_factors": "aaaa", "dcgmm_ascend_factors": "aaaraaaa"}
-_TYPES = {"a": ctypes.c_void_p, "r": ctypes.POINTER(_Rates)}
+# What each pass takes: sizes, the number of threads, arrays, and rates.
+_PASSES = {"dcgmm_factor_parameters": "Siaaaaaa", "dcgmm_add_factors": "Siaaaa", "dcgmm_ascend_factors": "Siaaaraaaa"}
+_TYPES = {"S": ctypes.POINTER(_Sizes), "i": ctypes.c_int, "a": ctypes.c_void_p, "r": ctypes.POINTER(_Rates)}
 
 
 def takes(*tensors: Tensor) -> bool:
@@ -53,9 +54,9 @@ def factor_parameters(
     """
     factors, components, features = _sides(rows)
     given = (
-        _dense("loc", loc, (components, features)),
-        _dense("precision_sqrt", precision_sqrt, (components, features)),
-        _dense("rows", rows, (factors, components, features)),
+        dense("loc", loc, (components, features)),
+        dense("precision_sqrt", precision_sqrt, (components, features)),
+        dense("rows", rows, (factors, components, features)),
     )
     shapes = ((factors, components), (components,), (components, factors, factors))
     offset, log_det, inverse = (given[0].new_empty(shape) for shape in shapes)
@@ -76,12 +77,12 @@ def add_factors(
         OptionError: an array is not of the shape above, float32, on the CPU.
     """
     factors, components, _ = _sides(rows)
-    added = _dense("scores", scores, (len(scores), components)).clone()
-    offset, log_det = _dense("offset", offset, (factors, components)), _dense("log_det", log_det, (components,))
+    added = dense("scores", scores, (len(scores), components)).clone()
+    offset, log_det = dense("offset", offset, (factors, components)), dense("log_det", log_det, (components,))
     start = 0
     for block in products:
         part = added[start : start + len(block)]
-        product = _dense("products", block, (len(part), factors * components))
+        product = dense("products", block, (len(part), factors * components))
         _run("dcgmm_add_factors", len(part), rows, product, offset, log_det, part)
         start += len(block)
     return added
@@ -107,16 +108,16 @@ def ascend(
     loc, precision_sqrt, rows = parameters
     factors, components, features = _sides(rows)
     given = (
-        _dense("x", x, (len(x), features)),
-        _dense("winner", winner, (len(x),), torch.long),
-        _dense("scores", scores, (len(x), components)),
+        dense("x", x, (len(x), features)),
+        dense("winner", winner, (len(x),), torch.long),
+        dense("scores", scores, (len(x), components)),
     )
     if len(x) and not 0 <= int(winner.min()) <= int(winner.max()) < components:
         raise OptionError("winner", f"from 0 to {components - 1}", [int(winner.min()), int(winner.max())])
     changed = (
-        _in_place("loc", loc, (components, features)),
-        _in_place("precision_sqrt", precision_sqrt, (components, features)),
-        _in_place("rows", rows, (factors, components, features)),
+        in_place("loc", loc, (components, features)),
+        in_place("precision_sqrt", precision_sqrt, (components, features)),
+        in_place("rows", rows, (factors, components, features)),
     )
     values = given[0].new_empty(len(x))
     settings = _Rates(*map(float, rates), *limits, factor_floor)
@@ -131,21 +132,6 @@ def _sides(rows: Tensor) -> tuple[int, int, int]:
     return factors, components, features
 
 
-def _dense(name: str, array: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
-    """An array as a pass reads it, copied if it lies otherwise in memory."""
-    if array.shape != shape or array.dtype != dtype or not array.is_cpu:
-        found = f"of shape {tuple(array.shape)}, {array.dtype}, on {array.device}"
-        raise OptionError(name, f"of shape {shape}, {dtype}, on cpu", found)
-    return array.contiguous()
-
-
-def _in_place(name: str, array: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The same of one that a pass writes to: never a copy."""
-    if not array.is_contiguous():
-        raise OptionError(name, "contiguous", f"of strides {array.stride()}")
-    return _dense(name, array, shape)
-
-
 def _run(name: str, points: int, rows: Tensor, *given: Tensor | _Rates) -> None:
     factors, components, features = rows.shape
     sizes = _Sizes(points, components, features, factors)
@@ -157,8 +143,4 @@ def _run(name: str, points: int, rows: Tensor, *given: Tensor | _Rates) -> None:
 def _loaded() -> ctypes.CDLL:
     loaded = library(SOURCE)
     assert loaded is not None
-    for name, types in _PASSES.items():
-        function = getattr(loaded, name)
-        function.argtypes = [ctypes.POINTER(_Sizes), ctypes.c_int, *(_TYPES[each] for each in types)]
-        function.restype = None
-    return loaded
+    return declare(loaded, _PASSES, _TYPES)

@@ -13,14 +13,19 @@
 
 namespace {
 
-/* Largest of a row of `width` values. */
+/* Largest of a row of `width` values; NaN where one is. */
 INLINE vec largest_of(const float *row, long width) {
     vec best = load(row);
-    for (long k = LANES; k < width; k += LANES) best = larger(best, load(row + k));
-    return everywhere_largest(best);
+    uint32_t nan = nan_lanes(best, best);
+    for (long k = LANES; k < width; k += LANES) {
+        const vec next = load(row + k);
+        nan |= nan_lanes(next, next);
+        best = larger(best, next);
+    }
+    return nan ? fill(NAN) : everywhere_largest(best);
 }
 
-/* First place of a value in a row; 0 where a NaN keeps it from being found: the parameters will show that. */
+/* First place in a row of its largest value: of a NaN, where that is the largest. */
 INLINE long place_of(vec value, const float *row, long width) {
     for (long first = 0; first < width; first += 64) {
         uint64_t found = 0; /* of 64 components at once: where the best one lies cannot be foreseen */
@@ -28,7 +33,7 @@ INLINE long place_of(vec value, const float *row, long width) {
             found |= uint64_t(equal_lanes(load(row + k), value)) << (k - first);
         if (found) return first + __builtin_ctzll(found);
     }
-    return 0;
+    return std::find_if(row, row + width, [](float each) { return each != each; }) - row;
 }
 
 struct Shapes {
@@ -91,7 +96,8 @@ void add_patches(const Shapes &s, float *maps, long point, long count, const flo
 
 constexpr long MOST_SUMMED = 1 << 15; /* points whose sums are taken in float32 */
 
-/* The scores' coefficients for features `from` to `to`, as Score takes them; 0 from component K on. */
+/* The scores' coefficients for features `from` to `to`, as Score takes them. From component K on they are such that an
+ * infinite feature makes no NaN of a start of -inf. */
 template <class Linear, class Precision>
 void fill_matrix(long components, long width, long from, long to, float *matrix, Linear linear, Precision precision) {
     for (long d = from; d < to; d++) {
@@ -100,14 +106,21 @@ void fill_matrix(long components, long width, long from, long to, float *matrix,
             first[k] = linear(k, d);
             second[k] = -0.5f * precision(k, d);
         }
-        for (long k = components; k < width; k++) first[k] = second[k] = 0;
+        for (long k = components; k < width; k++) first[k] = 0, second[k] = -1;
     }
+}
+
+__attribute__((noinline)) double sum_of_logs(const float *values, long count) {
+    double sum = 0;
+    for (long i = 0; i < count; i++) sum += std::log(double(values[i]));
+    return sum;
 }
 
 /* The part of a component's score that no feature enters: log pi + sum log d - sum (d mu)^2 / 2 - D/2 log(2 pi). */
 float constant_of(long features, float log_weight, const float *loc, const float *precision_sqrt) {
-    constexpr long most = 4 * LANES; /* factors of a product: few enough for its range */
+    constexpr long most = 4 * LANES; /* factors of a product */
     double log_det = 0, square = 0;
+    ivec signs = {};
     for (long first = 0; first < features; first += most) {
         float roots[most], scaled[most];
         long count = std::min(most, features - first);
@@ -118,14 +131,19 @@ float constant_of(long features, float log_weight, const float *loc, const float
         }
         vec product = fill(1), squares = fill(0);
         UNROLL for (int i = 0; i < most; i += LANES) {
-            product *= load(roots + i);
+            const vec root = load(roots + i);
+            signs |= (ivec)root;
+            product *= root;
             squares += load(scaled + i) * load(scaled + i);
         }
         double together = 1;
         UNROLL for (int i = 0; i < LANES; i++) together *= product[i];
-        log_det += std::log(together);
+        const bool in_range = together > 1e-300 && together < 1e300; /* not so where it is NaN */
+        log_det += in_range ? std::log(together) : sum_of_logs(precision_sqrt + first, count);
         square += everywhere_sum(squares)[0];
     }
+    const vec negative = signs < 0 ? fill(NAN) : fill(0);
+    if (nan_lanes(negative, negative)) return NAN; /* two of them would make a positive product */
     return float(log_weight + log_det - 0.5 * square - 0.5 * features * std::log(2 * M_PI));
 }
 
@@ -144,8 +162,9 @@ INLINE void summarise(const float *scores, long row, long components, long count
             store(weights + k, weight);
             total += weight;
         }
-        total = everywhere_sum(total);
-        if (log_prob) log_prob[m] = shift[0] + std::log(total[0]);
+        /* NaN, where a score is or all are infinite: then their differences say nothing. */
+        total = everywhere_sum(total) + (shift - shift);
+        if (log_prob) log_prob[m] = std::isinf(shift[0]) ? shift[0] : shift[0] + std::log(total[0]);
         if (!responsibilities) continue;
         const vec scale = 1.0f / total;
         float *out = responsibilities + m * components;
@@ -202,12 +221,22 @@ struct Smoothing {
             total[a] = outside;
             UNROLL for (int b = 0; b < S; b++) total[a] += between[a * LANES + b] * row[b];
         }
+        constexpr uint32_t inside = (1u << S) - 1;
         vec best = total[0];
-        UNROLL for (int a = 1; a < S; a++) best = larger(best, total[a]);
-        best = everywhere_largest(best);
+        uint32_t nan = 0;
+        UNROLL for (int a = 1; a < S; a++) {
+            nan |= nan_lanes(total[a - 1], total[a]);
+            best = larger(best, total[a]);
+        }
         uint64_t found = 0; /* S lanes of each row side by side */
+        if (nan & inside) {
+            UNROLL for (int a = 0; a < S; a++) found |= uint64_t(nan_lanes(total[a], total[a]) & inside) << (a * S);
+            *place = __builtin_ctzll(found);
+            return NAN;
+        }
+        best = everywhere_largest(outside < fill(0) ? outside : best); /* outside, infinite scores have left NaN */
         UNROLL for (int a = 0; a < S; a++) found |= uint64_t(equal_lanes(total[a], best)) << (a * S);
-        *place = found ? __builtin_ctzll(found) : 0;
+        *place = __builtin_ctzll(found);
         return best[0];
     }
 
@@ -383,7 +412,7 @@ void dcgmm_pull(const Shapes *shapes, int threads, const float *maps, const floa
         const long from = thread.from(s.samples), to = thread.to(s.samples);
         Floats patches(block * stride), products(block * columns);
         memset(patches, 0, 4 * block * stride);
-        memset(gradient + from * size, 0, 4 * (to - from) * size);
+        std::fill(gradient + from * size, gradient + to * size, 0.0f);
         for (long first = from * each; first < to * each; first += block) {
             const long count = std::min(block, to * each - first);
             copy_patches(s, maps, first, count, patches, stride);

@@ -38,7 +38,7 @@ typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alia
 INLINE vec load(const float *p) { return *(const vec *)p; }
 INLINE void store(float *p, vec v) { *(vec *)p = v; }
 INLINE vec fill(float x) { return x - vec{}; }
-INLINE vec larger(vec a, vec b) { return a > b ? a : b; }
+INLINE vec larger(vec a, vec b) { return a > b ? a : b; } /* b where either is NaN: NaN is looked for apart */
 
 /* Each lane takes the value of lane number ^ d. */
 template <int d>
@@ -79,7 +79,20 @@ INLINE uint32_t equal_lanes(vec a, vec b) {
 #endif
 }
 
-/* exp(x) for x <= 0, to about 1e-7 relative; 0 where the result would be denormal. */
+/* A bit for each lane in which either of two vectors is NaN. */
+INLINE uint32_t nan_lanes(vec a, vec b) {
+#if defined(__AVX512F__)
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_UNORD_Q);
+#elif defined(__AVX__)
+    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_UNORD_Q));
+#else
+    uint32_t bits = 0;
+    UNROLL for (int i = 0; i < LANES; i++) bits |= uint32_t(a[i] != a[i] || b[i] != b[i]) << i;
+    return bits;
+#endif
+}
+
+/* exp(x) for x <= 0, to about 1e-7 relative; 0 where the result would be denormal. Not for NaN. */
 INLINE vec exp_negative(vec x) {
     vec clamped = larger(x, fill(-87.0f));
     vec shifted = clamped * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: the integer lies in the low bits */

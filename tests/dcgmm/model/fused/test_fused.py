@@ -14,7 +14,7 @@ from dcgmm.images import to_float
 from dcgmm.model import GMM, Folding, Pooling, Rates, Shape, fused
 from dcgmm.model.fused.plan import MOST_COMPONENTS, plan
 from tests.conftest import EXACT, normal, uniform
-from tests.dcgmm.model.native.test_native import LIKE_FLOAT64, Case, assert_like, in_float64, kernel_of, layers, rates
+from tests.dcgmm.model.native.samples import LIKE_FLOAT64, Case, assert_like, in_float64, kernel_of, layers, rates
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 NEEDS_TRITON = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")

@@ -16,10 +16,8 @@ from dcgmm.model.factors import add_factors, capacitance, factor_parameters
 from dcgmm.model.native import build, factors
 from dcgmm.model.patches import Patches
 from tests.conftest import normal, uniform
-from tests.dcgmm.model.native.test_native import LIKE_FLOAT64, NEEDS_COMPILER, kernel_of, threads
+from tests.dcgmm.model.native.samples import LIKE_FLOAT64, NEEDS_COMPILER, kernel_of
 from tests.dcgmm.small import give_factors
-
-__all__ = ["threads"]  # a fixture
 
 # samples, map (H, W, C), kernel, stride, K, L: fewer features than lanes and more, no multiple of a vector; from one
 # factor to one fewer than features; whole maps, windows that overlap, an uncovered rim, single positions; components

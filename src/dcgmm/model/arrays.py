@@ -1,0 +1,55 @@
+"""What an array must be, checked before anything is computed with it: above all before it crosses into compiled code.
+
+A compiled pass reads memory as its shapes say it lies. Each array goes through `dense` or `in_place` with the shape
+that the pass will read, which costs half a microsecond.
+"""
+
+import torch
+from torch import Tensor
+
+from dcgmm.errors import OptionError
+
+CPU = torch.device("cpu")
+
+
+def check(
+    name: str, array: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32, device: torch.device = CPU
+) -> None:
+    """Refuse an array of another shape, number type or device.
+
+    Raises:
+        OptionError: it is; the error names the array.
+
+    Example:
+        >>> check("rates", torch.zeros(3), (2,))
+        Traceback (most recent call last):
+        dcgmm.errors.OptionError: rates must be of shape (2,), float32, on cpu, not of shape (3,), float32, on cpu
+    """
+    if array.shape != shape or array.dtype != dtype or array.device != device:
+        raise OptionError(name, _described(shape, dtype, device), _described(array.shape, array.dtype, array.device))
+
+
+def dense(name: str, array: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
+    """An array as a compiled pass reads it: of one type, on the CPU, without gaps; copied if it lies otherwise.
+
+    Raises:
+        OptionError: it has another shape, number type or device.
+    """
+    check(name, array, shape, dtype)
+    return array.contiguous()
+
+
+def in_place(name: str, array: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """As `dense`, for an array that a pass writes to: never a copy.
+
+    Raises:
+        OptionError: it has another shape, number type or device, or gaps.
+    """
+    check(name, array, shape)
+    if not array.is_contiguous():
+        raise OptionError(name, "contiguous", f"of strides {array.stride()}")
+    return array
+
+
+def _described(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> str:
+    return f"of shape {tuple(shape)}, {str(dtype).removeprefix('torch.')}, on {device}"
