@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from dcgmm.errors import InputError
 from dcgmm_cli.explain import WITHOUT_SWEEPS, closest, cut_by_the_shell, see_help
 from dcgmm_cli.keys import keys
-from dcgmm_cli.runs import find_models, find_run, unique_name
+from dcgmm_cli.runs import META, find_models, find_run, unique_name
 from dcgmm_cli.schema import SCHEMAS, FollowUpConfig, TrainConfig
 from dcgmm_cli.schema_in_place import ResultsConfig
 from dcgmm_cli.sweeps import job_name
@@ -97,6 +97,8 @@ def prepare(command: str, arguments: list[str]) -> Namespace:
             example = EXAMPLES.get(command, f"run={FollowUpConfig.run}")
             raise InputError(f"cannot read {word!r}: give key=value, as in {example}; {see_help(command)}")
     given = dict(word.split("=", 1) for word in asked.overrides if "=" in word)
+    if (Path(_unquoted(given.get("hydra.run.dir", ""))) / META).is_file():
+        asked.overrides.append("hydra.output_subdir=null")  # of the run that is there; whether this is it is seen later
     if command == "train":
         _prepare_training(asked, given, shows)
     elif command == "compare":

@@ -123,19 +123,30 @@ def _last_part(value: str) -> str:
     return value.rstrip("/'\"").rpartition("/")[2]
 
 
-def is_done(directory: Path, config: dict[str, Any]) -> bool:
-    """Whether a job's directory, in which it has begun before, holds its finished run.
+def check_same(directory: Path, command: str, config: dict[str, Any], key: str) -> None:
+    """Refuse a directory in which something else has begun: it would go on under another name.
+
+    Args:
+        directory: with a `meta.json`.
+        command, config: what is to go on there.
+        key: what gives the directory: hydra.run.dir, or hydra.sweep.dir.
 
     Raises:
-        InputError: it holds a run of another configuration.
+        InputError: it holds a run of another command or configuration.
     """
-    before, now = _settings(read_json(directory / META).get("config", {})), _settings(config)
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key):
-            raise InputError(
-                f"{directory} holds a run with {key}={before.get(key)}, not {now.get(key)}: "
-                "give the sweep another hydra.sweep.dir"
-            )
+    meta = read_json(directory / META)
+    before, now = (
+        {"command": each_command, **_settings(each)}
+        for each_command, each in ((meta.get("command"), meta.get("config", {})), (command, config))
+    )
+    for name in sorted(before.keys() | now.keys(), key=lambda name: (name != "command", name)):
+        if before.get(name) != now.get(name):
+            what = f"{name}={before.get(name)}, not {now.get(name)}"
+            raise InputError(f"{directory} holds a run with {what}: give another {key}")
+
+
+def is_done(directory: Path, config: dict[str, Any]) -> bool:
+    """Whether a job's directory, in which it has begun before, holds its finished run; of the same configuration."""
     result = directory / RESULT
     if not (result.is_file() and read_json(result).get("status") == "finished"):
         return False

@@ -26,8 +26,8 @@ from dcgmm_cli.keys import flat, with_prefix
 from dcgmm_cli.logs import LOG_ALONE
 from dcgmm_cli.records import recorded
 from dcgmm_cli.runs import META, find_run
-from dcgmm_cli.schema import FollowUpConfig
-from dcgmm_cli.sweeps import JobOutcome, is_done, tell
+from dcgmm_cli.schema import FollowUpConfig, TrainConfig
+from dcgmm_cli.sweeps import JobOutcome, check_same, is_done, tell
 from dcgmm_cli.typed import typed
 
 FAILURES: list[int] = []  # exit codes of the jobs that failed in this process
@@ -54,7 +54,7 @@ def run_task(config: DictConfig) -> None:
             if written is None:
                 with _named_by_keys(options):
                     written = module.run_in_place(options)
-            elif sweeps and (written / META).is_file() and is_done(written, plain(_with_run_found(options))):
+            elif _is_done(written, command, options, sweeps):
                 outcome = replace(begun, status="skipped")
             else:
                 job = Job(command, written, overrides, interruption)
@@ -90,6 +90,19 @@ def _log_figures(job: Job) -> None:
     results = flat(job.result)
     figures = [f"{name} {rounded(results[name])}" for name in headlines([job.command], results) if results[name]]
     log.info("finished: %s", ", ".join(figures) or job.directory, extra=LOG_ALONE)
+
+
+def _is_done(written: Path, command: str, options: Any, sweeps: bool) -> bool:
+    """Whether a job of a sweep is done: its directory, found again, holds its finished run.
+
+    Raises:
+        InputError: the directory holds another run, which is not what `run` asks to go on with.
+    """
+    if not (written / META).is_file() or (isinstance(options, TrainConfig) and options.run is not None):
+        return False
+    settings = plain(_with_run_found(options))
+    check_same(written, command, settings, "hydra.sweep.dir" if sweeps else "hydra.run.dir")
+    return sweeps and is_done(written, settings)
 
 
 def _options(config: DictConfig, job: Job | None, command: str) -> Any:

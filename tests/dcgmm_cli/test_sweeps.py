@@ -13,7 +13,7 @@ from dcgmm.errors import InputError
 from dcgmm_cli.interruption import Interrupted, Interruption
 from dcgmm_cli.job import Job
 from dcgmm_cli.records import recorded
-from dcgmm_cli.sweeps import RECORD, JobOutcome, Sweep, is_done, job_name, new_record, summary, tell
+from dcgmm_cli.sweeps import RECORD, JobOutcome, Sweep, check_same, is_done, job_name, new_record, summary, tell
 
 OUTCOMES = [
     JobOutcome(0, ["seed=0"], "finished", "/runs/a"),
@@ -137,7 +137,7 @@ CONFIG: dict[str, Any] = {"seed": 0, "trainer": {"epochs": 2, "threads": None}, 
 
 
 def written(directory: Path, config: dict[str, Any], status: str | None) -> Path:
-    (directory / "meta.json").write_text(json.dumps({"config": config}))
+    (directory / "meta.json").write_text(json.dumps({"command": "train", "config": config}))
     if status:
         (directory / "result.json").write_text(json.dumps({"status": status}))
     return directory
@@ -152,8 +152,11 @@ def test_what_is_done(tmp_path: Path) -> None:
     other["trainer"]["threads"] = 4
     assert is_done(tmp_path, other)
     other["trainer"]["epochs"] = 3
-    with pytest.raises(InputError, match=r"holds a run with trainer.epochs=2, not 3: give the sweep another"):
-        is_done(tmp_path, other)
+    check_same(tmp_path, "train", CONFIG, "hydra.sweep.dir")
+    with pytest.raises(InputError, match=r"holds a run with trainer.epochs=2, not 3: give another hydra.sweep.dir"):
+        check_same(tmp_path, "train", other, "hydra.sweep.dir")
+    with pytest.raises(InputError, match=r"holds a run with command=train, not cluster: give another hydra.run.dir"):
+        check_same(tmp_path, "cluster", CONFIG, "hydra.run.dir")
 
 
 def test_what_was_done_with_a_model_that_has_been_trained_further_is_not_done(tmp_path: Path) -> None:

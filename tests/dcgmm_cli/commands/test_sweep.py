@@ -131,7 +131,7 @@ def test_another_configuration_is_not_taken_for_the_same(dcgmm: Runner) -> None:
     (directory / "meta.json").write_text(json.dumps(meta))
     outcome = dcgmm("train", *given)
     assert outcome.code == 2
-    assert "holds a run with gmm.loc_range=0.5, not 0.01: give the sweep another hydra.sweep.dir" in outcome.err
+    assert "holds a run with gmm.loc_range=0.5, not 0.01: give another hydra.sweep.dir" in outcome.err
     assert read_json(directory / "result.json")["status"] == "finished"
 
 

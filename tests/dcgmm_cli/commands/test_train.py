@@ -398,3 +398,22 @@ def test_replicas_must_be_some(dcgmm: Runner, tmp_path: Path) -> None:
     assert outcome.code == 2
     assert "trainer.replicas must be a whole number of at least 1, not 0" in outcome.err
     assert not list(tmp_path.glob("runs/*/*/checkpoints"))
+
+
+def test_a_directory_given_twice_goes_on_with_the_same_run_alone(dcgmm: Runner, tmp_path: Path) -> None:
+    own = f"hydra.run.dir={tmp_path / 'mine'}"
+    directory = dcgmm("train", *QUICK, own).directory
+    before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file() and path.suffix != ".log"}
+    again = dcgmm("train", *QUICK, "seed=5", own)
+    assert again.code == 2
+    assert again.err.splitlines()[-1].endswith("holds a run with seed=0, not 5: give another hydra.run.dir")
+    other = dcgmm("cluster", f"run={directory}", own)
+    assert other.code == 2
+    assert "holds a run with command=train, not cluster" in other.err
+    (directory / "result.json").unlink()  # as if it had been killed
+    assert dcgmm("train", *QUICK, "seed=5", own).code == 2
+    assert not (directory / "result.json").exists()
+    del before[directory / "result.json"]
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert dcgmm("train", *QUICK, own).code == 0
+    assert same(directory, dcgmm("train", *QUICK).directory)
