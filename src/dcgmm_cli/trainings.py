@@ -1,5 +1,6 @@
 """A training as its run directory sees it: measurements, checkpoints, and what is written when it has ended."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +17,7 @@ from dcgmm.model import DCGMM, summarise
 from dcgmm.options import plain
 from dcgmm.outliers import Detector, Moments, log_likelihood_moments
 from dcgmm.training import LayerReport, Trainer
+from dcgmm.training.outcome import Progress, progress, trouble
 from dcgmm.training.weights import weights_by_use
 from dcgmm_cli.figures.train import save_training_figures
 from dcgmm_cli.interruption import Interruption
@@ -23,6 +25,8 @@ from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.records import append_metrics, read_metrics, write_result
 from dcgmm_cli.runs import REPLICAS
 from dcgmm_cli.schema import TrainConfig
+
+log = logging.getLogger(__name__)
 
 
 def homes_of(directory: Path, config: TrainConfig) -> tuple[list[Path], list[TrainConfig]]:
@@ -155,8 +159,12 @@ class Training:
             write_state(home / CHECKPOINT, {**self._description(config), **parts})
             save_detector(detector, home)
             save_training_figures(model, home, read_metrics(home))
+            judged = self.data.test if len(self.data.test) else self.data.train
+            gained = progress(model, judged.images, config.seed)
+            if problem := trouble(gained):
+                log.warning("%s%s", f"seed {config.seed}: " if len(models) > 1 else "", problem)
             results.append(
-                {"layers": _layer_results(model, detector, self.data, sigma)}
+                {"layers": _layer_results(model, detector, self.data, sigma, gained), "problem": problem}
                 | {"density": _density_result(model, self.data)}
                 | self.facts()
             )
@@ -178,7 +186,7 @@ def in_brief(layers: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _layer_results(
-    model: DCGMM, detector: Detector, data: ImageData, sigma: dict[str, float]
+    model: DCGMM, detector: Detector, data: ImageData, sigma: dict[str, float], gained: Mapping[str, Progress]
 ) -> dict[str, dict[str, Any]]:
     train = detector.positions
     test = log_likelihood_moments(model, data.test.images) if len(data.test) else {}
@@ -186,6 +194,7 @@ def _layer_results(
         name: {
             "train_log_likelihood": _mean(train[name]),
             "test_log_likelihood": _mean(test[name]) if test else None,
+            "start_log_likelihood": gained[name].start,
             "sigma": sigma[name],
             "components": gmm.logits.numel(),  # of all positions where each has its own
             "weights_in_use": gmm.components_in_use,

@@ -13,6 +13,7 @@ from dcgmm.model.stack import DCGMM
 from dcgmm.options import checked_seed, made
 from dcgmm.training.layer import LayerReport
 from dcgmm.training.options import ANNEALINGS, EPOCHS, TrainerOptions
+from dcgmm.training.outcome import progress, trouble
 from dcgmm.training.trainer import Trainer
 from dcgmm.training.weights import weights_by_use
 
@@ -54,7 +55,7 @@ def fit(model: DCGMM, images: Images, *, seed: int = 0, callback: Callback | Non
 
     Raises:
         InputError: an option is unknown, it or the seed out of its range, the images do not fit the model or are fewer
-            than a batch takes, or training diverges.
+            than a batch takes, or training diverges. Where it ends worse than it started, the log has a warning.
 
     Example:
         >>> import dcgmm
@@ -81,8 +82,11 @@ def fit(model: DCGMM, images: Images, *, seed: int = 0, callback: Callback | Non
             history.add(trainer, reports[0])
             if callback is not None:
                 callback(trainer, reports[0])
+    trainer.check_finite()
     if trainer.options.weights_by_use:
         weights_by_use(model, images)
+    if problem := trouble(progress(model, images, seed)):
+        log.warning("%s", problem)
     return history
 
 

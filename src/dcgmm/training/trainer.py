@@ -120,6 +120,10 @@ class Trainer:
         self._check_finite({name: rows[FINITE] for name, rows in measured.items()})
         return by_model({name: self._layers[name].begin_window(rows) for name, rows in measured.items()})
 
+    def check_finite(self) -> None:
+        """Raise an InputError where a layer's objective or parameters are NaN or infinite."""
+        self._check_finite({name: layer.finite().tolist() for name, layer in self._layers.items()})
+
     def _check_finite(self, finite: Mapping[str, Sequence[float]]) -> None:  # (models,) by layer: 0 where it is not
         """Raise an InputError where a layer's objective, parameters or log-likelihood are not."""
         for name, models in finite.items():
@@ -170,7 +174,7 @@ class Trainer:
         Raises:
             InputError: a layer's objective or parameters are NaN or infinite, so that nothing could go on from here.
         """
-        self._check_finite({name: layer.finite().tolist() for name, layer in self._layers.items()})
+        self.check_finite()
         inside = self.steps % self.steps_per_epoch
         layers = by_model({name: layer.state_dicts() for name, layer in self._layers.items()})
         return [

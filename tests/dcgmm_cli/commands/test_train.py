@@ -417,3 +417,18 @@ def test_a_directory_given_twice_goes_on_with_the_same_run_alone(dcgmm: Runner, 
     assert all(path.read_bytes() == content for path, content in before.items())
     assert dcgmm("train", *QUICK, own).code == 0
     assert same(directory, dcgmm("train", *QUICK).directory)
+
+
+def test_a_training_that_ends_below_its_start_says_so_at_its_end(dcgmm: Runner) -> None:
+    well = read_json(dcgmm("train", *QUICK).directory / "result.json")
+    assert well["problem"] is None
+    assert all(layer["start_log_likelihood"] < layer["test_log_likelihood"] for layer in well["layers"].values())
+
+    rates = ["start=1", "end=1", "logits=1000"]
+    outcome = dcgmm(
+        "train", *QUICK, "trainer.weights_by_use=false", *(f"trainer.learning_rate.{rate}" for rate in rates)
+    )
+    assert outcome.code == 0
+    problem = read_json(outcome.directory / "result.json")["problem"]
+    assert problem.startswith("training did not go well: gmm2")
+    assert outcome.err.splitlines()[-1].endswith(problem)
