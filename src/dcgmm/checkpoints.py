@@ -228,8 +228,10 @@ def build_model(state: dict[str, Any]) -> DCGMM:
     model.to(getattr(torch, state["dtype"]))
     parameters = state["parameters"]
     model.load_state_dict(parameters)
-    if not all(bool(value.isfinite().all()) for value in parameters.values()):
-        raise InputError("parameters that are NaN or infinite")
+    if bad := [name for name, value in parameters.items() if not value.isfinite().all()]:
+        raise InputError(f"NaN or infinite values in {', '.join(bad)}")
+    if bad := [name for name, gmm in model.gmms.items() if not (gmm.precision_sqrt > 0).all()]:
+        raise InputError(f"standard deviations that are not positive in {', '.join(bad)}")
     return model
 
 

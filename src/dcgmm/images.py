@@ -52,6 +52,23 @@ def as_images(images: Images, shape: tuple[int, int, int] | None = None) -> Tens
     return given
 
 
+def side_by_side(images: Images, observed: Images | None, shape: tuple[int | str, ...]) -> Tensor:
+    """Images (R, N, H, W, C) for models side by side, floats, as they are.
+
+    Args:
+        images, observed: as given.
+        shape: that they must have, with "N" for the number of samples.
+
+    Raises:
+        OptionError: they are no tensor of that shape, or there is a mask.
+    """
+    if not isinstance(images, Tensor) or (*images.shape[:-4], "N", *images.shape[-3:]) != shape:
+        raise OptionError("images", f"a tensor of shape {shape}", tuple(images.shape))
+    if observed is not None:
+        raise OptionError("observed", "None for models side by side", "a mask")
+    return images
+
+
 _TYPES = [np.dtype(name) for name in ("uint8", "float16", "float32", "float64")]
 
 

@@ -289,8 +289,9 @@ def holding(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
         (changed(gmm={"precision_limit": -1.0}), "OptionError: precision_limit must be"),
         (parameter("layers.1.loc", lambda loc: loc[:-1]), "RuntimeError"),
         (parameter("layers.1.loc", lambda _: "mu"), "RuntimeError|TypeError|AttributeError"),
-        (parameter("layers.1.loc", holding(torch.nan)), "InputError: parameters that are NaN or infinite"),
-        (parameter("layers.1.logits", holding(torch.inf)), "InputError: parameters that are NaN or infinite"),
+        (parameter("layers.1.loc", holding(torch.nan)), "InputError: NaN or infinite values in layers.1.loc"),
+        (parameter("layers.1.logits", holding(torch.inf)), "InputError: NaN or infinite values in layers.1.logits"),
+        (parameter("layers.1.precision_sqrt", holding(-1.0)), "InputError: standard deviations that are not positive"),
     ],
 )
 def test_parts_that_do_not_fit_each_other(damage: Callable[[dict[str, Any]], None], said: str, tmp_path: Path) -> None:

@@ -388,6 +388,12 @@ def test_the_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert "GaussianMixture" in out
 
 
+def test_what_has_no_score_is_no_inlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = np.array([np.nan, 0.0, 1.0, -1.0])
+    monkeypatch.setattr(MixtureOutlierDetector, "decision_function", lambda self, X: scores)
+    assert MixtureOutlierDetector().predict([[0.0]] * 4).tolist() == [-1, 1, 1, -1]
+
+
 # Classes
 
 

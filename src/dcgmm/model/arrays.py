@@ -4,6 +4,8 @@ A compiled pass reads memory as its shapes say it lies. Each array goes through 
 that the pass will read, which costs half a microsecond.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -49,6 +51,29 @@ def in_place(name: str, array: Tensor, shape: tuple[int, ...]) -> Tensor:
     if not array.is_contiguous():
         raise OptionError(name, "contiguous", f"of strides {array.stride()}")
     return array
+
+
+def check_step(
+    x: Tensor,  # (..., N, H, W, C)
+    kernel: Tensor | None,  # (..., S, S)
+    rates: Mapping[str, Tensor],  # (...) each
+    like: Tensor,  # (...), of the parameters' number type and device
+    side: int,  # S
+) -> None:
+    """Refuse arrays that do not fit a layer's parameters.
+
+    Raises:
+        OptionError: one has another shape, number type or device, or there are no samples.
+    """
+    batch, kind = tuple(like.shape), (like.dtype, like.device)
+    if x.shape[:-4] != batch or x.dim() != len(batch) + 4:
+        raise OptionError("x", f"of shape {(*batch, 'N', 'H', 'W', 'C')}", tuple(x.shape))
+    if not x.shape[-4]:
+        raise OptionError("x", "of at least one sample", "empty")
+    if kernel is not None:
+        check("kernel", kernel, (*batch, side, side), *kind)
+    for name, rate in rates.items():
+        check(f"rates.{name}", rate, batch, *kind)
 
 
 def _described(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> str:

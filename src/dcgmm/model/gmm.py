@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dcgmm.errors import OptionError
 from dcgmm.model import fused, native
 from dcgmm.model.annealing import grid_side
-from dcgmm.model.arrays import check
+from dcgmm.model.arrays import check_step
 from dcgmm.model.gaussian import (
     Gradient,
     NaturalParameters,
@@ -291,15 +291,7 @@ class GMM(nn.Module):
 
     def _check_step(self, x: Tensor, kernel: Tensor | None, rates: Rates) -> None:
         """Refuse what tensors would broadcast, and fused passes read as it lies; native ones see to it themselves."""
-        batch, kind = self.logits.shape[:-1], (self.loc.dtype, self.loc.device)
-        if x.shape[:-4] != batch or x.dim() != len(batch) + 4:
-            raise OptionError("x", f"of shape {(*batch, 'N', 'H', 'W', 'C')}", tuple(x.shape))
-        if not x.shape[-4]:
-            raise OptionError("x", "of at least one sample", "empty")
-        if kernel is not None:
-            check("kernel", kernel, (*batch, *[grid_side(self.components)] * 2), *kind)
-        for name, rate in zip(Rates._fields, rates, strict=True):
-            check(f"rates.{name}", rate, batch, *kind)
+        check_step(x, kernel, rates._asdict(), self.loc[..., 0, 0], grid_side(self.components))
 
     def extra_repr(self) -> str:
         """Components, whose they are, input and output shape."""

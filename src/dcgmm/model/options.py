@@ -121,6 +121,11 @@ class Architecture(Options):
         return before + " ".join(map(str, self.layers))
 
 
+# A score is a difference of sums that grow with the precision, and loses as much as these are rounded by: of 784 pixels
+# about half a nat.
+MOST_PRECISE = {"float32": 1e4, "float64": 1e12}
+
+
 class Start(StrEnum):
     """Start values of d = 1 / std."""
 
@@ -137,8 +142,12 @@ class GMMOptions(Options):
     """
 
     loc_range: float = option(0.01, "centroids start in U[-loc_range, loc_range]", number(least=0))
-    precision_limit: float = option(20.0, "no component's precision 1 / variance exceeds this", number(above=0))
-    precision_sqrt_min: float = option(0.01, "floor of d = 1 / std", number(above=0))
+    precision_limit: float = option(
+        20.0,
+        f"no component's precision 1 / variance exceeds this; in float32 at most {MOST_PRECISE['float32']:g}",
+        number(above=0, most=MOST_PRECISE["float64"]),
+    )
+    precision_sqrt_min: float = option(0.01, "floor of d = 1 / std", number(least=1e-15))
     factor_floor: float = option(
         0.02, "least eigenvalue of a component's precision in units of its diagonal part", number(above=0, below=1)
     )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dcgmm.errors import InputError, OptionError
-from dcgmm.images import Images, as_images, image_batches, raised, to_float
+from dcgmm.images import Images, as_images, image_batches, raised, side_by_side, to_float
 from dcgmm.model.folding import Folding
 from dcgmm.model.gmm import GMM, Scored
 from dcgmm.model.layers import Layer, build_layer, described, layer_names
@@ -212,8 +212,7 @@ most 28x28 would
             InputError: the images or the mask have another shape than the model takes, or values that are no pixels'.
         """
         if self.batch_shape:
-            assert isinstance(images, Tensor)
-            return self.score_floats(images)
+            return self.score_floats(side_by_side(images, observed, (*self.batch_shape, "N", *self.input_shape)))
         if observed is None:
             return self.score_floats(to_float(as_images(images, self.input_shape).to(self.device), self.dtype))
         pixels, seen = seen_part(images, observed, self.input_shape)

@@ -62,6 +62,8 @@ class Curve(NamedTuple):
 
 def detection_curve(inliers: Floats, outliers: Floats, thresholds: Floats) -> Curve:  # (n,), (m,), (T,)
     """Inliers kept and outliers removed by each threshold (figure 3)."""
+    # What has no score (NaN) is no inlier.
+    inliers, outliers = (np.where(np.isnan(scores), -np.inf, scores) for scores in (inliers, outliers))
     below_in = np.searchsorted(np.sort(inliers), thresholds, "left")
     below_out = np.searchsorted(np.sort(outliers), thresholds, "left")
     return Curve(1 - below_in / len(inliers), below_out / len(outliers))

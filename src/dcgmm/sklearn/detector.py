@@ -105,8 +105,8 @@ class MixtureOutlierDetector(OutlierMixin, ModelEstimator):  # type: ignore[misc
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> NDArray[np.int64]:  # (N,)
-        """1 for inliers, -1 for outliers."""
-        return np.where(self.decision_function(X) < 0, -1, 1)
+        """1 for inliers, -1 for outliers, and for what has no score (NaN)."""
+        return np.where(self.decision_function(X) >= 0, 1, -1)
 
     def _scores(self, images: Tensor) -> Floats:  # (N, H, W, C) -> (N,)
         score = self.outlier_score or ("log_prob" if self.image_shape is None else "joint")

@@ -11,6 +11,7 @@ from torch import Tensor
 from dcgmm.errors import InputError, OptionError
 from dcgmm.images import Images, as_images, to_float
 from dcgmm.model import fused
+from dcgmm.model.options import MOST_PRECISE, GMMOptions
 from dcgmm.model.stack import DCGMM
 from dcgmm.training.graphs import Graphs
 from dcgmm.training.layer import FINITE, MEASURES, LayerReport, LayerTraining, annealing_rule
@@ -45,6 +46,7 @@ class Trainer:
             rule = f"at most {len(images)}, the number of training images"
             raise OptionError("batch_size", rule, self.batch_size, TrainerOptions)
         assert len(generators) == math.prod(model.batch_shape)
+        _check_precision(model)
         self.model, self.options = model, options
         self._images, self._dtype = images, model.dtype
         self.steps_per_epoch = len(images) // self.batch_size
@@ -198,6 +200,20 @@ class Trainer:
                 layer.adapt_all()
         self._epoch_starts = [state["generator"] for state in states]
         self._is_ordered = False
+
+
+def _check_precision(model: DCGMM) -> None:
+    """Refuse a limit of the precision at which rounding would decide which component a point goes to.
+
+    Raises:
+        OptionError: it is too large for the model's number type.
+    """
+    kind = str(model.dtype).removeprefix("torch.")
+    most = MOST_PRECISE.get(kind, MOST_PRECISE["float32"])
+    for gmm in model.gmms.values():
+        if gmm.options.precision_limit > most:
+            rule = f"at most {most:g} in {kind}, whose rounding would hide what tells more precise components apart"
+            raise OptionError("precision_limit", rule, gmm.options.precision_limit, GMMOptions)
 
 
 def by_model(columns: dict[str, list[T]]) -> list[dict[str, T]]:

@@ -363,3 +363,18 @@ def test_every_architecture_can_reach_the_end_of_annealing_in_25_epochs_of_mnist
 def test_log_prob_of_an_architecture_by_name() -> None:
     model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
     assert model.log_prob(torch.zeros(3, 28, 28)).shape == (3,)
+
+
+def test_models_side_by_side_score_images_of_each_and_no_masks() -> None:
+    model = DCGMM.build((4, 4, 1), [LayerOptions(LayerType.gmm, components=4)], batch_shape=(3,))
+    x = torch.zeros(3, 2, 4, 4, 1)
+    assert model.score(x)["gmm1"].log_prob.shape == (3, 2, 4, 4)
+    for wrong in (x[0], x[:2], x[..., :3, :], x.numpy()):
+        with pytest.raises(OptionError) as caught:
+            model.score(wrong)
+        assert caught.value.field == "images"
+    with pytest.raises(OptionError) as caught:
+        model.score(x, observed=torch.ones(2, 4, 4))
+    assert caught.value.field == "observed"
+    x[1, 0] = torch.nan
+    assert model.score(x)["gmm1"].log_prob.isnan().any(-1).any(-1).nonzero().tolist() == [[1, 0]]

@@ -46,3 +46,9 @@ def test_curve_counts_both_sides_of_each_threshold() -> None:
     curve = detection_curve(np.array([1.0, 2.0, 3.0, 3.0]), np.array([0.0, 2.0]), np.array([-1.0, 2.0, 3.5]))
     assert curve.inliers_kept.tolist() == [1, 0.75, 0]
     assert curve.outliers_removed.tolist() == [0, 0.5, 1]
+
+
+def test_what_has_no_score_is_no_inlier() -> None:
+    found = detection_curve(np.array([1.0, np.nan]), np.array([np.nan, 2.0, np.nan]), np.array([-9.0, 1.5]))
+    assert found.inliers_kept.tolist() == [0.5, 0.0]
+    assert found.outliers_removed.tolist() == [2 / 3, 2 / 3]

@@ -461,3 +461,17 @@ def test_training_by_cuda_graphs_is_that_on_the_cpu(seeds: tuple[int, ...]) -> N
         torch.testing.assert_close(value.cpu(), expected[name], rtol=1e-7, atol=1e-9)
     assert on_gpu._step_graph._graph is not None
     assert on_gpu.sigma() == on_cpu.sigma()
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e4), (torch.float64, 1e12)])
+def test_precision_that_rounding_would_hide_is_refused(dtype: torch.dtype, most: float) -> None:
+    def trainer(limit: float) -> Trainer:
+        options = GMMOptions(precision_limit=limit)
+        model = DCGMM.build((3, 3, 1), [{"type": "gmm", "components": 4}], options).to(dtype)
+        images = torch.zeros(10, 3, 3, 1, dtype=torch.uint8)
+        return Trainer(model, images, TrainerOptions(batch_size=5), [torch.Generator()])
+
+    trainer(most)
+    with pytest.raises(OptionError) as caught:
+        trainer(1.5 * most)
+    assert (caught.value.field, caught.value.owner) == ("precision_limit", GMMOptions)

@@ -432,3 +432,9 @@ def test_a_training_that_ends_below_its_start_says_so_at_its_end(dcgmm: Runner) 
     problem = read_json(outcome.directory / "result.json")["problem"]
     assert problem.startswith("training did not go well: gmm2")
     assert outcome.err.splitlines()[-1].endswith(problem)
+
+
+def test_a_precision_that_rounding_would_hide_is_refused(dcgmm: Runner) -> None:
+    outcome = dcgmm("train", *QUICK, "gmm.precision_limit=20000")
+    assert outcome.code == 2
+    assert "gmm.precision_limit must be at most 10000 in float32" in outcome.err.splitlines()[-1]

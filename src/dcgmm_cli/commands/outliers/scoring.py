@@ -44,7 +44,8 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
         report = detector.report(batch.images, observed)
         scores = report.scores[decisive].cpu()
         standardised = detector.standardised(decisive, scores)
-        verdicts = ["outlier" if value < -options.c else "inlier" for value in standardised.tolist()]
+        # What has no score (NaN) is no inlier.
+        verdicts = ["inlier" if value >= -options.c else "outlier" for value in standardised.tolist()]
         gallery.add(batch.names, batch.images, standardised, verdicts, detector, observed)
         worst = worst_positions(detector.model, report.maps)
         for name, value, standard, verdict, where in zip(
