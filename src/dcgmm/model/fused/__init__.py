@@ -168,7 +168,7 @@ def gather(
 ) -> Tensor:  # (..., B, H, W, C) float32
     """The images of a batch, bytes scaled to [0, 1]; its position is read on the device."""
     size, models = images.shape[1:].numel(), math.prod(order.shape[:-1])
-    out = torch.empty(*order.shape[:-1], batch_size, *images.shape[1:], device=images.device)
+    out = torch.empty(*order.shape[:-1], batch_size, *images.shape[1:], dtype=torch.float32, device=images.device)
     _kernels().gather_kernel[(-(-size // BLOCK), batch_size, models)](
         *(images, order, position, out, order.shape[-1], size),
         BYTES=images.dtype == torch.uint8,
