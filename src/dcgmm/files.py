@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +15,8 @@ from dcgmm.errors import InputError
 CHECKPOINT = Path("checkpoints") / "last.pt"
 DETECTOR = Path("checkpoints") / "detector.pt"
 
+DEEPEST = 50  # lists and objects within each other in a file
+_NESTED = f"it is nested more than {DEEPEST} times"
 TEMPORARY = ".tmp"  # ends the name of a file that is not whole yet
 
 
@@ -102,11 +104,21 @@ def parse_json(text: str, source: str) -> Any:
     """What a JSON text says.
 
     Raises:
-        InputError: it is none, or nested deeper than Python follows; `source` is named.
+        InputError: it is none, or nested deeper than anything of ours is; `source` is named.
     """
     try:
-        return json.loads(text)
+        content = json.loads(text)
     except RecursionError:
-        raise InputError(f"{source} is damaged: it is nested too deeply") from None
+        raise InputError(f"{source} is damaged: {_NESTED}") from None
     except ValueError as error:
         raise InputError(f"{source} is damaged: {error}") from None
+    level = [content]
+    for _ in range(DEEPEST):
+        level = [part for each in level for part in _parts(each)]
+        if not level:
+            return content
+    raise InputError(f"{source} is damaged: {_NESTED}")
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

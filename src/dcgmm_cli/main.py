@@ -4,11 +4,15 @@ Imports neither torch nor Hydra before they are needed, so that help and complet
 """
 
 import difflib
+import io
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from dcgmm import __version__
 from dcgmm.errors import InputError
@@ -46,7 +50,18 @@ Hydra flags that are often of use: -m (sweep over comma-separated values), --cfg
 
 def main() -> None:
     """Entry point: exits with 0, 1 (our fault: traceback in the run's log), 2 (the user's mistake), 128 + signal."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    # Names of files need not be UTF-8; they are printed as the bytes that they are.
+    if isinstance(sys.stdout, io.TextIOWrapper):  # it may be closed
+        sys.stdout.reconfigure(errors="surrogateescape")
     sys.exit(run(sys.argv[1:]))
+
+
+def _leave(signum: int, frame: FrameType | None) -> NoReturn:
+    """End at once: before a command runs, and after it, there is nothing that could be saved."""
+    os.write(2, b"dcgmm: interrupted\n")
+    os._exit(128 + signum)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -90,6 +105,8 @@ def conf_dir() -> Path:
 def _run_hydra(command: str, rest: list[str]) -> int:
     # Hydra would print a traceback's tail and exit with 1 for any mistake; we want its exceptions.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    import logging
+
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -100,13 +117,15 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     from dcgmm_cli.sweeps import summary
     from dcgmm_cli.task import FAILURES, run_task
 
+    logging.raiseExceptions = False  # a log on a full disk is not worth a traceback each line
     # Hydra only warns of errors in callbacks; without what this one sets up, failures would be lost.
     warnings.filterwarnings("error", f"Callback {SweepStart.__name__}")
     remember_command_line(["dcgmm", command, *rest])
     FAILURES.clear()
     try:
         asked = prepare(command, rest)
-        with Interruption().installed():  # also between a sweep's jobs, and while they run in other processes
+        # Also between a sweep's jobs, and while they run in other processes.
+        with Interruption().installed() as interruption, interruption.told():
             run_hydra(asked, command, conf_dir(), run_task)
     except KeyboardInterrupt as error:
         signum = getattr(error, "signum", 2)

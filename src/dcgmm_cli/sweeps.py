@@ -125,7 +125,10 @@ def is_done(directory: Path, config: dict[str, Any]) -> bool:
     Raises:
         InputError: it holds a run of another configuration.
     """
-    before, now = _settings(read_json(directory / META).get("config", {})), _settings(config)
+    recorded = read_json(directory / META).get("config", {})
+    if not isinstance(recorded, dict):
+        raise InputError(f"{directory / META} is damaged: its config is no JSON object")
+    before, now = _settings(recorded), _settings(config)
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             raise InputError(

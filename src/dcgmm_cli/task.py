@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from dcgmm.errors import InputError, OptionError
 from dcgmm.files import CHECKPOINT
 from dcgmm.options import Options, plain
+from dcgmm_cli.faults import explained
 from dcgmm_cli.hydra_glue import register
 from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.job import Job
@@ -49,13 +50,13 @@ def run_task(config: DictConfig) -> None:
         options = _options(config, Job(command, written, overrides, Interruption()) if written else None, command)
         with Interruption().installed() as interruption:
             if written is None:
-                with _named_by_keys(options):
+                with interruption.told(), explained(command, None), _named_by_keys(options):
                     written = module.run_in_place(options)
             elif sweeps and (written / META).is_file() and is_done(written, plain(_with_run_found(options))):
                 outcome = replace(begun, status="skipped")
             else:
                 job = Job(command, written, overrides, interruption)
-                with recorded(job), _named_by_keys(options):
+                with recorded(job), interruption.told(), explained(command, written), _named_by_keys(options):
                     module.run(_with_run_found(options), job)
     except Exception as error:
         mistake = isinstance(error, InputError)

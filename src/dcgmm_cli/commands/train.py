@@ -53,10 +53,12 @@ def run(config: TrainConfig, job: Job) -> None:
         log.info("not trained on, and no part of the test images: %s", ", ".join(others))
     begun = _begin(config, data, device) if state is None else _go_on(state, config, data, device, directory)
     training = Training(config, data, begun[0], directory, *homes_of(directory, config), begun[1])
-    for place, own in {directory: config, **dict(zip(training.homes, training.configs, strict=True))}.items():
+    places = {directory: config, **dict(zip(training.homes, training.configs, strict=True))}
+    for place, own in places.items():
+        write_meta(place, job.command, own, describe_device(device))
+    for place in places:  # last: a run that cannot be gone on with keeps what it had
         for stale in (RESULT, DETECTOR):
             (place / stale).unlink(missing_ok=True)
-        write_meta(place, job.command, own, describe_device(device))
     point_latest(directory, config.runs_dir)
     training.train(job.interruption)
     job.interruption.check()
