@@ -26,6 +26,10 @@ from dcgmm.errors import OptionError
 
 Made = TypeVar("Made", bound="Options")
 
+# Numbers of options, where nothing else is said.
+SMALLEST, LARGEST = 1e-9, 10**9
+_TYPES = {str: "a text", bool: "true or false"}
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -41,13 +45,14 @@ _TRUTH = Rule("true or false", lambda value: type(value) is bool)  # of every fi
 def whole(least: int = 0, most: int | None = None) -> Rule:
     """A whole number in a range."""
     text = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
-    return Rule(text, lambda value: type(value) is int and least <= value and (most is None or value <= most))
+    high = LARGEST if most is None else most
+    return Rule(text, lambda value: type(value) is int and least <= value <= high)
 
 
 def number(
     *, least: float | None = None, above: float | None = None, most: float | None = None, below: float | None = None
 ) -> Rule:
-    """A finite number in a range, its ends included (`least`, `most`) or not (`above`, `below`)."""
+    """A number in a range, its ends included (`least`, `most`) or not (`above`, `below`); moderate."""
     low, high = least if above is None else above, most if below is None else below
     if low is not None and high is not None:
         text = f"a number in {'[' if above is None else '('}{low:g}, {high:g}{']' if below is None else ')'}"
@@ -60,7 +65,7 @@ def number(
         return (
             isinstance(value, int | float)
             and not isinstance(value, bool)
-            and math.isfinite(value)
+            and _is_moderate(value)
             and (least is None or value >= least)
             and (above is None or value > above)
             and (most is None or value <= most)
@@ -68,6 +73,20 @@ def number(
         )
 
     return Rule(text, holds)
+
+
+def _is_moderate(value: Any) -> bool:
+    """Whether a number, if it is one, can be computed with: its square, or the inverse of that, is one too."""
+    if not isinstance(value, int | float):
+        return True
+    return value == 0 or SMALLEST <= abs(value) <= LARGEST
+
+
+def _limits(value: Any) -> str:
+    """What to add to a rule that does not say why it refuses a number."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    numbers = [part for part in parts if isinstance(part, int | float) and abs(part) < math.inf]
+    return "" if all(map(_is_moderate, numbers)) else f", in size from {SMALLEST:g} to {LARGEST:g}"
 
 
 def among(names: Sequence[str]) -> Rule:
@@ -143,9 +162,12 @@ class Options:
             # The rule is for values; None says that there is none, where that may be said.
             empty = value is None and NoneType in typing.get_args(typing.get_type_hints(type(self))[each.name])
             if rule is not None and not empty and not rule.holds(value):
-                raise OptionError(each.name, rule.text, value, type(self))
-            if not empty and not isinstance(value, list) and typing.get_origin(self._kind(each.name)) is list:
+                raise OptionError(each.name, rule.text + _limits(value), value, type(self))
+            kind = self._kind(each.name)
+            if not empty and not isinstance(value, list) and typing.get_origin(kind) is list:
                 raise OptionError(each.name, rule.text if rule else "a list", value, type(self))
+            if not empty and kind in _TYPES and not isinstance(value, kind):
+                raise OptionError(each.name, rule.text if rule else _TYPES[kind], value, type(self))
 
     def _kind(self, name: str) -> Any:
         return option_type(typing.get_type_hints(type(self))[name])

@@ -1,22 +1,16 @@
 """The `dcgmm` command: takes the command's name off the arguments and lets Hydra do the rest.
 
-Imports neither torch nor Hydra before they are needed, so that help and completion answer at once.
+Imports neither torch nor Hydra before they are needed, so that help and completion answer at once; and hardly anything
+before it takes signals, so that one in the first moment leaves no traceback.
 """
 
-import difflib
-import io
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
-
-from dcgmm import __version__
-from dcgmm.errors import InputError
-from dcgmm_cli.job import remember_command_line
 
 COMMANDS = {
     "train": "train a model; results and checkpoint go to a new run directory",
@@ -31,13 +25,13 @@ COMMANDS = {
     "data": "fetch, verify and list data sets",
 }
 
-USAGE = f"""\
-dcgmm {__version__}: Deep Convolutional Gaussian Mixture Models
+USAGE = """\
+dcgmm {version}: Deep Convolutional Gaussian Mixture Models
 
 usage: dcgmm COMMAND [key=value ...] [Hydra flags]
 
 commands:
-{{commands}}
+{commands}
 
   dcgmm COMMAND --help         the command's keys, with types, defaults and meaning
   dcgmm completion SHELL       a completion script for bash or zsh: eval "$(dcgmm completion bash)"
@@ -53,9 +47,12 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     # Names of files need not be UTF-8; they are printed as the bytes that they are.
-    if isinstance(sys.stdout, io.TextIOWrapper):  # it may be closed
-        sys.stdout.reconfigure(errors="surrogateescape")
-    sys.exit(run(sys.argv[1:]))
+    if sys.stdout is not None:  # closed
+        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    code = run(sys.argv[1:])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # else it would end the process that is ending, with another code
+    sys.exit(code)
 
 
 def _leave(signum: int, frame: FrameType | None) -> NoReturn:
@@ -66,10 +63,16 @@ def _leave(signum: int, frame: FrameType | None) -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
+    from dcgmm import __version__
+    from dcgmm.errors import InputError
+
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         width = max(map(len, COMMANDS))
         print(
-            USAGE.format(commands="\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())),
+            USAGE.format(
+                version=__version__,
+                commands="\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()),
+            ),
             end="",
         )
         return 0
@@ -81,6 +84,8 @@ def run(arguments: Sequence[str]) -> int:
         if command == "completion":
             _complete(rest)
         elif command not in COMMANDS:
+            import difflib
+
             close = difflib.get_close_matches(command, COMMANDS, 1)
             hint = f"did you mean {close[0]}? " if close else ""
             raise InputError(f"unknown command {command!r}: {hint}the commands are {', '.join(COMMANDS)}")
@@ -106,13 +111,16 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     # Hydra would print a traceback's tail and exit with 1 for any mistake; we want its exceptions.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import logging
+    import warnings
 
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from dcgmm.errors import InputError
     from dcgmm_cli.explain import explain
     from dcgmm_cli.hydra_glue import prepare, run_hydra
     from dcgmm_cli.interruption import Interruption
+    from dcgmm_cli.job import remember_command_line
     from dcgmm_cli.sweep_start import SweepStart
     from dcgmm_cli.sweeps import summary
     from dcgmm_cli.task import FAILURES, run_task
@@ -160,6 +168,7 @@ def _fail(message: str) -> int:
 
 
 def _complete(arguments: Sequence[str]) -> None:
+    from dcgmm.errors import InputError
     from dcgmm_cli.completion import SHELLS, completions, script
 
     if len(arguments) == 2 and arguments[0] == "--line":  # so its script asks

@@ -12,6 +12,7 @@ from dcgmm.errors import InputError, OptionError
 from dcgmm.images import Images, as_images, to_float
 from dcgmm.model import fused
 from dcgmm.model.stack import DCGMM
+from dcgmm.runtime import require_memory
 from dcgmm.training.graphs import Graphs
 from dcgmm.training.layer import FINITE, MEASURES, LayerReport, LayerTraining, annealing_rule
 from dcgmm.training.options import ANNEALINGS, BATCH, EPOCHS, TrainerOptions
@@ -33,6 +34,7 @@ class Trainer:
         generators: of the shuffling, on the CPU; one for each model.
 
     Raises:
+        InputError: a batch needs more memory than is free.
         OptionError: the images are of another shape than the model's or no pixels, or fewer than one batch takes.
     """
 
@@ -45,6 +47,9 @@ class Trainer:
             rule = f"at most {len(images)}, the number of training images"
             raise OptionError("batch_size", rule, self.batch_size, TrainerOptions)
         assert len(generators) == math.prod(model.batch_shape)
+        if model.device.type == "cpu":
+            size = 2 * len(generators) * options.batch_size * model.image_bytes
+            require_memory(size, f"steps of {options.batch_size} images for {len(generators)} model(s)")
         self.model, self.options = model, options
         self._images, self._dtype = images, model.dtype
         self.steps_per_epoch = len(images) // self.batch_size
