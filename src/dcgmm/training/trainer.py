@@ -189,8 +189,15 @@ class Trainer:
         ]
 
     def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
-        """Go on from what `state_dicts` gave, with the model as it was then: the next step is the one to come."""
-        self.steps = states[0]["steps"]
+        """Go on from what `state_dicts` gave, with the model as it was then: the next step is the one to come.
+
+        Raises:
+            InputError: it is none of this training's.
+        """
+        steps = {state["steps"] for state in states}
+        if len(steps) != 1 or type(next(iter(steps))) is not int or min(steps) < 0:
+            raise InputError(f"steps {', '.join(map(str, steps))} of a training")
+        self.steps = steps.pop()
         for generator, state in zip(self._generators, states, strict=True):
             generator.set_state(state["generator"])
         for name, layer in self._layers.items():
