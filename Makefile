@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv train test test-all lint format types clean
+.PHONY: help venv train test test-all stress lint format types clean
 .PHONY: paper table1 table2 fig2 fig3 fig4 fig5 fig6 fig7 fig8 report paper-quick
 
 help: ## list the targets
@@ -40,6 +40,9 @@ test: lint types ## lint, types and the fast tests
 
 test-all: lint types ## also the slow tests
 	$(BIN)/python -m pytest -n auto -m ''
+
+stress: venv ## generated configurations, command lines and damaged files, STRESS times as many as in `make test`
+	STRESS=$(or $(STRESS),50) $(BIN)/python -m pytest -n auto tests/dcgmm/test_generated.py tests/dcgmm_cli/test_generated.py tests/dcgmm_cli/commands/test_generated.py
 
 lint: venv ## check style and formatting
 	$(BIN)/ruff check .
