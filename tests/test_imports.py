@@ -89,7 +89,7 @@ RUNNER: dict[str, set[str]] = {
     "records": {"job", "runs"},
     "figures": {"figures"},
     # What several commands share.
-    "results": RECORDS | {"results"},
+    "results": RECORDS | {"results", "yaml_files"},
     "trained": RECORDS,
     "draws": RECORDS | {"progress"},
     "masks": RECORDS,
@@ -99,19 +99,22 @@ RUNNER: dict[str, set[str]] = {
     "trainings": RECORDS | {"figures", "interruption", "progress"},
     "commands": RECORDS
     | {"commands", "draws", "figures", "labels", "masks", "progress", "quality", "results", "trained", "trainings"}
-    | {"terminal", "variants"},
+    | {"leftovers", "terminal", "variants"},
     # From the command line to a command, by Hydra.
     "explain": {"keys", "schema"},
     "typed": {"explain"},
+    "yaml_files": set(),
+    "own_files": {"schema", "yaml_files"},
+    "leftovers": {"records", "runs"},
     "faults": {"keys", "schema"},
     "sweeps": RECORDS,
-    "hydra_glue": RECORDS | {"explain", "sweeps"},
+    "hydra_glue": RECORDS | {"explain", "own_files", "sweeps"},
     "sweep_start": {"explain", "hydra_glue", "sweeps"},
-    "task": RECORDS | {"faults", "interruption", "hydra_glue", "sweeps", "typed"},
+    "task": RECORDS | {"faults", "interruption", "leftovers", "hydra_glue", "sweeps", "typed"},
     "main": {"completion", "explain", "help", "hydra_glue", "interruption", "job", "sweep_start", "sweeps", "task"},
     "__main__": {"main"},
 }
-GLUE = {"explain", "typed", "hydra_glue", "sweep_start", "task", "main"}
+GLUE = {"explain", "typed", "own_files", "hydra_glue", "sweep_start", "task", "main"}
 
 MODULES = {
     path.relative_to(SOURCES).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path

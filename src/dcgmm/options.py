@@ -37,6 +37,15 @@ class Rule:
 
     text: str
     holds: Callable[[Any], bool]
+    moderate: bool = False  # also, that a number is of a moderate size
+
+    def refusal(self, value: Any) -> str:
+        """What a value that is refused must be; where it is a matter of size, of which."""
+        parts = value if isinstance(value, list | tuple) else [value]
+        numbers = [part for part in parts if isinstance(part, int | float) and abs(part) < math.inf]
+        if not self.moderate or all(map(_is_moderate, numbers)):
+            return self.text
+        return f"{self.text}, in size from {SMALLEST:g} to {LARGEST:g}"
 
 
 _TRUTH = Rule("true or false", lambda value: type(value) is bool)  # of every field that is a bool
@@ -46,7 +55,7 @@ def whole(least: int = 0, most: int | None = None) -> Rule:
     """A whole number in a range."""
     text = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
     high = LARGEST if most is None else most
-    return Rule(text, lambda value: type(value) is int and least <= value <= high)
+    return Rule(text, lambda value: type(value) is int and least <= value <= high, most is None)
 
 
 def number(
@@ -72,7 +81,7 @@ def number(
             and (below is None or value < below)
         )
 
-    return Rule(text, holds)
+    return Rule(text, holds, moderate=True)
 
 
 def _is_moderate(value: Any) -> bool:
@@ -80,13 +89,6 @@ def _is_moderate(value: Any) -> bool:
     if not isinstance(value, int | float):
         return True
     return value == 0 or SMALLEST <= abs(value) <= LARGEST
-
-
-def _limits(value: Any) -> str:
-    """What to add to a rule that does not say why it refuses a number."""
-    parts = value if isinstance(value, list | tuple) else [value]
-    numbers = [part for part in parts if isinstance(part, int | float) and abs(part) < math.inf]
-    return "" if all(map(_is_moderate, numbers)) else f", in size from {SMALLEST:g} to {LARGEST:g}"
 
 
 def among(names: Sequence[str]) -> Rule:
@@ -102,7 +104,7 @@ def one_or_several(rule: Rule) -> Rule:
             return bool(value) and all(map(rule.holds, value))
         return rule.holds(value)
 
-    return Rule(f"{rule.text}, or a list of such", holds)
+    return Rule(f"{rule.text}, or a list of such", holds, rule.moderate)
 
 
 def several(count: int, rule: Rule) -> Rule:
@@ -111,7 +113,7 @@ def several(count: int, rule: Rule) -> Rule:
     def holds(value: Any) -> bool:
         return isinstance(value, list | tuple) and len(value) == count and all(map(rule.holds, value))
 
-    return Rule(f"a list of {count}, each {rule.text}", holds)
+    return Rule(f"a list of {count}, each {rule.text}", holds, rule.moderate)
 
 
 def option(
@@ -162,7 +164,7 @@ class Options:
             # The rule is for values; None says that there is none, where that may be said.
             empty = value is None and NoneType in typing.get_args(typing.get_type_hints(type(self))[each.name])
             if rule is not None and not empty and not rule.holds(value):
-                raise OptionError(each.name, rule.text + _limits(value), value, type(self))
+                raise OptionError(each.name, rule.refusal(value), value, type(self))
             kind = self._kind(each.name)
             if not empty and not isinstance(value, list) and typing.get_origin(kind) is list:
                 raise OptionError(each.name, rule.text if rule else "a list", value, type(self))

@@ -125,7 +125,7 @@ def write_result(directory: Path, result: dict[str, Any], seconds: float) -> Non
 
 
 @contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def alone(directory: Path) -> Iterator[None]:
     """Keep other processes out of a run directory; the lock goes with the process, however that ends.
 
     A sweep's jobs may outlive the process that started it: given again, it would write where they still do.
@@ -176,7 +176,7 @@ def recorded(job: Job) -> Iterator[None]:
 
     The body fills the job's `result`. `status` becomes finished, failed (with `error`) or interrupted; `seconds` is
     the wall time. Only a finished body replaces a result that is there already: one that goes on with a run removes
-    it when it begins to.
+    it when it begins to, and leaves all as it was if it cannot.
 
     Raises:
         InputError: another process is at work in the directory.
@@ -187,13 +187,16 @@ def recorded(job: Job) -> Iterator[None]:
         content = {"command": job.command, **reached, **ending}
         write_result(job.directory, content, time.monotonic() - started)
 
-    with _alone(job.directory):
+    meta = job.directory / META
+    with alone(job.directory):
+        before = _stamp(meta)
         for folder in (job.directory, *job.directory.glob("checkpoints"), *job.directory.glob("figures")):
             sweep_temporary(folder)
         try:
             yield
         except BaseException as error:
-            if not (job.directory / RESULT).exists():
+            was_begun = before is None or _stamp(meta) != before  # else it is as the start before this one left it
+            if was_begun and not (job.directory / RESULT).exists():
                 with contextlib.suppress(InputError):  # what went wrong is the first error, such as a disk that is full
                     close(job.result, **_ending(error))
             raise
@@ -204,6 +207,14 @@ def recorded(job: Job) -> Iterator[None]:
         except ValueError as error:  # a figure that is no number
             close({}, **_ending(error))
             raise
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What is another once a file has been written; None where there is none."""
+    if not path.exists():
+        return None
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def _ending(error: BaseException) -> dict[str, str]:

@@ -37,13 +37,14 @@ def find_run(run: str, runs_dir: str = "runs", key: str = "run") -> Path:
         raise InputError(f"{key}= is empty: give the run's path, its name, or latest")
     root = Path(runs_dir)
     if run == "latest":
-        latest = root / "latest"
-        if not latest.is_dir():
+        # What the link points at may have been deleted.
+        latest = root / "latest" if (root / "latest").is_dir() else _newest(root)
+        if latest is None:
             raise InputError(f"{key}=latest: no training run in {root}/ yet; start one with `dcgmm train`")
         return latest.resolve()
     for candidate in (Path(run), root / run):
         if os.path.isfile(candidate / META):  # Path.is_file raises where a name is too long
-            return candidate.resolve()
+            return _training_run(candidate.resolve(), f"{key}={run}")
     found = sorted(path.parent for path in root.glob(f"*/*{glob.escape(run)}/{META}"))
     if len(found) == 1:
         return found[0].resolve()
@@ -53,11 +54,35 @@ def find_run(run: str, runs_dir: str = "runs", key: str = "run") -> Path:
     raise InputError(f"{key}={run}: no run directory there, nor under {root}/; give its path, its name, or latest")
 
 
-def find_models(run: str, runs_dir: str, key: str = "run") -> list[Path]:
-    """Directories of all models that `run` stands for: one, the replicas in a run, or all in a directory of runs.
+def _newest(root: Path) -> Path | None:
+    """The training run under `root` that was begun, or gone on with, last; None where there is none."""
+    found = [path.parent for path in root.glob(f"*/*/{META}") if not path.parent.parent.is_symlink()]
+    return max(found, key=lambda path: os.path.getmtime(path / META), default=None)
+
+
+def _training_run(directory: Path, given: str) -> Path:
+    """The directory, if it is a training run's.
 
     Raises:
-        InputError: there is no such run, or several fit a name.
+        InputError: a follow-up command wrote it; its training run is named.
+    """
+    is_model = os.path.isfile(directory / CHECKPOINT) or directory.parent.name == REPLICAS
+    if not is_model and os.path.isfile(directory.parents[1] / META):
+        raise InputError(
+            f"{given} is what `dcgmm {directory.parent.name}` made of a training run: give run={directory.parents[1]}"
+        )
+    return directory
+
+
+def find_models(run: str, runs_dir: str, key: str = "run", *, several: bool = True) -> list[Path]:
+    """Directories of all models that `run` stands for: one, the replicas in a run, or all in a directory of runs.
+
+    Args:
+        run, runs_dir, key: as for `find_run`.
+        several: whether the directory may hold others, with runs of their own; otherwise it is that of one sweep.
+
+    Raises:
+        InputError: there is no such run, or several fit a name, or the directory holds more than a sweep.
     """
     try:
         directory = find_run(run, runs_dir, key)
@@ -65,11 +90,21 @@ def find_models(run: str, runs_dir: str, key: str = "run") -> list[Path]:
         below = Path(run)
         if not run or not os.path.isdir(below):
             raise
-        # The directory of a sweep: training runs lie in it, and what was done with them lies in them.
-        found = {path.resolve().parents[1] for path in below.glob(f"**/{CHECKPOINT}")}
-        if not found:
+        # Training runs lie in it, or in directories by architecture and data set, as under runs/; models of one run in
+        # its replicas. What was done with them lies deeper.
+        found = [
+            {path.resolve().parents[1] for path in below.glob(f"{places}/{CHECKPOINT}")}
+            for places in ("*", f"*/{REPLICAS}/*", "*/*", f"*/*/{REPLICAS}/*")
+        ]
+        models = sorted(path for path in set().union(*found) if not (path / REPLICAS).is_dir())
+        if not models:
             raise
-        return sorted(path for path in found if not (path / REPLICAS).is_dir())
+        if not several and (found[2] or found[3]):
+            raise InputError(
+                f"{key}={run} holds {len(models)} models in several directories: "
+                "-m works on all of them, or give the directory of one sweep"
+            ) from None
+        return models
     return sorted(path.resolve() for path in (directory / REPLICAS).glob("*") if (path / META).is_file()) or [directory]
 
 

@@ -5,6 +5,7 @@ import importlib
 import logging
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +24,7 @@ from dcgmm_cli.hydra_glue import register
 from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.job import Job
 from dcgmm_cli.keys import with_prefix
+from dcgmm_cli.leftovers import is_leftover
 from dcgmm_cli.records import recorded
 from dcgmm_cli.runs import META, find_run
 from dcgmm_cli.schema import FollowUpConfig
@@ -64,6 +66,9 @@ def run_task(config: DictConfig) -> None:
         log.error("%s", text, exc_info=not mistake)
         outcome = replace(begun, status="failed", code=2 if mistake else 1, error=text)
         FAILURES.append(outcome.code)
+        if mistake and not sweeps and written and not (written / META).exists() and is_leftover(written):
+            shutil.rmtree(written, ignore_errors=True)  # the message has said all that there is to say
+            written = None
     except KeyboardInterrupt as error:
         code = 128 + int(getattr(error, "signum", 2))
         tell(replace(begun, status="interrupted", code=code, error="stopped by a signal"))
