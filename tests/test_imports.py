@@ -111,7 +111,18 @@ RUNNER: dict[str, set[str]] = {
     "hydra_glue": RECORDS | {"explain", "own_files", "sweeps"},
     "sweep_start": {"explain", "hydra_glue", "sweeps"},
     "task": RECORDS | {"faults", "interruption", "leftovers", "hydra_glue", "sweeps", "typed"},
-    "main": {"completion", "explain", "help", "hydra_glue", "interruption", "job", "sweep_start", "sweeps", "task"},
+    "main": {
+        "completion",
+        "explain",
+        "faults",
+        "help",
+        "hydra_glue",
+        "interruption",
+        "job",
+        "sweep_start",
+        "sweeps",
+        "task",
+    },
     "__main__": {"main"},
 }
 GLUE = {"explain", "typed", "own_files", "hydra_glue", "sweep_start", "task", "main"}

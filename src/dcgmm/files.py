@@ -42,12 +42,12 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        if isinstance(error, Exception) and (cause := _refusal(error)):
+        if isinstance(error, Exception) and (cause := system_error(error)):
             raise InputError(f"cannot write {path}: {cause.strerror}") from None
         raise
 
 
-def _refusal(error: BaseException | None) -> OSError | None:
+def system_error(error: BaseException | None) -> OSError | None:
     """What the operating system refused, also where a library's own error came of it (torch.save's does)."""
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__

@@ -7,13 +7,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dcgmm.errors import InputError
+from dcgmm.files import system_error
 from dcgmm_cli.keys import keys
 from dcgmm_cli.schema import SCHEMAS
 
 # What a disk, a mount or its owner says; other errors of the operating system are ours.
 _STORAGE = {
     getattr(errno, name)
-    for name in ("EACCES", "EDQUOT", "EFBIG", "EIO", "ENOSPC", "EPERM", "EROFS", "ESTALE")
+    for name in (
+        "EACCES",
+        "EDQUOT",
+        "EEXIST",
+        "ENAMETOOLONG",
+        "ENOTDIR",
+        "EISDIR",
+        "EFBIG",
+        "EIO",
+        "ENOSPC",
+        "EPERM",
+        "EROFS",
+        "ESTALE",
+    )
     if hasattr(errno, name)
 }
 _SIZES = ("batch_size", "limit", "replicas", "count", "images")  # keys that memory hangs on
@@ -29,14 +43,22 @@ def explained(command: str, written: Path | None) -> Iterator[None]:
     try:
         yield
     except (OSError, MemoryError, RuntimeError) as error:
-        if isinstance(error, OSError) and error.errno in _STORAGE:
-            raise InputError(f"{error.filename or 'a file'} cannot be used: {error.strerror}") from error
+        if said := storage_fault(error):
+            raise InputError(said) from error
         if isinstance(error, OSError) and written is not None and not os.path.isdir(written):
             raise InputError(f"{written} is not there any more: it was removed while the command ran") from error
         if _is_out_of_memory(error):
             sizes = [key.name for key in keys(SCHEMAS[command]) if key.field.name in _SIZES]
             raise InputError(f"not enough memory ({_first_line(error)}): lower {' or '.join(sizes)}") from error
         raise
+
+
+def storage_fault(error: Exception) -> str | None:
+    """What a disk, a mount or its owner refused, in words; None where an error is not of that kind."""
+    cause = system_error(error)
+    if cause is None or cause.errno not in _STORAGE:
+        return None
+    return f"{cause.filename or 'the run directory'} cannot be used: {cause.strerror}"
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -118,6 +118,7 @@ def _run_hydra(command: str, rest: list[str]) -> int:
 
     from dcgmm.errors import InputError
     from dcgmm_cli.explain import explain
+    from dcgmm_cli.faults import storage_fault
     from dcgmm_cli.hydra_glue import prepare, run_hydra
     from dcgmm_cli.interruption import Interruption
     from dcgmm_cli.job import remember_command_line
@@ -146,9 +147,9 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
-    except OSError as error:  # Hydra makes the output directory
-        return _fail(f"cannot write {error.filename}: {error.strerror}")
     except Exception as error:
+        if said := storage_fault(error):  # Hydra makes the output directory, and opens the log in it
+            return _fail(said)
         text = " ".join(f"{type(error).__name__}: {error}".split())
         print(f"dcgmm {command}: internal error: {text}", file=sys.stderr)
         return 1
