@@ -34,6 +34,11 @@ FOLLOW_UPS = ["outliers", "sample", "sharpen", "inpaint", "visualize", "cluster"
         ("train trainer.epochs=x", "trainer.epochs must be a whole number of at least 1, not x\n"),
         ("train trainer.learning_rate=1", "trainer.learning_rate must be given by start, end, logits, "),
         ("train dataset.classes=3", "dataset.classes must be a list of at least one class, not 3\n"),
+        (
+            "train arch.name=a/b",
+            "error: arch.name must be of up to 100 letters, digits, and any of . _ + - but at its beg",
+        ),
+        ("train =1", "cannot read '=1': give key=value, as in arch=2L-c"),
         ("train run=", "run= is empty: give the run's path, its name, or latest\n"),
         ("sample run=", "run= is empty: give the run's path, its name, or latest\n"),
     ],
