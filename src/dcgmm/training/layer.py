@@ -228,7 +228,9 @@ def _check(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     given = {name: torch.as_tensor(value) for name, (value, _) in pairs.items()}
     for name, (_, like) in pairs.items():
         if given[name].shape != like.shape:
-            raise InputError(f"{name} of shape {list(given[name].shape)} in a layer's annealing, not {list(like.shape)}")
+            raise InputError(
+                f"{name} of shape {list(given[name].shape)} in a layer's annealing, not {list(like.shape)}"
+            )
     is_finite = all(bool(given[name].isfinite().all()) for name in ("sigma", "rate", "total", "logits"))
     if not is_finite or not all(bool((given[name] > 0).all()) for name in ("sigma", "rate")):
         raise InputError("a layer's annealing with values that cannot be")
