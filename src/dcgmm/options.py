@@ -28,7 +28,6 @@ Made = TypeVar("Made", bound="Options")
 
 # Numbers of options, where nothing else is said.
 SMALLEST, LARGEST = 1e-9, 10**9
-_TYPES = {str: "a text", bool: "true or false"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,11 @@ class Rule:
         return f"{self.text}, in size from {SMALLEST:g} to {LARGEST:g}"
 
 
-_TRUTH = Rule("true or false", lambda value: type(value) is bool)  # of every field that is a bool
+# Of every field of these types, where nothing else is said.
+_OF_TYPES = {
+    bool: Rule("true or false", lambda value: type(value) is bool),
+    str: Rule("a text", lambda value: isinstance(value, str)),
+}
 
 
 def whole(least: int = 0, most: int | None = None) -> Rule:
@@ -160,16 +163,14 @@ class Options:
         for each in fields(self):
             value = self._convert(each.name, getattr(self, each.name))
             setattr(self, each.name, value)
-            rule = each.metadata.get("rule") or (_TRUTH if self._kind(each.name) is bool else None)
+            kind = self._kind(each.name)
+            rule = each.metadata.get("rule") or _OF_TYPES.get(kind)
             # The rule is for values; None says that there is none, where that may be said.
             empty = value is None and NoneType in typing.get_args(typing.get_type_hints(type(self))[each.name])
             if rule is not None and not empty and not rule.holds(value):
                 raise OptionError(each.name, rule.refusal(value), value, type(self))
-            kind = self._kind(each.name)
             if not empty and not isinstance(value, list) and typing.get_origin(kind) is list:
                 raise OptionError(each.name, rule.text if rule else "a list", value, type(self))
-            if not empty and kind in _TYPES and not isinstance(value, kind):
-                raise OptionError(each.name, rule.text if rule else _TYPES[kind], value, type(self))
 
     def _kind(self, name: str) -> Any:
         return option_type(typing.get_type_hints(type(self))[name])
