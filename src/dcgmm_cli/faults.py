@@ -43,8 +43,8 @@ def explained(command: str, written: Path | None) -> Iterator[None]:
     try:
         yield
     except (OSError, MemoryError, RuntimeError) as error:
-        if said := storage_fault(error):
-            raise InputError(said) from error
+        if fault := storage_fault(error):
+            raise InputError(f"{fault.filename or 'a file'} cannot be used: {fault.strerror}") from error
         if isinstance(error, OSError) and written is not None and not os.path.isdir(written):
             raise InputError(f"{written} is not there any more: it was removed while the command ran") from error
         if _is_out_of_memory(error):
@@ -53,12 +53,10 @@ def explained(command: str, written: Path | None) -> Iterator[None]:
         raise
 
 
-def storage_fault(error: Exception) -> str | None:
-    """What a disk, a mount or its owner refused, in words; None where an error is not of that kind."""
+def storage_fault(error: Exception) -> OSError | None:
+    """What a disk, a mount or its owner refused, also behind another error; None where it is nothing of that kind."""
     cause = system_error(error)
-    if cause is None or cause.errno not in _STORAGE:
-        return None
-    return f"{cause.filename or 'the run directory'} cannot be used: {cause.strerror}"
+    return cause if cause is not None and cause.errno in _STORAGE else None
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -148,8 +148,8 @@ def _run_hydra(command: str, rest: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
     except Exception as error:
-        if said := storage_fault(error):  # Hydra makes the output directory, and opens the log in it
-            return _fail(said)
+        if fault := storage_fault(error):  # Hydra makes the output directory, and opens the log in it
+            return _fail(f"cannot write {fault.filename or 'the run directory'}: {fault.strerror}")
         text = " ".join(f"{type(error).__name__}: {error}".split())
         print(f"dcgmm {command}: internal error: {text}", file=sys.stderr)
         return 1

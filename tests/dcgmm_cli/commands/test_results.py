@@ -116,7 +116,7 @@ def test_mistakes(installed: Runner, dcgmm: Runner, tmp_path: Path) -> None:
         ("columns=arch,seed",): "columns=arch,seed gives several values: write columns=[arch,seed] for a list",
         ("columns=5",): "no run here has 5",
         ("-m", "group=seed,arch"): "dcgmm results takes no -m: it makes one table",
-        ("format=csv", "output=runs"): "cannot write runs: Is a directory",
+        ("format=csv", "output=runs"): "cannot write runs: it is a directory",
     }.items():
         outcome = dcgmm("results", *arguments)
         assert outcome.code == 2, arguments
