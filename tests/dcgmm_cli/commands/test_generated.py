@@ -19,7 +19,7 @@ def written(value: Any) -> str:
     return json.dumps(value) if isinstance(value, list | dict | bool | None) else str(value)
 
 
-@examples(6)
+@examples(4)
 @given(data=st.data())
 def test_every_command_line_runs_or_gets_one_line(
     dcgmm: Runner, monkeypatch: pytest.MonkeyPatch, data: st.DataObject
