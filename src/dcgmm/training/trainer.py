@@ -48,8 +48,8 @@ class Trainer:
             raise OptionError("batch_size", rule, self.batch_size, TrainerOptions)
         assert len(generators) == math.prod(model.batch_shape)
         if model.device.type == "cpu":
-            size = 2 * len(generators) * options.batch_size * model.image_bytes
-            require_memory(size, f"steps of {options.batch_size} images for {len(generators)} model(s)")
+            size = 2 * len(generators) * self.batch_size * model.image_bytes
+            require_memory(size, f"steps of {self.batch_size} images for {len(generators)} model(s)")
         self.model, self.options = model, options
         self._images, self._dtype = images, model.dtype
         self.steps_per_epoch = len(images) // self.batch_size
