@@ -130,7 +130,7 @@ def test_a_value_that_cannot_be_is_named_by_its_key(
         ("[{type:power}]", "arch.layers: type=power: choose folding, pooling, gmm\n"),
         (
             "[{type:gmm,size:4}]",
-            "arch.layers: unknown key size; the keys are type, kernel, stride, components, factors\n",
+            "arch.layers: unknown key size; the keys are type, kernel, stride, components, factors, shared\n",
         ),
     ],
 )
