@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv train test test-all sanitize lint format types clean
+.PHONY: help venv train test test-all sanitize stress lint format types clean
 .PHONY: paper table1 table2 fig2 fig3 fig4 fig5 fig6 fig7 fig8 report paper-quick
 
 help: ## list the targets
@@ -48,6 +48,9 @@ SANITIZE := DCGMM_CXXFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=u
 
 sanitize: venv ## the compiled passes under AddressSanitizer and UndefinedBehaviorSanitizer (needs g++)
 	$(SANITIZE) $(BIN)/python -m pytest -n 0 -s tests/dcgmm/model tests/dcgmm/training/test_trainer.py --deselect tests/dcgmm/model/native/test_build.py
+
+stress: venv ## generated configurations, command lines and damaged files, STRESS times as many as in `make test`
+	STRESS=$(or $(STRESS),50) $(BIN)/python -m pytest -n auto tests/dcgmm/test_generated.py tests/dcgmm_cli/test_generated.py tests/dcgmm_cli/commands/test_generated.py
 
 lint: venv ## check style and formatting
 	$(BIN)/ruff check .

@@ -37,7 +37,8 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.model.conditionals": BASE | {"dcgmm.model.gaussian", "dcgmm.model.factors"},
     "dcgmm.model.annealing": BASE,
     "dcgmm.model.arrays": BASE,
-    "dcgmm.model.native": BASE | {f"dcgmm.model.{name}" for name in ("native", "annealing", "arrays", "shapes")},
+    "dcgmm.model.native": BASE
+    | {"dcgmm.files", *(f"dcgmm.model.{name}" for name in ("native", "annealing", "arrays", "shapes"))},
     "dcgmm.model.fused": BASE | {"dcgmm.model.fused", "dcgmm.model.shapes"},
     "dcgmm.model.patches": BASE | {"dcgmm.model.native", "dcgmm.model.fused", "dcgmm.model.shapes"},
     "dcgmm.model.folding": BASE | FORMULAS,
@@ -45,13 +46,13 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.model.gmm": BASE | FORMULAS,
     "dcgmm.model.factor_step": BASE | FORMULAS | {"dcgmm.model.gmm"},
     "dcgmm.model.factor_gmm": BASE | FORMULAS | {"dcgmm.model.gmm", "dcgmm.model.factor_step"},
-    "dcgmm.model.layers": BASE | FORMULAS | LAYERS,
+    "dcgmm.model.layers": BASE | FORMULAS | LAYERS | {"dcgmm.runtime"},
     "dcgmm.model.observed": BASE | FORMULAS | LAYERS | {"dcgmm.images"},
     "dcgmm.model.stack": MODEL | {"dcgmm.runtime"},
     "dcgmm.model": MODEL,
     # What is computed with a model. Neither knows another, nor files.
-    "dcgmm.training": MODEL | {"dcgmm.training"},
-    "dcgmm.generation": MODEL | {"dcgmm.generation"},
+    "dcgmm.training": MODEL | {"dcgmm.runtime", "dcgmm.training"},
+    "dcgmm.generation": MODEL | {"dcgmm.runtime", "dcgmm.generation"},
     "dcgmm.outliers": MODEL | {"dcgmm.outliers"},
     "dcgmm.clustering": MODEL | {"dcgmm.clustering"},
     "dcgmm.classification": MODEL | {"dcgmm.classification"},
@@ -95,7 +96,7 @@ RUNNER: dict[str, set[str]] = {
     # What several commands share.
     "overrides": set(),
     "reports": RECORDS | {"headlines", "overrides", "reports", "results"},
-    "results": RECORDS | {"headlines", "results"},
+    "results": RECORDS | {"headlines", "results", "yaml_files"},
     "trained": RECORDS,
     "draws": RECORDS | {"progress"},
     "masks": RECORDS,
@@ -110,6 +111,7 @@ RUNNER: dict[str, set[str]] = {
         "figures",
         "headlines",
         "labels",
+        "leftovers",
         "masks",
         "progress",
         "quality",
@@ -123,14 +125,29 @@ RUNNER: dict[str, set[str]] = {
     # From the command line to a command, by Hydra.
     "explain": {"keys", "schema"},
     "typed": {"explain"},
+    "yaml_files": set(),
+    "own_files": {"schema", "yaml_files"},
+    "leftovers": {"records", "runs"},
+    "faults": {"keys", "schema"},
     "sweeps": RECORDS,
-    "hydra_glue": RECORDS | {"explain", "sweeps"},
+    "hydra_glue": RECORDS | {"explain", "own_files", "sweeps"},
     "sweep_start": {"explain", "hydra_glue", "sweeps"},
-    "task": RECORDS | {"headlines", "interruption", "hydra_glue", "logs", "sweeps", "typed"},
-    "main": {"completion", "explain", "help", "hydra_glue", "interruption", "job", "sweep_start", "sweeps", "task"},
+    "task": RECORDS | {"faults", "headlines", "interruption", "leftovers", "hydra_glue", "logs", "sweeps", "typed"},
+    "main": {
+        "completion",
+        "explain",
+        "faults",
+        "help",
+        "hydra_glue",
+        "interruption",
+        "job",
+        "sweep_start",
+        "sweeps",
+        "task",
+    },
     "__main__": {"main"},
 }
-GLUE = {"explain", "typed", "hydra_glue", "sweep_start", "task", "main"}
+GLUE = {"explain", "typed", "own_files", "hydra_glue", "sweep_start", "task", "main"}
 
 MODULES = {
     path.relative_to(SOURCES).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path

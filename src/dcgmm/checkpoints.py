@@ -3,11 +3,15 @@
 A training run's checkpoint holds its model in the same form, and beside it all that training goes on from.
 """
 
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 import dcgmm
 from dcgmm.classification.classifier import Classifier
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
     from dcgmm.datasets.images import ImageBatch, Preparation
 
 FORMAT = 2
+# What comes of parts that are missing, of another type or shape, or do not fit each other.
+_UNFIT = (ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError, AssertionError)
 WRITTEN_BY = {1: "0.1"}  # earlier formats: the version of dcgmm that wrote them
 
 
@@ -116,10 +122,8 @@ class TrainedRun:
         if not path.is_file():
             raise InputError(f"{self.directory} has no detector ({DETECTOR}): its training has not ended")
         state = read_state(path)
-        try:
+        with fitting(path):
             return Detector.from_state(self.model, state["detector"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} is damaged: {type(error).__name__} {error}; train the run again") from None
 
     def data(self) -> ImageData:
         """The images that it was trained and tested on, if they are still where they were, or in the default place.
@@ -164,7 +168,13 @@ def load_run(path: str | Path) -> TrainedRun:
     if "replicas" in state:
         raise InputError(f"{path} holds {len(state['replicas'])} models: give the directory of one, under replicas/")
     model = _model(state, directory / CHECKPOINT)
-    return TrainedRun(directory, model, state.get("config", {}), state.get("class_names", []), state)
+    config, names = state.get("config", {}), state.get("class_names", [])
+    with fitting(directory / CHECKPOINT):
+        if not isinstance(config, dict):
+            raise InputError("its config is no dictionary")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError("its class_names are no list of texts")
+    return TrainedRun(directory, model, config, names, state)
 
 
 def save_detector(detector: Detector, directory: Path) -> None:
@@ -189,8 +199,10 @@ def read_state(path: Path) -> dict[str, Any]:
         InputError: the file is missing or damaged, or its format version is another.
     """
     if not path.is_file():
-        raise InputError(f"{path} {'is a directory' if path.is_dir() else 'does not exist'}")
+        what = "does not exist" if not path.exists() else "is a directory" if path.is_dir() else "is no regular file"
+        raise InputError(f"{path} {what}")
     try:
+        _check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever torch's unpickler comes across in a damaged file
         raise InputError(f"{path} is damaged and cannot be read ({type(error).__name__}); train it again") from None
@@ -201,6 +213,27 @@ def read_state(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} was written by {by} (format {version}); {reads}: train it again")
     assert isinstance(state, dict)
     return state
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that holds more than the file does: torch stores its tensors as they are."""
+    with zipfile.ZipFile(path) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise zipfile.BadZipFile("compressed")
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Name the file whose content does not fit together.
+
+    Raises:
+        InputError: what was made of its content could not be.
+    """
+    try:
+        yield
+    except _UNFIT as error:
+        said = next(iter(str(error).splitlines()), "")[:200]
+        raise InputError(f"{path} is damaged: {type(error).__name__}: {said}; train it again") from None
 
 
 def model_state(model: DCGMM) -> dict[str, Any]:
@@ -222,25 +255,41 @@ def build_model(state: dict[str, Any]) -> DCGMM:
         InputError: its parts do not fit each other.
     """
     architecture, gmm = made(Architecture, state["architecture"]), made(GMMOptions, state["gmm"])
-    model = DCGMM.build(state["input_shape"], architecture, gmm)
     if state["dtype"] not in ("float32", "float64"):
         raise InputError(f"parameters of type {state['dtype']}")
-    model.to(getattr(torch, state["dtype"]))
+    with torch.device("meta"):  # no memory is taken for what does not fit
+        expected = DCGMM.build(state["input_shape"], architecture, gmm).state_dict()
     parameters = state["parameters"]
+    _check_parameters(parameters, {name: tuple(value.shape) for name, value in expected.items()})
+    model = DCGMM.build(state["input_shape"], architecture, gmm).to(getattr(torch, state["dtype"]))
     model.load_state_dict(parameters)
-    if bad := [name for name, value in parameters.items() if not value.isfinite().all()]:
-        raise InputError(f"NaN or infinite values in {', '.join(bad)}")
-    if bad := [name for name, gmm in model.gmms.items() if not (gmm.precision_sqrt > 0).all()]:
+    if bad := [name for name, each in model.gmms.items() if not (each.precision_sqrt > 0).all()]:
         raise InputError(f"standard deviations that are not positive in {', '.join(bad)}")
     return model
+
+
+def _check_parameters(given: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Compare parameters with what a model has.
+
+    Raises:
+        InputError: one is missing or of another shape, not finite, or not as long as its shape says.
+    """
+    if given.keys() != expected.keys():
+        raise InputError(f"parameters {', '.join(sorted(map(str, given)))}, not {', '.join(sorted(expected))}")
+    for name, shape in expected.items():
+        value = given[name]
+        if not isinstance(value, Tensor) or tuple(value.shape) != shape:
+            raise InputError(f"parameter {name} of shape {list(getattr(value, 'shape', []))}, not {list(shape)}")
+        # A tensor that repeats a few stored values can be of any size.
+        if not (value.is_floating_point() and value.layout is torch.strided and value.is_contiguous()):
+            raise InputError(f"parameter {name} is no array of numbers")
+        if not bool(value.isfinite().all()):
+            raise InputError(f"NaN or infinite values in {name}")
 
 
 def _model(state: dict[str, Any], path: Path) -> DCGMM:
     if "model" not in state:
         what = "several models: give that of one, under replicas/" if "replicas" in state else "no model"
         raise InputError(f"{path} holds {what}")
-    try:
+    with fitting(path):
         return build_model(state["model"])
-    except (InputError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        said = str(error).splitlines()[0] if str(error) else ""
-        raise InputError(f"{path} is damaged: {type(error).__name__}: {said}; train it again") from None

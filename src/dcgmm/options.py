@@ -26,6 +26,9 @@ from dcgmm.errors import OptionError
 
 Made = TypeVar("Made", bound="Options")
 
+# Numbers of options, where nothing else is said.
+SMALLEST, LARGEST = 1e-9, 10**9
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -34,21 +37,35 @@ class Rule:
     text: str
     holds: Callable[[Any], bool]
     length: int | None = None
+    moderate: bool = False  # also, that a number is of a moderate size
+
+    def refusal(self, value: Any) -> str:
+        """What a value that is refused must be; where it is a matter of size, of which."""
+        parts = value if isinstance(value, list | tuple) else [value]
+        numbers = [part for part in parts if isinstance(part, int | float) and abs(part) < math.inf]
+        if not self.moderate or all(map(_is_moderate, numbers)):
+            return self.text
+        return f"{self.text}, in size from {SMALLEST:g} to {LARGEST:g}"
 
 
-_TRUTH = Rule("true or false", lambda value: type(value) is bool)  # of every field that is a bool
+# Of every field of these types, where nothing else is said.
+_OF_TYPES = {
+    bool: Rule("true or false", lambda value: type(value) is bool),
+    str: Rule("a text", lambda value: isinstance(value, str)),
+}
 
 
 def whole(least: int = 0, most: int | None = None) -> Rule:
     """A whole number in a range."""
     text = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
-    return Rule(text, lambda value: type(value) is int and least <= value and (most is None or value <= most))
+    high = LARGEST if most is None else most
+    return Rule(text, lambda value: type(value) is int and least <= value <= high, moderate=most is None)
 
 
 def number(
     *, least: float | None = None, above: float | None = None, most: float | None = None, below: float | None = None
 ) -> Rule:
-    """A finite number in a range, its ends included (`least`, `most`) or not (`above`, `below`)."""
+    """A number in a range, its ends included (`least`, `most`) or not (`above`, `below`); moderate."""
     low, high = least if above is None else above, most if below is None else below
     if low is not None and high is not None:
         text = f"a number in {'[' if above is None else '('}{low:g}, {high:g}{']' if below is None else ')'}"
@@ -61,14 +78,21 @@ def number(
         return (
             isinstance(value, int | float)
             and not isinstance(value, bool)
-            and math.isfinite(value)
+            and _is_moderate(value)
             and (least is None or value >= least)
             and (above is None or value > above)
             and (most is None or value <= most)
             and (below is None or value < below)
         )
 
-    return Rule(text, holds)
+    return Rule(text, holds, moderate=True)
+
+
+def _is_moderate(value: Any) -> bool:
+    """Whether a number, if it is one, can be computed with: its square, or the inverse of that, is one too."""
+    if not isinstance(value, int | float):
+        return True
+    return value == 0 or SMALLEST <= abs(value) <= LARGEST
 
 
 def among(names: Sequence[str]) -> Rule:
@@ -84,7 +108,7 @@ def one_or_several(rule: Rule) -> Rule:
             return bool(value) and all(map(rule.holds, value))
         return rule.holds(value)
 
-    return Rule(f"{rule.text}, or a list of such", holds)
+    return Rule(f"{rule.text}, or a list of such", holds, moderate=rule.moderate)
 
 
 def several(count: int, rule: Rule) -> Rule:
@@ -93,7 +117,7 @@ def several(count: int, rule: Rule) -> Rule:
     def holds(value: Any) -> bool:
         return isinstance(value, list | tuple) and len(value) == count and all(map(rule.holds, value))
 
-    return Rule(f"a list of {count}, each {rule.text}", holds, count)
+    return Rule(f"a list of {count}, each {rule.text}", holds, length=count, moderate=rule.moderate)
 
 
 def option(
@@ -140,12 +164,13 @@ class Options:
         for each in fields(self):
             value = self._convert(each.name, getattr(self, each.name))
             setattr(self, each.name, value)
-            rule = each.metadata.get("rule") or (_TRUTH if self._kind(each.name) is bool else None)
+            kind = self._kind(each.name)
+            rule = each.metadata.get("rule") or _OF_TYPES.get(kind)
             # The rule is for values; None says that there is none, where that may be said.
             empty = value is None and NoneType in typing.get_args(_hints(type(self))[each.name])
             if rule is not None and not empty and not rule.holds(value):
-                raise OptionError(each.name, rule.text, value, type(self))
-            if not empty and not isinstance(value, list) and typing.get_origin(self._kind(each.name)) is list:
+                raise OptionError(each.name, rule.refusal(value), value, type(self))
+            if not empty and not isinstance(value, list) and typing.get_origin(kind) is list:
                 raise OptionError(each.name, rule.text if rule else "a list", value, type(self))
 
     def _kind(self, name: str) -> Any:

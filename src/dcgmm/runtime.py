@@ -3,11 +3,13 @@
 import contextlib
 import ctypes
 import sys
+from pathlib import Path
 
 import torch
 
-from dcgmm.errors import OptionError
+from dcgmm.errors import InputError, OptionError
 
+_GROUP = Path("/sys/fs/cgroup")  # this process's container
 _THREADS = torch.get_num_threads()  # what a process starts with: as many as the machine, or its settings, offer
 
 
@@ -61,6 +63,37 @@ def set_up_cpu() -> None:
             trim_threshold, mmap_max = -1, -4
             mallopt(mmap_max, 0)  # memory of its own for no temporary, however large
             mallopt(trim_threshold, 2**30)
+
+
+def require_memory(size: float, what: str) -> None:
+    """Refuse what cannot fit before any of it is taken: later the system would end the process without a word.
+
+    Args:
+        size: bytes.
+        what: needs them, in words.
+
+    Raises:
+        InputError: more is needed than is free.
+    """
+    free = _free_memory()
+    if free is not None and size > free:
+        raise InputError(f"{what}: this needs about {_in_words(size)} of memory, {_in_words(free)} are free")
+
+
+def _in_words(size: float) -> str:
+    return f"{size / 1e9:,.0f} GB" if size >= 1e10 else f"{size / 1e9:.1f} GB"
+
+
+def _free_memory() -> int | None:
+    """Bytes that this process may still take, of the machine's and of its container's; None where that is not told."""
+    free = []
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]))
+    with contextlib.suppress(OSError, ValueError):  # ValueError: "max", no limit
+        limit, used = (int((_GROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        free.append(max(0, limit - used))
+    return min(free, default=None)
 
 
 def available_cores() -> int:

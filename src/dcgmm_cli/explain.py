@@ -40,6 +40,8 @@ def explain(error: Exception, command: str) -> str:
         if group == "hydra/launcher" and choice in LAUNCHERS:
             return f"{group}={choice} is not installed: pip install 'dcgmm[sweep]', or leave it out"
         return f"{group}={choice} is unknown; choose {', '.join(error.options)}"
+    if found := re.search(r"(?:Input|Option)Error raised while resolving interpolation: (.*)", str(error)):
+        return found[1]  # our own, by a resolver
     if found := re.search(r"Ambiguous value for argument '([^=']+)=(.*)'", str(error)):
         return _several_values(found[1], found[2], command)
     found = re.search(r"Could not override '([^']+)'", str(error))

@@ -1,5 +1,6 @@
 """What Hydra needs of us: configurations and resolvers registered, the command line read by its own parser."""
 
+import os
 import re
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -10,12 +11,15 @@ from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
 from hydra.types import TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from dcgmm.errors import InputError
+from dcgmm.errors import InputError, OptionError
+from dcgmm.model.options import NAME
 from dcgmm_cli.explain import WITHOUT_SWEEPS, closest, cut_by_the_shell, see_help
 from dcgmm_cli.keys import keys
+from dcgmm_cli.own_files import check_own_files
 from dcgmm_cli.runs import META, find_models, find_run, unique_name
 from dcgmm_cli.schema import SCHEMAS, FollowUpConfig, TrainConfig
 from dcgmm_cli.schema_in_place import ResultsConfig
@@ -34,6 +38,7 @@ def register() -> None:
         if name != "train":  # which has a file of its own, conf/train.yaml
             store.store(name=name, node=_primary(name), provider="dcgmm")
     OmegaConf.register_new_resolver("unique_name", unique_name, use_cache=False, replace=True)
+    OmegaConf.register_new_resolver("home", home, replace=True)
     OmegaConf.register_new_resolver("find_run", _find_run, replace=True)
     OmegaConf.register_new_resolver("job_directory", _job_directory, use_cache=False, replace=True)
 
@@ -45,6 +50,14 @@ def _primary(command: str) -> dict[str, Any]:
     else:
         shared = ["in_place", {"override hydra/job_logging": "stdout"}]
     return {"defaults": [f"{command}_schema", *shared, "_self_"], "hydra": {"job": {"name": command}}}
+
+
+def home(arch: str, dataset: str) -> str:
+    """Where runs of an architecture and a data set lie; a name is checked before it is part of a path."""
+    for key, name in (("arch.name", arch), ("dataset.name", dataset)):
+        if not NAME.holds(name):
+            raise OptionError(key, NAME.text, name)
+    return f"{arch}-{dataset}"
 
 
 def _find_run(run: str, runs_dir: str, otherwise: str | None = None) -> str:
@@ -82,6 +95,8 @@ def prepare(command: str, arguments: list[str]) -> Namespace:
         InputError: a word is no flag and no key=value, `run` names no run, or `train` several.
     """
     asked = _parse(command, arguments)
+    if "${" in os.getcwd():
+        raise InputError(f"the path of this directory, {os.getcwd()}, holds ${{, which Hydra would read: use another")
     if asked.multirun and command in WITHOUT_SWEEPS:
         raise InputError(f"dcgmm {command} takes no -m: {WITHOUT_SWEEPS[command]}")
     shows = asked.cfg or asked.hydra_help or asked.info or asked.shell_completion
@@ -91,7 +106,7 @@ def prepare(command: str, arguments: list[str]) -> Namespace:
         asked.overrides = _as_keys(asked.overrides)
         return asked
     for word in asked.overrides:
-        if "=" not in word and not word.startswith("~"):
+        if word.startswith("=") or ("=" not in word and not word.startswith("~")):
             if re.search(r"[\[\]{}]", word):
                 raise InputError(cut_by_the_shell(word, LAYERS_EXAMPLE))
             example = EXAMPLES.get(command, f"run={FollowUpConfig.run}")
@@ -129,6 +144,12 @@ def _parse(command: str, arguments: list[str]) -> Namespace:
             raise InputError(f"unknown option {word}: give key=value, as in {example}; {see_help(command)}")
     if asked.experimental_rerun is not None:
         refuse("--experimental-rerun is not for dcgmm, which goes on with a run by run=...")
+    if asked.config_path is not None or asked.config_name is not None:
+        refuse("--config-path and --config-name are not for dcgmm: --config-dir adds files of your own to its own")
+    if any(word.lstrip("+~").startswith("hydra.searchpath") for word in asked.overrides):
+        raise InputError("hydra.searchpath is not for dcgmm: --config-dir adds files of your own to its own")
+    if asked.config_dir is not None:
+        check_own_files(asked.config_dir, command, asked.overrides)
     return asked
 
 
@@ -176,9 +197,11 @@ def _models(given: str, runs_dir: str, sweeps: bool) -> list[str]:
     """
     if not sweeps:
         try:
-            return [quoted(str(model)) for model in find_models(_unquoted(given), runs_dir)]
+            return [quoted(str(model)) for model in find_models(_unquoted(given), runs_dir, several=False)]
         except InputError as error:
             raise InputError(f"{error}; several runs need -m" if "," in given else str(error)) from None
+    if os.path.exists(_unquoted(given)):  # a path as a shell completes it, without quotes of its own
+        return [quoted(str(model)) for model in find_models(_unquoted(given), runs_dir)]
     values = list[str]()
     (override,) = OverridesParser.create().parse_overrides([f"run={given}"])
     for value in override.sweep_string_iterator() if override.is_sweep_override() else [given]:
@@ -224,5 +247,11 @@ def quoted(text: str) -> str:
 
 
 def _unquoted(text: str) -> str:
-    """A value without the quotes that Hydra wants around what holds special characters."""
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+    """A value without the quotes that Hydra wants around what holds special characters, as Hydra reads them."""
+    if text[:1] not in ("'", '"'):
+        return text
+    try:
+        value = OverridesParser.create().parse_override(f"key={text}").value()
+    except HydraException:  # which says what is wrong with it when it comes to it
+        return text
+    return value if isinstance(value, str) else text

@@ -27,11 +27,13 @@ class Interruption:
     def __init__(self) -> None:
         self._holding = False
         self.pending: int | None = None  # a signal that waits
+        self._raised: int | None = None  # one that did not
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if self._holding and self.pending is None:
             self.pending = signum
             return
+        self._raised = signum
         raise Interrupted(signum)
 
     @contextlib.contextmanager
@@ -43,6 +45,20 @@ class Interruption:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """Raise what was raised in this block also where a library's own error came of it (torch.save's does).
+
+        Raises:
+            Interrupted: a signal ended the block.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self._raised is not None:
+                raise Interrupted(self._raised) from error
+            raise
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -1,18 +1,16 @@
 """The `dcgmm` command: takes the command's name off the arguments and lets Hydra do the rest.
 
-Imports neither torch nor Hydra before they are needed, so that help and completion answer at once.
+Imports neither torch nor Hydra before they are needed, so that help and completion answer at once; and hardly anything
+before it takes signals, so that one in the first moment leaves no traceback.
 """
 
-import difflib
 import os
+import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-
-from dcgmm import __version__
-from dcgmm.errors import InputError
-from dcgmm_cli.job import remember_command_line
+from types import FrameType
+from typing import NoReturn
 
 COMMANDS = {
     "train": "train a model; results and checkpoint go to a new run directory",
@@ -30,13 +28,13 @@ COMMANDS = {
     "data": "fetch, verify and list data sets",
 }
 
-USAGE = f"""\
-dcgmm {__version__}: Deep Convolutional Gaussian Mixture Models
+USAGE = """\
+dcgmm {version}: Deep Convolutional Gaussian Mixture Models
 
 usage: dcgmm COMMAND [key=value ...] [Hydra flags]
 
 commands:
-{{commands}}
+{commands}
 
   dcgmm COMMAND --help         the command's keys, with types, defaults and meaning
   dcgmm completion SHELL       a completion script for bash or zsh: eval "$(dcgmm completion bash)"
@@ -49,15 +47,35 @@ Hydra flags that are often of use: -m (sweep over comma-separated values), --cfg
 
 def main() -> None:
     """Entry point: exits with 0, 1 (our fault: traceback in the run's log), 2 (the user's mistake), 128 + signal."""
-    sys.exit(run(sys.argv[1:]))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    # Names of files need not be UTF-8; they are printed as the bytes that they are.
+    if sys.stdout is not None:  # closed
+        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    code = run(sys.argv[1:])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # else it would end the process that is ending, with another code
+    sys.exit(code)
+
+
+def _leave(signum: int, frame: FrameType | None) -> NoReturn:
+    """End at once: before a command runs, and after it, there is nothing that could be saved."""
+    os.write(2, b"dcgmm: interrupted\n")
+    os._exit(128 + signum)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
+    from dcgmm import __version__
+    from dcgmm.errors import InputError
+
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         width = max(map(len, COMMANDS))
         print(
-            USAGE.format(commands="\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())),
+            USAGE.format(
+                version=__version__,
+                commands="\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()),
+            ),
             end="",
         )
         return 0
@@ -69,6 +87,8 @@ def run(arguments: Sequence[str]) -> int:
         if command == "completion":
             _complete(rest)
         elif command not in COMMANDS:
+            import difflib
+
             close = difflib.get_close_matches(command, COMMANDS, 1)
             hint = f"did you mean {close[0]}? " if close else ""
             raise InputError(f"unknown command {command!r}: {hint}the commands are {', '.join(COMMANDS)}")
@@ -93,16 +113,23 @@ def conf_dir() -> Path:
 def _run_hydra(command: str, rest: list[str]) -> int:
     # Hydra would print a traceback's tail and exit with 1 for any mistake; we want its exceptions.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    import logging
+    import warnings
+
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from dcgmm.errors import InputError
     from dcgmm_cli.explain import explain
+    from dcgmm_cli.faults import storage_fault
     from dcgmm_cli.hydra_glue import prepare, run_hydra
     from dcgmm_cli.interruption import Interruption
+    from dcgmm_cli.job import remember_command_line
     from dcgmm_cli.sweep_start import SweepStart
     from dcgmm_cli.sweeps import summary
     from dcgmm_cli.task import FAILURES, TOLD, run_task
 
+    logging.raiseExceptions = False  # a log on a full disk is not worth a traceback each line
     # Hydra only warns of errors in callbacks; without what this one sets up, failures would be lost.
     warnings.filterwarnings("error", f"Callback {SweepStart.__name__}")
     remember_command_line(["dcgmm", command, *rest])
@@ -110,7 +137,8 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     TOLD.clear()
     try:
         asked = prepare(command, rest)
-        with Interruption().installed():  # also between a sweep's jobs, and while they run in other processes
+        # Also between a sweep's jobs, and while they run in other processes.
+        with Interruption().installed() as interruption, interruption.told():
             run_hydra(asked, command, conf_dir(), run_task)
     except KeyboardInterrupt as error:
         signum = getattr(error, "signum", 2)
@@ -123,9 +151,9 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
-    except OSError as error:  # Hydra makes the output directory
-        return _fail(f"cannot write {error.filename}: {error.strerror}")
     except Exception as error:
+        if fault := storage_fault(error):  # Hydra makes the output directory, and opens the log in it
+            return _fail(f"cannot write {fault.filename or 'the run directory'}: {fault.strerror}")
         text = " ".join(f"{type(error).__name__}: {error}".split())
         print(f"dcgmm {command}: internal error: {text}", file=sys.stderr)
         return 1
@@ -145,6 +173,7 @@ def _fail(message: str) -> int:
 
 
 def _complete(arguments: Sequence[str]) -> None:
+    from dcgmm.errors import InputError
     from dcgmm_cli.completion import SHELLS, completions, script
 
     if len(arguments) == 2 and arguments[0] == "--line":  # so its script asks

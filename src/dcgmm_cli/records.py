@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import platform
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 
 from dcgmm import __version__
 from dcgmm.errors import InputError
-from dcgmm.files import read_json, write_json, write_text
+from dcgmm.files import parse_json, read_json, read_text, sweep_temporary, write_json, write_text
 from dcgmm.options import Options, plain
 from dcgmm_cli.job import Job, command_line
 from dcgmm_cli.runs import META, METRICS, RESULT
@@ -22,6 +23,9 @@ from dcgmm_cli.runs import META, METRICS, RESULT
 if sys.platform != "win32":  # its locks are others: there nobody is kept out
     import fcntl
 
+log = logging.getLogger(__name__)
+
+MEASURED = ("objective", "log_likelihood", "sigma", "learning_rate")  # of each GMM layer, in a line of metrics.jsonl
 LOCK = ".lock"  # held by the process that is at work in a run directory
 _ATTEMPTS = 5  # at a run directory's lock, over a fifth of a second
 
@@ -34,15 +38,35 @@ def append_metrics(directory: Path, lines: list[dict[str, Any]]) -> None:
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
-    """All whole lines of `metrics.jsonl`; a last line that a killed process left torn is passed over."""
+    """All measurements of `metrics.jsonl`; a last line that a killed process left torn is passed over.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     path = directory / METRICS
     if not path.exists():
         return []
-    lines = []
-    for line in path.read_text().splitlines():
-        with contextlib.suppress(ValueError):
-            lines.append(json.loads(line))
-    return lines
+    found, damaged = [], []
+    lines = read_text(path).splitlines()
+    for number, text in enumerate(lines, start=1):
+        with contextlib.suppress(InputError):
+            line = parse_json(text, f"{path}, line {number}")
+            if _is_measurement(line):
+                found.append(line)
+                continue
+        if number < len(lines):
+            damaged.append(str(number))
+    if damaged:
+        log.warning("%s is damaged: left out line %s", path, ", ".join(damaged))
+    return found
+
+
+def _is_measurement(line: Any) -> bool:
+    try:
+        numbers = [layer[name] for layer in line["layers"].values() for name in MEASURED]
+        return type(line["step"]) is int and all(type(value) in (int, float) for value in [line["epoch"], *numbers])
+    except (KeyError, TypeError, AttributeError):
+        return False
 
 
 def keep_metrics(directory: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
@@ -59,7 +83,8 @@ def write_meta(directory: Path, command: str, config: Options | Mapping[str, Any
         facts: what else is known when it starts, as built-ins.
     """
     path = directory / META
-    starts = read_json(path).get("starts", []) if path.exists() else []
+    before = read_json(path).get("starts") if path.exists() else None
+    starts = before if isinstance(before, list) else []
     start = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "argv": command_line(), "device": device}
     settings = plain(config)
     content = {
@@ -106,7 +131,7 @@ def write_result(directory: Path, result: dict[str, Any], seconds: float) -> Non
 
 
 @contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def alone(directory: Path) -> Iterator[None]:
     """Keep other processes out of a run directory; the lock goes with the process, however that ends.
 
     A sweep's jobs may outlive the process that started it: given again, it would write where they still do.
@@ -157,7 +182,7 @@ def recorded(job: Job) -> Iterator[None]:
 
     The body fills the job's `result`. `status` becomes finished, failed (with `error`) or interrupted; `seconds` is
     the wall time. Only a finished body replaces a result that is there already: one that goes on with a run removes
-    it when it begins to.
+    it when it begins to, and leaves all as it was if it cannot.
 
     Raises:
         InputError: another process is at work in the directory.
@@ -168,18 +193,34 @@ def recorded(job: Job) -> Iterator[None]:
         content = {"command": job.command, **reached, **ending}
         write_result(job.directory, content, time.monotonic() - started)
 
-    with _alone(job.directory):
+    meta = job.directory / META
+    with alone(job.directory):
+        before = _stamp(meta)
+        for folder in (job.directory, *job.directory.glob("checkpoints"), *job.directory.glob("figures")):
+            sweep_temporary(folder)
         try:
             yield
         except BaseException as error:
-            if not (job.directory / RESULT).exists():
-                close(job.result, **_ending(error))
+            was_begun = before is None or _stamp(meta) != before  # else it is as the start before this one left it
+            if was_begun and not (job.directory / RESULT).exists():
+                with contextlib.suppress(InputError):  # what went wrong is the first error, such as a disk that is full
+                    close(job.result, **_ending(error))
             raise
         try:
             close(job.result, status="finished")
+        except InputError:  # it cannot be written
+            raise
         except ValueError as error:  # a figure that is no number
             close({}, **_ending(error))
             raise
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What is another once a file has been written; None where there is none."""
+    if not path.exists():
+        return None
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def _ending(error: BaseException) -> dict[str, str]:

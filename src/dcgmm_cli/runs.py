@@ -23,33 +23,36 @@ def unique_name() -> str:
     return f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(3)}"
 
 
-def find_run(run: str, runs_dir: str = "runs", key: str = "run") -> Path:
+def find_run(run: str, runs_dir: str = "runs", key: str = "run", *, follow_ups: bool = False) -> Path:
     """Directory of a training run, given as a path, as a name under `runs_dir` (or the end of one), or as `latest`.
 
     Args:
         run, runs_dir: as given.
         key: the key that it was given by, for errors.
+        follow_ups: whether the path may be that of a follow-up command's run as well.
 
     Raises:
-        InputError: `run` is empty, or there is no such run, or several.
+        InputError: `run` is empty, or there is no such run, or several, or it is a follow-up's.
     """
     if not run:  # as a path it would be the current directory
         raise InputError(f"{key}= is empty: give the run's path, its name, or latest")
     root = Path(runs_dir)
     if run == "latest":
-        latest = root / "latest"
-        if not latest.is_dir():
+        # What the link points at may have been deleted.
+        latest = root / "latest" if (root / "latest").is_dir() else _newest(root)
+        if latest is None:
             raise InputError(f"{key}=latest: no training run in {root}/ yet; start one with `dcgmm train`")
         return latest.resolve()
     for candidate in (Path(run), root / run):
         if _is_run(candidate):
-            return candidate.resolve()
-    found = sorted(path for path in root.glob(f"*/*{glob.escape(run)}") if _is_run(path))
-    if len(found) == 1:
-        return found[0].resolve()
-    if found:
-        names = ", ".join(str(path.relative_to(root)) for path in found[:5])
-        raise InputError(f"{key}={run} fits {len(found)} runs ({names}); give one of them")
+            found = candidate.resolve()
+            return found if follow_ups else _training_run(found, f"{key}={run}")
+    found_runs = sorted(path for path in root.glob(f"*/*{glob.escape(run)}") if _is_run(path))
+    if len(found_runs) == 1:
+        return found_runs[0].resolve()
+    if found_runs:
+        names = ", ".join(str(path.relative_to(root)) for path in found_runs[:5])
+        raise InputError(f"{key}={run} fits {len(found_runs)} runs ({names}); give one of them")
     raise InputError(f"{key}={run}: no run directory there, nor under {root}/; give its path, its name, or latest")
 
 
@@ -59,11 +62,35 @@ def _is_run(directory: Path) -> bool:
     return any(os.path.isfile(directory / name) for name in (META, RESULT))
 
 
-def find_models(run: str, runs_dir: str, key: str = "run") -> list[Path]:
-    """Directories of all models that `run` stands for: one, the replicas in a run, or all in a directory of runs.
+def _newest(root: Path) -> Path | None:
+    """The training run under `root` that was begun, or gone on with, last; None where there is none."""
+    found = [path.parent for path in root.glob(f"*/*/{META}") if not path.parent.parent.is_symlink()]
+    return max(found, key=lambda path: os.path.getmtime(path / META), default=None)
+
+
+def _training_run(directory: Path, given: str) -> Path:
+    """The directory, if it is a training run's.
 
     Raises:
-        InputError: there is no such run, or several fit a name.
+        InputError: a follow-up command wrote it; its training run is named.
+    """
+    is_model = os.path.isfile(directory / CHECKPOINT) or directory.parent.name == REPLICAS
+    if not is_model and os.path.isfile(directory.parents[1] / META):
+        raise InputError(
+            f"{given} is what `dcgmm {directory.parent.name}` made of a training run: give run={directory.parents[1]}"
+        )
+    return directory
+
+
+def find_models(run: str, runs_dir: str, key: str = "run", *, several: bool = True) -> list[Path]:
+    """Directories of all models that `run` stands for: one, the replicas in a run, or all in a directory of runs.
+
+    Args:
+        run, runs_dir, key: as for `find_run`.
+        several: whether the directory may hold others, with runs of their own; otherwise it is that of one sweep.
+
+    Raises:
+        InputError: there is no such run, or several fit a name, or the directory holds more than a sweep.
     """
     try:
         directory = find_run(run, runs_dir, key)
@@ -71,11 +98,21 @@ def find_models(run: str, runs_dir: str, key: str = "run") -> list[Path]:
         below = Path(run)
         if not run or not os.path.isdir(below):
             raise
-        # The directory of a sweep: training runs lie in it, and what was done with them lies in them.
-        found = {path.resolve().parents[1] for path in below.glob(f"**/{CHECKPOINT}")}
-        if not found:
+        # Training runs lie in it, or in directories by architecture and data set, as under runs/; models of one run in
+        # its replicas. What was done with them lies deeper.
+        found = [
+            {path.resolve().parents[1] for path in below.glob(f"{places}/{CHECKPOINT}")}
+            for places in ("*", f"*/{REPLICAS}/*", "*/*", f"*/*/{REPLICAS}/*")
+        ]
+        models = sorted(path for path in set().union(*found) if not (path / REPLICAS).is_dir())
+        if not models:
             raise
-        return sorted(path for path in found if not (path / REPLICAS).is_dir())
+        if not several and (found[2] or found[3]):
+            raise InputError(
+                f"{key}={run} holds {len(models)} models in several directories: "
+                "-m works on all of them, or give the directory of one sweep"
+            ) from None
+        return models
     return sorted(path.resolve() for path in (directory / REPLICAS).glob("*") if (path / META).is_file()) or [directory]
 
 

@@ -21,6 +21,8 @@ from dcgmm_cli.keys import keys
 from dcgmm_cli.schema_in_place import CompareConfig, DataConfig, ResultsConfig, ShowConfig
 
 SEEDS = 2**32  # NumPy takes no seed from here on
+THREADS = 1024  # some thousands more end the process
+SHOWN = 1000  # images in a picture
 DEVICES = ("auto", "cpu", "cuda")
 TEST = "test"  # images: the run's test images
 OTHERS = tuple(name for name in NAMES if name != "folder")
@@ -39,7 +41,7 @@ def _device() -> Any:
 
 def _threads() -> Any:
     help = "CPU threads; null: as many as the machine offers"
-    return option(None, help, whole(least=1), incidental=True)
+    return option(None, help, whole(least=1, most=THREADS), incidental=True)
 
 
 def _seed(help: str) -> Any:
@@ -64,7 +66,7 @@ class TrainerConfig(TrainerOptions):
     dtype: NumberType = option(NumberType.float32, "number type of the parameters")
     threads: int | None = _threads()
     replicas: int = option(
-        1, "models trained side by side, of seeds seed, seed + 1, ...; each gets its own run directory", whole(least=1)
+        1, "models trained side by side, of seeds seed, seed + 1, ...; each gets its own run directory", whole(1, 1000)
     )
     checkpoint_epochs: int = option(
         1, "a checkpoint is written every so many epochs, and at the end", whole(least=1), incidental=True
@@ -117,7 +119,7 @@ class OutlierOptions(Options):
     c: float = option(
         1.5, "an outlier scores less than mean - c standard deviations of the training images' scores", number()
     )
-    count: int = option(4, "how many of the most and of the least outlying images are shown", whole(least=0))
+    count: int = option(4, "how many of the most and of the least outlying images are shown", whole(0, SHOWN))
     images: list[str] | None = option(None, "images to show as well: file names, or numbers of rows in scores.npz")
 
 
@@ -144,7 +146,7 @@ class SamplingConfig(SamplingOptions):
         "a layer draws among its control signal's so many strongest entries; [1,2,5]: a grid each",
         one_or_several(whole(least=1)),
     )
-    count: int = option(100, "images that are drawn, shown and saved", whole(least=1))
+    count: int = option(100, "images that are drawn, shown and saved", whole(1, 10**7))
 
 
 @dataclass
@@ -202,7 +204,7 @@ class InpaintConfig(FollowUpConfig):
     share: float | None = _share()
     input: str | None = option(None, "images to complete: a folder, an image, a .npy or .npz file; null: test images")
     images: int | None = option(None, "test images, drawn by the seed, that are completed; null: 1000", whole(least=1))
-    shown: int = option(10, "images in the figure", whole(least=1))
+    shown: int = option(10, "images in the figure", whole(1, SHOWN))
     completion: CompletionOptions = option(CompletionOptions)
     sharpen: bool = option(False, "whether the draws' missing pixels, and upper layers' values, are sharpened")
     sharpening: SharpeningOptions = option(SharpeningOptions)

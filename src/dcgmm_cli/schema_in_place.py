@@ -26,6 +26,13 @@ class TableFormat(StrEnum):
     json = "json"
 
 
+class Prune(StrEnum):
+    """What to do with run directories in which nothing was made."""
+
+    show = "show"
+    remove = "remove"
+
+
 @dataclass
 class ResultsConfig(Options):
     """`dcgmm results`."""
@@ -39,6 +46,9 @@ class ResultsConfig(Options):
     sort: str | None = option(None, "column to sort by; with a minus before it from large to small")
     format: TableFormat = option(TableFormat.table, "table, csv, markdown or json")
     output: str | None = option(None, "file to write to; null: standard output")
+    prune: Prune | None = option(
+        None, "instead of a table: show or remove run directories of starts that failed or were killed early"
+    )
 
 
 class ReportFormat(StrEnum):

@@ -135,9 +135,12 @@ def check_same(directory: Path, command: str, config: dict[str, Any], key: str) 
         InputError: it holds a run of another command or configuration.
     """
     meta = read_json(directory / META)
+    recorded = meta.get("config", {})
+    if not isinstance(recorded, dict):
+        raise InputError(f"{directory / META} is damaged: its config is no JSON object")
     before, now = (
         {"command": each_command, **_settings(each)}
-        for each_command, each in ((meta.get("command"), meta.get("config", {})), (command, config))
+        for each_command, each in ((meta.get("command"), recorded), (command, config))
     )
     for name in sorted(before.keys() | now.keys(), key=lambda name: (name != "command", name)):
         if before.get(name) != now.get(name):

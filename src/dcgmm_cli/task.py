@@ -5,6 +5,7 @@ import importlib
 import logging
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,11 +19,13 @@ from omegaconf import DictConfig
 from dcgmm.errors import InputError, OptionError
 from dcgmm.files import CHECKPOINT
 from dcgmm.options import Options, plain
+from dcgmm_cli.faults import explained
 from dcgmm_cli.headlines import headlines, rounded
 from dcgmm_cli.hydra_glue import register
 from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.job import Job
 from dcgmm_cli.keys import flat, with_prefix
+from dcgmm_cli.leftovers import is_leftover
 from dcgmm_cli.logs import LOG_ALONE
 from dcgmm_cli.records import recorded
 from dcgmm_cli.runs import META, find_run
@@ -52,13 +55,13 @@ def run_task(config: DictConfig) -> None:
         options = _options(config, Job(command, written, overrides, Interruption()) if written else None, command)
         with Interruption().installed() as interruption:
             if written is None:
-                with _named_by_keys(options):
+                with interruption.told(), explained(command, None), _named_by_keys(options):
                     written = module.run_in_place(options)
             elif _is_done(written, command, options, sweeps):
                 outcome = replace(begun, status="skipped")
             else:
                 job = Job(command, written, overrides, interruption)
-                with recorded(job), _named_by_keys(options):
+                with recorded(job), interruption.told(), explained(command, written), _named_by_keys(options):
                     module.run(_with_run_found(options), job)
                 _log_figures(job)
     except Exception as error:
@@ -71,6 +74,9 @@ def run_task(config: DictConfig) -> None:
         TOLD.add(text)
         outcome = replace(begun, status="failed", code=2 if mistake else 1, error=text)
         FAILURES.append(outcome.code)
+        if mistake and not sweeps and written and not (written / META).exists() and is_leftover(written):
+            shutil.rmtree(written, ignore_errors=True)  # the message has said all that there is to say
+            written = None
     except KeyboardInterrupt as error:
         code = 128 + int(getattr(error, "signum", 2))
         tell(replace(begun, status="interrupted", code=code, error="stopped by a signal"))

@@ -3,10 +3,11 @@
 import logging
 from dataclasses import dataclass, replace
 
-from dcgmm.checkpoints import TrainedRun, load_run
+from dcgmm.checkpoints import TrainedRun, fitting, load_run
 from dcgmm.datasets import ImageData, Listing
 from dcgmm.datasets.loading import at_hand
 from dcgmm.errors import InputError
+from dcgmm.files import CHECKPOINT
 from dcgmm.model import DCGMM
 from dcgmm.options import made
 from dcgmm.runtime import choose_device, describe_device, set_threads
@@ -50,7 +51,8 @@ def open_run(config: FollowUpConfig, job: Job) -> OpenedRun:
     device = choose_device(config.device)
     run = load_run(find_run(config.run, config.runs_dir))
     run.model.to(device).eval()
-    trained = made(TrainConfig, run.config)
+    with fitting(run.directory / CHECKPOINT):
+        trained = made(TrainConfig, run.config)
     write_meta(job.directory, job.command, config, describe_device(device))
     opened = OpenedRun(run, replace(trained, dataset=at_hand(trained.dataset, config.dataset)))
     if trained.trainer.weights_by_use and not run.finished:

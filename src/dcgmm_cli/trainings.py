@@ -72,6 +72,8 @@ class Training:
         def save() -> None:
             nonlocal saved, cost
             begun = time.monotonic()
+            if not self.directory.is_dir():  # else it would be made again, with no more than this in it
+                raise InputError(f"{self.directory} is not there any more: it was removed while the run was under way")
             # Measurements first: what lies behind the checkpoint is cut off when the run is resumed.
             write_measurements()
             self._save()

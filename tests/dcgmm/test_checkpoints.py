@@ -1,6 +1,8 @@
 import copy
+import os
 import pickle
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -280,15 +282,18 @@ def holding(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
     [
         (without("architecture"), "KeyError: 'architecture'"),
         (without("parameters"), "KeyError: 'parameters'"),
-        (changed(parameters=None), "TypeError"),
+        (changed(parameters=None), "AttributeError"),
         (changed(input_shape=[4, 6]), "OptionError: input_shape must be"),
         (changed(input_shape=[2, 6, 2]), "InputError: layer 1, F.*the window does not fit"),
         (changed(input_shape=3), "TypeError"),
         (changed(dtype="float16"), "InputError: parameters of type float16"),
         (changed(architecture={**ARCHITECTURE, "exponent": 0.0}), "OptionError: exponent must be"),
         (changed(gmm={"precision_limit": -1.0}), "OptionError: precision_limit must be"),
-        (parameter("layers.1.loc", lambda loc: loc[:-1]), "RuntimeError"),
-        (parameter("layers.1.loc", lambda _: "mu"), "RuntimeError|TypeError|AttributeError"),
+        (
+            parameter("layers.1.loc", lambda loc: loc[:-1]),
+            r"InputError: parameter layers.1.loc of shape \[3, 12\], not",
+        ),
+        (parameter("layers.1.loc", lambda _: "mu"), r"InputError: parameter layers.1.loc of shape \[\], not"),
         (parameter("layers.1.loc", holding(torch.nan)), "InputError: NaN or infinite values in layers.1.loc"),
         (parameter("layers.1.logits", holding(torch.inf)), "InputError: NaN or infinite values in layers.1.logits"),
         (parameter("layers.1.precision_sqrt", holding(-1.0)), "InputError: standard deviations that are not positive"),
@@ -301,6 +306,95 @@ def test_parts_that_do_not_fit_each_other(damage: Callable[[dict[str, Any]], Non
     for call, given in ((load, path), (load_run, tmp_path)):
         message = refused(call, given)
         assert re.match(rf"{re.escape(str(path))} is damaged: ({said}).*; train it again$", message), message
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (parameter("layers.1.loc", lambda loc: loc.long()), "InputError: parameter layers.1.loc is no array of"),
+        (parameter("layers.1.loc", lambda loc: loc[:, :1].expand(loc.shape)), "InputError: parameter layers.1.loc is"),
+        (parameter("layers.1.loc", lambda loc: loc.to_sparse()), "InputError: parameter layers.1.loc is no array"),
+        (lambda given: given["parameters"].pop("layers.1.loc"), "InputError: parameters layers.1.logits, "),
+        (lambda given: given["parameters"].update(more=torch.zeros(1)), "InputError: parameters .*more"),
+        (changed(architecture={**ARCHITECTURE, "name": "../../x"}), "OptionError: name must be"),
+        (changed(architecture={**ARCHITECTURE, "layers": ARCHITECTURE["layers"] * 9}), "InputError: layer 3, "),
+        (changed(input_shape=[10**9, 10**9, 1]), "InputError: parameter|InputError: .*memory"),
+        (changed(gmm=[]), "OptionError: GMMOptions must be given by"),
+    ],
+)
+def test_parameters_that_are_not_the_model_s(
+    damage: Callable[[dict[str, Any]], Any], said: str, tmp_path: Path
+) -> None:
+    content = state()
+    damage(content["model"])
+    path = written(tmp_path, content)
+    message = refused(load, path)
+    assert re.match(rf"{re.escape(str(path))} is damaged: ({said})", message), message
+
+
+def test_no_memory_is_taken_for_what_does_not_fit(tmp_path: Path) -> None:
+    content = state()
+    components = 20_000**2
+    content["model"]["architecture"] = {"layers": [{"type": "gmm", "components": components}]}
+    content["model"]["parameters"] = {
+        f"layers.0.{name}": torch.zeros(1).expand(shape)  # one stored value
+        for name, shape in (("logits", [components]), ("loc", [components, 2]), ("precision_sqrt", [components, 2]))
+    }
+    message = refused(load, written(tmp_path, content))
+    assert "is no array of numbers" in message or "of memory" in message
+
+
+def test_an_archive_that_holds_more_than_the_file_does(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    packed = tmp_path / "packed.pt"
+    with zipfile.ZipFile(path) as one, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as other:
+        for member in one.namelist():
+            other.writestr(member, one.read(member))
+    assert "is damaged and cannot be read (BadZipFile)" in refused(load, packed)
+
+
+def test_what_is_no_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert refused(load, tmp_path / "pipe") == f"{tmp_path / 'pipe'} is no regular file"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("config", 3), ("config", [1]), ("class_names", "ab"), ("class_names", [1])]
+)
+def test_a_run_s_other_parts(key: str, value: object, tmp_path: Path) -> None:
+    path = written(tmp_path, {**state(), key: value})
+    assert refused(load_run, tmp_path).startswith(f"{path} is damaged: InputError: its {key} ")
+
+
+def detector_state(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    content = Detector.fit(model(), uniform(9, 4, 6, 2)).state_dict()
+    change(content)
+    return {"detector": content}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda given: given["positions"].update(gmm2=given["positions"]["gmm1"]),
+        lambda given: given["positions"]["gmm1"].update(mean=torch.zeros(1, 1)),
+        lambda given: given["positions"]["gmm1"].update(count=0),
+        lambda given: given["positions"]["gmm1"].update(count="9"),
+        lambda given: given["positions"]["gmm1"]["mean"].fill_(torch.nan),
+        lambda given: given["positions"]["gmm1"]["squares"].fill_(-1),
+        lambda given: given["images"].pop("joint"),
+        lambda given: given["images"]["joint"].update(mean=torch.zeros(2)),
+        lambda given: given["pixels"].update(mean=torch.zeros(4, 7)),
+        lambda given: given["pixels"].pop("mean"),
+        lambda given: given["pixels"]["variance"].fill_(0),
+        lambda given: given["pixels"]["weights"].fill_(-1),
+        lambda given: given["pixels"]["mean"].fill_(torch.inf),
+    ],
+)
+def test_a_detector_that_is_not_the_model_s(change: Callable[[dict[str, Any]], Any], tmp_path: Path) -> None:
+    written(tmp_path)
+    write_state(tmp_path / DETECTOR, detector_state(change))
+    message = refused(lambda path: load_run(path).detector(), tmp_path)
+    assert message.startswith(f"{tmp_path / DETECTOR} is damaged: ")
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:

@@ -1,12 +1,17 @@
 import math
 import os
+import resource
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import pytest
+import torch
 
 from dcgmm.errors import InputError
-from dcgmm.files import read_json, write_json, write_text, write_whole
+from dcgmm.files import TEMPORARY, read_json, sweep_temporary, write_json, write_text, write_whole
 
 
 def message(error: pytest.ExceptionInfo[InputError]) -> str:
@@ -31,7 +36,85 @@ def test_a_file_appears_whole_in_a_directory_that_is_made_for_it(tmp_path: Path)
     write_whole(path, lambda file: file.write(b"newer"))
     assert path.read_bytes() == b"newer"
     assert os.listdir(path.parent) == ["file"]
-    assert path.stat().st_mode & 0o777 == 0o644  # others may read it, as any file that is simply opened
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_others_may_read_it_as_any_file_that_is_simply_opened(mask: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        write_whole(tmp_path / "file", lambda file: file.write(b"x"))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_of_a_link_its_target_is_written(tmp_path: Path) -> None:
+    target, link = tmp_path / "a" / "target", tmp_path / "link"
+    for text in ("new", "newer"):  # the target is made, too
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        write_text(link, text)
+        assert link.is_symlink()
+        assert target.read_text() == text
+
+
+def test_what_is_no_regular_file_stays(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    (tmp_path / "folder").mkdir()
+    for name, said in (("pipe", "no regular file"), ("link", "no regular file"), ("folder", "a directory")):
+        with pytest.raises(InputError) as error:
+            write_text(tmp_path / name, "x")
+        assert message(error) == f"cannot write {tmp_path / name}: it is {said}"
+        with pytest.raises(InputError) as error:
+            read_json(tmp_path / name)
+        assert message(error) == f"cannot read {tmp_path / name}: it is {said}"
+    assert sorted(os.listdir(tmp_path)) == ["folder", "link", "pipe"]
+
+
+@pytest.fixture
+def little_room() -> Iterator[int]:
+    """No file can grow beyond so many bytes: what a full disk does, too."""
+    before, size = resource.getrlimit(resource.RLIMIT_FSIZE), 10_000
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    yield size
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_no_space_left_is_told_and_leaves_the_old_file(tmp_path: Path, little_room: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    writes: list[Callable[[IO[bytes]], Any]] = [
+        lambda file: file.write(b"x" * 2 * little_room),
+        lambda file: torch.save({"a": torch.zeros(little_room)}, file),
+        lambda file: np.savez(file, a=np.zeros(little_room)),
+    ]
+    for write in writes:
+        with pytest.raises(InputError) as error:
+            write_whole(path, write)
+        assert message(error) == f"cannot write {path}: File too large"
+        assert path.read_bytes() == b"old"
+        assert os.listdir(tmp_path) == ["file"]
+
+
+def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
+    left: list[Path] = []
+
+    def write(file: IO[bytes]) -> None:
+        left.append(Path(file.name))
+        shutil.copy(left[0], tmp_path / f".copy{TEMPORARY}")
+
+    write_whole(tmp_path / "file", write)
+    assert left[0].suffix == TEMPORARY
+    sweep_temporary(tmp_path, older=1000)
+    assert sorted(os.listdir(tmp_path)) == [f".copy{TEMPORARY}", "file"]
+    sweep_temporary(tmp_path)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_name_as_long_as_names_can_be(tmp_path: Path) -> None:
+    write_text(tmp_path / ("x" * 250), "text")
+    assert (tmp_path / ("x" * 250)).read_text() == "text"
 
 
 @pytest.mark.parametrize("write", [torn, interrupted])
@@ -77,7 +160,7 @@ def test_json_there_and_back(tmp_path: Path) -> None:
     assert read_json(tmp_path / "file") == content
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"a": 1', "[1]", "3", "ÿ"])
+@pytest.mark.parametrize("text", ["", "{", '{"a": 1', "[1]", "3", "ÿ", "[" * 100_000, "9" * 5000])
 def test_a_damaged_json_file_is_named(text: str, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(text.encode("latin-1"))

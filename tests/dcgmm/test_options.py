@@ -61,6 +61,8 @@ NO_NUMBERS = ("1", None, True, math.nan, math.inf, [1])
         (number(), "a finite number", (-1, 0.5), NO_NUMBERS),
         (number(least=0), "a number of at least 0", (0, 1e9), (-1e-9, *NO_NUMBERS)),
         (number(above=0), "a number above 0", (1e-9, 1), (0, -1)),
+        (number(), "a finite number", (-1e9, 0.0), (1e300, -(10**400), 1e-300)),
+        (whole(), "a whole number of at least 0", (10**9,), (10**9 + 1, 10**400)),
         (number(above=0, most=1), "a number in (0, 1]", (1e-9, 1), (0, 1.1)),
         (number(least=0, below=1), "a number in [0, 1)", (0, 0.99), (1, -0.1)),
         (one_or_several(whole(least=1)), "a whole number of at least 1, or a list of such", (1, [1, 2]), (0, [], [0])),
@@ -178,3 +180,24 @@ def test_seeds() -> None:
     for wrong in ("5", 5.0, None, True, -1, 2**64):
         with pytest.raises(OptionError, match=r"^seed must be a whole number from 0 to "):
             checked_seed(wrong)
+
+
+@pytest.mark.parametrize("value", [1e10, -(10**400), -1e-10])
+def test_of_numbers_that_nobody_needs_the_limits_are_told(value: float) -> None:
+    with pytest.raises(OptionError) as error:
+        made(WithRules, {"factor": value})
+    assert error.value.rule == "a finite number, in size from 1e-09 to 1e+09"
+
+
+@pytest.mark.parametrize(("field", "value"), [("text", 3), ("text", [1]), ("flag", 1), ("flag", "yes"), ("flag", None)])
+def test_texts_and_truth_values_are_such(field: str, value: object) -> None:
+    with pytest.raises(OptionError) as error:
+        made(WithRules, {field: value})
+    assert error.value.field == field
+
+
+@dataclass
+class WithRules(Options):
+    factor: float = option(1.0, "", number())
+    text: str | None = option("a", "")
+    flag: bool = option(False, "")

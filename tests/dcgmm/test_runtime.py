@@ -3,13 +3,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 from dcgmm import runtime
-from dcgmm.errors import OptionError
-from dcgmm.runtime import available_cores, choose_device, describe_device, set_threads, set_up_cpu
+from dcgmm.errors import InputError, OptionError
+from dcgmm.model import DCGMM
+from dcgmm.runtime import available_cores, choose_device, describe_device, require_memory, set_threads, set_up_cpu
 
 
 @pytest.fixture
@@ -120,3 +122,26 @@ def test_what_the_user_says_of_spinning_threads_stays() -> None:
 
 def test_cores_of_this_process() -> None:
     assert 1 <= available_cores() <= (os.cpu_count() or 1)
+
+
+def test_what_cannot_fit_is_refused_before_it_is_taken() -> None:
+    require_memory(1e3, "a little")
+    with pytest.raises(InputError, match=r"^much: this needs about 1,000,000 GB of memory, .* GB are free$"):
+        require_memory(1e15, "much")
+    with pytest.raises(InputError, match="needs about"):
+        DCGMM.build((28, 28, 9), [{"type": "gmm", "components": 30_000**2}])
+    with pytest.raises(InputError, match="needs about"):  # more than can be counted
+        DCGMM.build((10**9, 1, 10**9), [{"type": "folding", "kernel": [10**9, 1]}, {"type": "gmm", "components": 9}])
+
+
+def test_of_the_machine_s_and_the_container_s_memory_the_less_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "_GROUP", tmp_path)
+    (tmp_path / "memory.current").write_text("1000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    require_memory(5000, "x")
+    (tmp_path / "memory.max").write_text("4000\n")
+    require_memory(3000, "x")
+    with pytest.raises(InputError):
+        require_memory(3001, "x")

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
+from omegaconf.errors import InterpolationResolutionError
 
-from dcgmm.errors import InputError
+from dcgmm.errors import InputError, OptionError
 from dcgmm.files import write_json
-from dcgmm_cli.hydra_glue import prepare, quoted, register
+from dcgmm_cli.hydra_glue import home, prepare, quoted, register
 from dcgmm_cli.main import conf_dir
 from dcgmm_cli.schema import SCHEMAS, FollowUpConfig
 from dcgmm_cli.typed import typed
@@ -28,7 +29,7 @@ def test_every_command_composes_into_its_schema(command: str) -> None:
     assert config.hydra.job.name == command
     assert config.hydra.job.chdir is False
     assert config.hydra.callbacks.sweep_start._target_ == "dcgmm_cli.sweep_start.SweepStart"
-    handlers = ["console"] if command in ("data", "results") else ["console", "file"]
+    handlers = ["console"] if command in ("data", "results", "show", "compare") else ["console", "file"]
     assert config.hydra.job_logging.root.handlers == handlers
     with open_dict(config):
         del config["hydra"]
@@ -61,8 +62,8 @@ def test_another_process_composes_as_well() -> None:
 
 
 def test_words_and_flags_in_any_order() -> None:
-    asked = prepare("train", ["a.b=1", "-m", "seed=1,2", "--config-dir", "mine", "~x"])
-    assert (asked.overrides, asked.multirun, asked.config_dir) == (["a.b=1", "seed=1,2", "~x"], True, "mine")
+    asked = prepare("train", ["a.b=1", "-m", "seed=1,2", "--config-dir", ".", "~x"])
+    assert (asked.overrides, asked.multirun, asked.config_dir) == (["a.b=1", "seed=1,2", "~x"], True, ".")
     asked = prepare("results", ["some/runs", "--cfg", "job", "status=failed", "format=csv"])
     assert asked.overrides == ["format=csv", "paths=['some/runs']", "where=['status=failed']"]
     assert asked.cfg == "job"
@@ -134,6 +135,10 @@ def test_a_directory_with_several_models_is_a_sweep_over_them(tmp_path: Path) ->
         ),
         ("train", ["--cfg", "foo"], "argument --cfg/-c: invalid choice: 'foo' "),
         ("train", ["--experimental-rerun", "x"], "--experimental-rerun is not for dcgmm"),
+        ("train", ["--config-path", "x"], "--config-path and --config-name are not for dcgmm: --config-dir adds"),
+        ("train", ["-cn", "x"], "--config-path and --config-name are not for dcgmm: --config-dir adds"),
+        ("train", ["hydra.searchpath=[file://x]"], "hydra.searchpath is not for dcgmm: --config-dir adds"),
+        ("train", ["--config-dir", "nowhere"], "--config-dir=nowhere is no directory"),
         ("data", ["-m"], "dcgmm data takes no -m: fetch="),
     ],
 )
@@ -146,3 +151,50 @@ def test_mistakes_in_words_and_flags(command: str, words: list[str], message: st
 @pytest.mark.parametrize("dataset", sorted(path.stem for path in (conf_dir() / "dataset").glob("*.yaml")))
 def test_every_data_set_composes(dataset: str) -> None:
     assert composed("train", f"dataset={dataset}").dataset.name == dataset
+
+
+SPECIAL = [
+    *("it's", 'a"b', "a$b", "a#b", "a,b", "a=b", "a b", "äöü", os.fsdecode(b"bad\xff"), "{a}[b]", "%(x)s", "a\\b", "~"),
+    "\\",
+]
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_paths_with_special_characters(name: str, tmp_path: Path) -> None:
+    run = tmp_path / name / "a"
+    write_json(run / "meta.json", {})
+    directory = quoted(str(run))
+    for given in (f"run={run}", f"run={directory}"):
+        assert prepare("visualize", [given]).overrides == [f"run={directory}"]
+        assert prepare("visualize", ["-m", given]).overrides == [f"run={directory}"]
+        assert f"hydra.run.dir={directory}" in prepare("train", [given]).overrides
+
+
+@pytest.mark.parametrize("name", ["it's", "\\", os.fsdecode(b"$bad\xff")])
+def test_hydra_takes_such_paths_as_they_are(name: str, tmp_path: Path) -> None:
+    run = tmp_path / name / "a"
+    write_json(run / "meta.json", {})
+    config = composed("visualize", *prepare("visualize", [f"run={run}"]).overrides)
+    assert (config.run, Path(config.hydra.run.dir).parent) == (str(run), run / "visualize")
+
+
+def test_a_directory_that_hydra_would_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "${x}").mkdir()
+    monkeypatch.chdir(tmp_path / "${x}")
+    with pytest.raises(InputError, match="use another"):
+        prepare("train", [])
+
+
+@pytest.mark.parametrize("name", ["../../x", "/x", "a/b", "", ".x", "-x", "x y", "x" * 101])
+def test_a_name_that_is_no_part_of_a_path(name: str) -> None:
+    for given, key in (((name, "mnist"), "arch.name"), (("1L", name), "dataset.name")):
+        with pytest.raises(OptionError) as error:
+            home(*given)
+        assert error.value.field == key
+
+
+def test_names_are_checked_before_there_is_a_directory() -> None:
+    config = composed("train", "arch.name='../x'")
+    for node, key in ((config.hydra.run, "dir"), (config.hydra.sweep, "subdir")):
+        with pytest.raises(InterpolationResolutionError, match=r"arch\.name must be of up to 100 letters"):
+            _ = node[key]

@@ -56,6 +56,28 @@ def test_a_second_signal_is_not_held() -> None:
     assert caught.value.signum == signal.SIGTERM
 
 
+def as_torch_save_does(signum: int) -> None:
+    try:
+        receive(signum)
+    except Interrupted:
+        raise RuntimeError("unexpected pos 704 vs 598") from None
+
+
+@BOTH
+def test_a_signal_is_told_where_a_library_makes_an_error_of_its_own_of_it(signum: int) -> None:
+    with pytest.raises(Interrupted) as caught, Interruption().installed() as interruption, interruption.told():
+        as_torch_save_does(signum)
+    assert caught.value.signum == signum
+
+
+def test_an_error_while_a_signal_waits_is_an_error() -> None:
+    interruption = Interruption()
+    with interruption.installed(), interruption.held():
+        receive(signal.SIGTERM)
+        with pytest.raises(ZeroDivisionError), interruption.told():
+            raise ZeroDivisionError
+
+
 def test_after_a_held_block_signals_come_at_once_again() -> None:
     with Interruption().installed() as interruption:
         with pytest.raises(ZeroDivisionError), interruption.held():

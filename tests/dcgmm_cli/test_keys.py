@@ -15,7 +15,7 @@ TRAIN = TrainConfig(arch={"layers": []}, dataset={"name": "mnist"})  # type: ign
 
 def test_keys_have_their_dots_types_choices_and_defaults() -> None:
     found = {key.name: key for key in keys(ClusterConfig)}
-    assert list(found)[:4] == ["run", "runs_dir", "device", "threads"]
+    assert list(found)[:6] == ["run", "runs_dir", "dataset.root", "dataset.path", "device", "threads"]
     split, merge, device = found["cluster.split"], found["cluster.merge"], found["device"]
     assert (split.choices, split.is_enumeration, split.default) == (("test", "train"), True, "test")
     assert (merge.choices, merge.is_enumeration, merge.default) == (("ward", "grid"), True, None)

@@ -51,5 +51,5 @@ def test_every_architecture_composes_and_builds(arch: str) -> None:
     assert config.arch.name == arch
     model = DCGMM.build((28, 28, 1), config.arch)
     assert set(config.arch.sharpening.layers or ()) <= model.foldings.keys()
-    top = list(model.gmms.values())[-1]
-    assert (top.output_shape.height, top.output_shape.width) == (1, 1)
+    top = list(model.gmms.values())[-1].output_shape
+    assert top.positions == 1 or len(model.gmms) == 1  # one layer may look at the image window by window

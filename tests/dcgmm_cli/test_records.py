@@ -1,6 +1,7 @@
 import errno
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ import pytest
 
 from dcgmm import __version__
 from dcgmm.errors import InputError
-from dcgmm.files import read_json
+from dcgmm.files import TEMPORARY, read_json
 from dcgmm_cli.interruption import Interrupted, Interruption
 from dcgmm_cli.job import COMMAND_LINE, Job, remember_command_line
-from dcgmm_cli.records import append_metrics, is_at_work, keep_metrics, read_metrics, recorded, write_meta
+from dcgmm_cli.records import MEASURED, append_metrics, is_at_work, keep_metrics, read_metrics, recorded, write_meta
+from dcgmm_cli.runs import METRICS
 from dcgmm_cli.schema import ClusterConfig
 
 
@@ -20,7 +22,11 @@ def job_in(directory: Path, command: str = "train") -> Job:
     return Job(command, directory, [], Interruption())
 
 
-LINES: list[dict[str, Any]] = [{"step": 50, "layers": {"gmm1": {"sigma": 1.5}}}, {"step": 100}, {"step": 150}]
+def measured(step: int) -> dict[str, Any]:
+    return {"step": step, "epoch": step / 100, "layers": {"gmm1": dict.fromkeys(MEASURED, 0.5 * step)}}
+
+
+LINES = [measured(step) for step in (50, 100, 150)]
 
 
 def test_metrics_are_appended_and_read(tmp_path: Path) -> None:
@@ -47,8 +53,48 @@ def test_measurements_behind_a_checkpoint_are_dropped_with_the_torn_line(tmp_pat
         file.write('{"step": 2')
     keep_metrics(tmp_path, lambda line: line["step"] <= 100)
     assert read_metrics(tmp_path) == LINES[:2]
-    append_metrics(tmp_path, [{"step": 150}])
+    append_metrics(tmp_path, LINES[2:])
     assert read_metrics(tmp_path) == LINES
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("", "{", "[]", "3", "null", "{}", '{"step": 100}', '{"step": "x", "epoch": 1, "layers": {}}'),
+        *('{"step": 100, "epoch": 1, "layers": [1]}', '{"step": 100, "epoch": 1, "layers": {"gmm1": {"sigma": 1}}}'),
+        *("[" * 100_000, '{"a":' * 200 + "1" + "}" * 200, "\0", '"\\ud800"', "9" * 5000),
+    ],
+)
+def test_a_line_that_is_no_measurement_is_named_and_left_out(
+    line: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    append_metrics(tmp_path, LINES)
+    path = tmp_path / METRICS
+    first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([first, line, *rest]) + "\n")
+    assert read_metrics(tmp_path) == LINES
+    assert [record.message for record in caplog.records] == [f"{path} is damaged: left out line 2"]
+
+
+def test_measurements_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    path = tmp_path / METRICS
+    path.write_bytes(b"\xff\n")
+    with pytest.raises(InputError, match=f"^{path} is damaged: "):
+        read_metrics(tmp_path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match=f"^cannot read {path}: it is no regular file"):
+        read_metrics(tmp_path)
+
+
+def test_a_job_sweeps_what_a_killed_one_left_in_its_directory(tmp_path: Path) -> None:
+    for name in ("checkpoints", "figures", "sample/other"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / f".last.pt.0{TEMPORARY}").touch()
+    with recorded(job_in(tmp_path)):
+        pass
+    # Another command may be at work in the last one.
+    assert [path.parent.name for path in tmp_path.rglob(f".*{TEMPORARY}")] == ["other"]
 
 
 def test_measurements_must_be_numbers_of_json(tmp_path: Path) -> None:

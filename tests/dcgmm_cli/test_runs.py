@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -85,9 +86,9 @@ def test_an_ending_that_fits_several_runs_names_them(root: Path) -> None:
 
 
 def test_latest_is_a_relative_link_that_is_replaced(root: Path, tmp_path: Path) -> None:
-    first, second = make_run(root, "1L-mnist", "a"), make_run(root, "1L-mnist", "b")
     with pytest.raises(InputError, match="run=latest: no training run in runs/ yet; start one with `dcgmm train`"):
         find_run("latest")
+    first, second = make_run(root, "1L-mnist", "a"), make_run(root, "1L-mnist", "b")
     for run in (first, second):
         point_latest(run, "runs")
         assert find_run("latest") == run
@@ -113,3 +114,45 @@ def test_something_else_called_latest_stays_and_nothing_is_left_beside_it(root: 
     point_latest(run, "runs")
     assert sorted(os.listdir(root)) == ["1L-mnist", "latest"]
     assert os.listdir(root / "latest") == ["mine"]
+
+
+def test_latest_is_the_newest_that_is_left(root: Path) -> None:
+    runs = [make_run(root, group, name) for group, name in (("1L-mnist", "b"), ("2L-a-mnist", "a"), ("1L-mnist", "c"))]
+    for time, run in enumerate(runs):
+        os.utime(run / "meta.json", (time, time))
+    point_latest(runs[2], "runs")
+    for newest in (2, 1, 0):
+        assert find_run("latest") == runs[newest]
+        shutil.rmtree(runs[newest])
+    with pytest.raises(InputError, match="no training run in runs/ yet"):
+        find_run("latest")
+
+
+def test_of_a_follow_up_s_directory_the_training_run_is_named(root: Path) -> None:
+    run = make_run(root, "1L-mnist", "a")
+    follow_up = make_run(run, "sample", "x")
+    for form in (str(follow_up), "1L-mnist/a/sample/x"):
+        with pytest.raises(InputError) as error:
+            find_run(form)
+        assert message(error) == f"run={form} is what `dcgmm sample` made of a training run: give run={run}"
+    assert find_run(str(make_run(run, "replicas", "seed-0"))) == run / "replicas" / "seed-0"
+
+
+def trained(root: Path, group: str, name: str) -> Path:
+    run = make_run(root, group, name)
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "last.pt").touch()
+    return run
+
+
+def test_the_models_of_a_sweep_and_those_of_many(root: Path) -> None:
+    sweep = [trained(root, "study", name) for name in ("a", "b")]
+    replicas = [trained(root, "study/c/replicas", f"seed-{seed}") for seed in (0, 1)]
+    write_json(root / "study" / "c" / "meta.json", {})
+    assert find_models("runs/study", "runs", several=False) == sorted([*sweep, *replicas])
+    other = trained(root, "1L-mnist", "d")
+    trained(other, "sample/x/y", "z")  # deeper than runs lie
+    assert find_models("runs", "runs") == sorted([other, *sweep, *replicas])
+    with pytest.raises(InputError) as error:
+        find_models("runs", "runs", several=False)
+    assert message(error).startswith("run=runs holds 5 models in several directories: -m works on all of them")

@@ -53,7 +53,7 @@ class ClusterOptions(Options):
     training: int = option(
         10000, "training images that name the clusters for accuracy by majority; 0 leaves it out", whole(least=0)
     )
-    nearest: int = option(10, "images shown a cluster, those nearest to its mean", whole(least=1))
+    nearest: int = option(10, "images shown a cluster, those nearest to its mean", whole(1, 1000))
 
 
 # Figures of a clustering, and of which more is better.

@@ -111,7 +111,7 @@ class SharpeningOptions(Options):
     setting: Setting = option(
         Setting.default, "default (part of the way, as the architecture bears it) or paper (1,000 steps of 0.1)"
     )
-    iterations: int | None = option(None, "steps G; null: the setting's", whole(least=0))
+    iterations: int | None = option(None, "steps G; null: the setting's", whole(0, 10**6))
     step_size: float | None = option(None, "step eps_s; null: the setting's", number(above=0))
     rate: float | None = option(
         None, "instead of a step: its ratio to the largest curvature; null: the setting's", number(above=0, below=2)

@@ -18,6 +18,7 @@ from dcgmm.model.gmm import GMM
 from dcgmm.model.layers import Layer
 from dcgmm.model.stack import DCGMM
 from dcgmm.options import checked_seed, made, whole
+from dcgmm.runtime import require_memory
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,12 @@ def draw(
         weights: as for `sample`.
 
     Raises:
-        InputError: `count`, `top_s`, the start layer or the component do not fit the model.
+        InputError: `count`, `top_s`, the start layer or the component do not fit the model, or there is no memory.
     """
     if not whole(least=1).holds(count):
         raise OptionError("count", whole(least=1).text, count)
+    if model.device.type == "cpu":
+        require_memory(2 * count * model.image_bytes, f"{count} images")
     stack = _stack_from(model, options)
     pixel_scales, factor_scales = (_scales(model, options, field) for field in ("std_scale", "factor_scale"))
     signal: Tensor | None = None

@@ -1,7 +1,11 @@
 """Layers made of their descriptions."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import torch
+from torch import nn
 
 from dcgmm.errors import InputError, OptionError
 from dcgmm.model.factor_gmm import FactorGMM
@@ -11,6 +15,7 @@ from dcgmm.model.options import Architecture, GMMOptions, LayerOptions, LayerTyp
 from dcgmm.model.pooling import Pooling
 from dcgmm.model.shapes import Shape
 from dcgmm.options import made
+from dcgmm.runtime import require_memory
 
 Layer = Folding | Pooling | GMM
 
@@ -38,6 +43,38 @@ def described(architecture: Architecture | Sequence[LayerOptions | Mapping[str, 
         except InputError as error:
             raise InputError(f"layer {number}: {error}") from None
     return Architecture(layers)
+
+
+def build_layers(
+    architecture: Architecture, shape: Shape, gmm: GMMOptions | None, batch_shape: tuple[int, ...]
+) -> list[Layer]:
+    """All layers of an architecture, on images of a shape.
+
+    Raises:
+        InputError: one cannot be there, named by its number and description, or there is no memory for all of them.
+    """
+    with torch.device("meta"):  # their shapes alone
+        try:
+            sketched = nn.ModuleList(_build(architecture, shape, gmm, batch_shape))
+        except RuntimeError:  # more numbers than can be counted
+            size = math.inf
+        else:
+            size = sum(each.numel() * each.element_size() for each in sketched.parameters())
+    require_memory(size, f"{architecture} for images of {shape}")
+    return _build(architecture, shape, gmm, batch_shape)
+
+
+def _build(
+    architecture: Architecture, shape: Shape, gmm: GMMOptions | None, batch_shape: tuple[int, ...]
+) -> list[Layer]:
+    layers: list[Layer] = []
+    for number, layer in enumerate(architecture.layers, start=1):
+        try:
+            layers.append(build_layer(layer, shape, gmm, batch_shape))
+        except InputError as error:
+            raise InputError(f"layer {number}, {layer}: {error}") from None
+        shape = layers[-1].output_shape
+    return layers
 
 
 def build_layer(described: LayerOptions, shape: Shape, gmm: GMMOptions | None, batch_shape: tuple[int, ...]) -> Layer:

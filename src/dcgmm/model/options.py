@@ -1,10 +1,11 @@
 """What a model is made of: its layers, the values that its GMM layers start from, how its samples are sharpened."""
 
+import re
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from dcgmm.errors import InputError, OptionError
-from dcgmm.options import Options, number, option, several, whole
+from dcgmm.options import Options, Rule, number, option, several, whole
 
 
 class LayerType(StrEnum):
@@ -85,6 +86,13 @@ class SharpeningPreset(Options):
     layers: list[str] | None = option(None, "Folding layers that are sharpened, as in [folding1]; null: all")
 
 
+# It becomes part of a path.
+NAME = Rule(
+    "of up to 100 letters, digits, and any of . _ + - but at its beginning",
+    lambda value: isinstance(value, str) and re.fullmatch(r"\w[\w.+-]{0,99}", value) is not None,
+)
+
+
 @dataclass
 class Architecture(Options):
     """The stack of layers (`conf/arch/*.yaml`), what its input is raised to, how its samples are sharpened.
@@ -101,7 +109,7 @@ class Architecture(Options):
     layers: list[LayerOptions] = option(
         help="from the image up, each as {type: gmm, components: 25}; there is also factors: 6, and shared: false"
     )
-    name: str = option("custom", "names the run directory")
+    name: str = option("custom", "names the run directory", NAME)
     exponent: float = option(
         1.0, "pixel values in [0, 1] are raised to it: under 1 dark structure counts for more", number(above=0)
     )

@@ -13,7 +13,7 @@ from dcgmm.errors import InputError, OptionError
 from dcgmm.images import Images, as_images, image_batches, raised, side_by_side, to_float
 from dcgmm.model.folding import Folding
 from dcgmm.model.gmm import GMM, Scored
-from dcgmm.model.layers import Layer, build_layer, described, layer_names
+from dcgmm.model.layers import Layer, build_layers, described, layer_names
 from dcgmm.model.observed import score_shares, seen_part
 from dcgmm.model.options import Architecture, GMMOptions, LayerOptions, SharpeningPreset
 from dcgmm.model.patches import SINGLE, Patches
@@ -89,7 +89,8 @@ class DCGMM(nn.Module):
             batch_shape: leading shape of all parameters; (R,) holds R models side by side.
 
         Raises:
-            InputError: names the layer's number and description, and what is wrong with it.
+            InputError: names the layer's number and description, and what is wrong with it; or there is no
+                memory for it.
 
         Example:
             >>> DCGMM.build((28, 28, 1), [{"type": "folding", "kernel": [30, 30]}, {"type": "gmm", "components": 25}])
@@ -100,16 +101,8 @@ most 28x28 would
         architecture = described(architecture)
         if len(input_shape) != 3 or any(type(size) is not int or size < 1 for size in input_shape):
             raise OptionError("input_shape", "three positive whole numbers (H, W, C)", list(input_shape))
-        shape = Shape(*input_shape)
-        stack: list[Layer] = []
-        for number, layer in enumerate(architecture.layers, start=1):
-            try:
-                stack.append(build_layer(layer, shape, gmm, batch_shape))
-            except InputError as error:
-                raise InputError(f"layer {number}, {layer}: {error}") from None
-            shape = stack[-1].output_shape
         return cls(
-            stack,
+            build_layers(architecture, Shape(*input_shape), gmm, batch_shape),
             exponent=architecture.exponent,
             name=architecture.name,
             sharpening=architecture.sharpening,
@@ -183,9 +176,13 @@ most 28x28 would
     @property
     def batch_size(self) -> int:
         """Images that are scored at a time: as many as a fixed amount of memory holds, at most `BATCH_SIZE`."""
-        size = torch.finfo(self.dtype).bits // 8
+        return max(1, min(BATCH_SIZE, BATCH_BYTES // self.image_bytes))
+
+    @property
+    def image_bytes(self) -> int:
+        """What an image and what all GMM layers make of it take in memory."""
         values = sum(layer.output_shape.positions * layer.output_shape.channels for layer in self.gmms.values())
-        return max(1, min(BATCH_SIZE, BATCH_BYTES // (size * (values + math.prod(self.input_shape)))))
+        return torch.finfo(self.dtype).bits // 8 * (values + math.prod(self.input_shape))
 
     def seen_values(self, pixels: Tensor) -> Tensor:  # any shape
         """Pixel values in [0, 1] as the lowest layer sees them: raised to the exponent."""

@@ -1,5 +1,6 @@
 """A model that knows how its scores are distributed over its training images, and so tells outliers (section 3.2.2)."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -7,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from dcgmm.errors import OptionError
+from dcgmm.errors import InputError, OptionError
 from dcgmm.images import Images
 from dcgmm.model.stack import DCGMM
 from dcgmm.outliers.batches import Batch, batches
@@ -109,13 +110,24 @@ class Detector:
 
     @classmethod
     def from_state(cls, model: DCGMM, state: Mapping[str, Any]) -> Self:
-        """The detector that `state_dict` was taken of."""
+        """The detector that `state_dict` was taken of.
+
+        Raises:
+            InputError: it was taken of another model's, or holds what is no such state.
+        """
         device = model.device
         positions, images = (
             {name: Moments.from_state(part, device) for name, part in state[group].items()}
             for group in ("positions", "images")
         )
-        return cls(model, positions, images, PixelMixture.from_state(state["pixels"], device))
+        shapes = {name: (gmm.output_shape.height, gmm.output_shape.width) for name, gmm in model.gmms.items()}
+        pixels = PixelMixture.from_state(state["pixels"], device)
+        restored = cls(model, positions, images, pixels)
+        if not (_sound(positions, shapes) and _sound(images, dict.fromkeys(restored.names, ()))):
+            raise InputError("the detector is of another model, or holds what are no moments")
+        top = list(model.gmms.values())[-1]
+        pixels.check(top.components, math.prod(model.input_shape))
+        return restored
 
     def state_dict(self) -> dict[str, Any]:
         """What was measured, as tensors and built-ins."""
@@ -200,6 +212,17 @@ class Detector:
     def layers(self) -> list[str]:
         """GMM layers from below."""
         return list(self.positions)
+
+
+def _sound(moments: Mapping[str, Moments], shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether there are moments of these names and shapes, and can be such."""
+    return moments.keys() == shapes.keys() and all(
+        type(each.count) is int
+        and each.count >= 1
+        and tuple(each.mean.shape) == tuple(each.squares.shape) == shapes[name]
+        and bool(each.mean.isfinite().all() and each.squares.isfinite().all() and (each.squares >= 0).all())
+        for name, each in moments.items()
+    )
 
 
 def _some(images: Images) -> Images:

@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from dcgmm.errors import InputError
 from dcgmm.model.conditionals import marginal_scores
 from dcgmm.model.gaussian import natural_parameters
 from dcgmm.model.gmm import Scored
@@ -44,6 +45,20 @@ class PixelMixture:
     def state_dict(self) -> dict[str, Any]:
         """The parameters by name."""
         return asdict(self)
+
+    def check(self, components: int, features: int) -> None:
+        """Refuse what is no mixture of so many components over so many features.
+
+        Raises:
+            InputError: the parameters have other shapes, are not finite, or no weights and variances.
+        """
+        shapes = {"weights": (components,), "mean": (components, features), "variance": (components, features)}
+        for name, shape in shapes.items():
+            value = getattr(self, name)
+            if tuple(value.shape) != shape or not value.isfinite().all():
+                raise InputError(f"{name} of the pixels' mixture: shape {list(value.shape)}, not {list(shape)}, or NaN")
+        if (self.weights < 0).any() or (self.variance <= 0).any():
+            raise InputError("the pixels' mixture has negative weights or variances")
 
     def log_prob(
         self,

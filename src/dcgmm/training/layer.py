@@ -1,13 +1,14 @@
 """One GMM layer in training: its annealing, its rates, and the objective over the window under way."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dcgmm.errors import InputError
 from dcgmm.model.annealing import AnnealingRule, AnnealingState, ring_distances, smoothing_kernel
 from dcgmm.model.factor_gmm import FactorGMM
 from dcgmm.model.gmm import GMM, Rates
@@ -181,7 +182,13 @@ class LayerTraining:
         return [{"annealing": one | windows} | other for one, other in zip(annealing, others, strict=True)]
 
     def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
-        """Go on from what `state_dicts` gave."""
+        """Go on from what `state_dicts` gave.
+
+        Raises:
+            InputError: its values are not finite, or of another shape.
+        """
+        for state, own in zip(states, self.state_dicts(), strict=True):
+            _check(state, own)
         annealing = [state["annealing"] for state in states]
         tensors = {name: self._together(annealing, name) for name in self._state.tensors()}
         self._windows_of_factors = self._together(states, "windows_of_factors").reshape(-1).tolist()
@@ -205,3 +212,25 @@ class LayerTraining:
         """A tensor of all models, of those of each."""
         values = torch.stack([torch.as_tensor(state[name]) for state in states])
         return values.view((*self._batch_shape, *values.shape[1:]))
+
+
+def _check(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Compare a layer's state with what its training has.
+
+    Raises:
+        InputError: a value is of another shape, not finite, or cannot be.
+    """
+    annealing = state["annealing"]
+    if type(annealing["windows"]) is not int or annealing["windows"] < 0:
+        raise InputError(f"{annealing['windows']} windows of a layer's annealing")
+    pairs = {name: (annealing[name], like) for name, like in own["annealing"].items() if name != "windows"}
+    pairs |= {name: (state[name], like) for name, like in own.items() if name != "annealing"}
+    given = {name: torch.as_tensor(value) for name, (value, _) in pairs.items()}
+    for name, (_, like) in pairs.items():
+        if given[name].shape != like.shape:
+            raise InputError(
+                f"{name} of shape {list(given[name].shape)} in a layer's annealing, not {list(like.shape)}"
+            )
+    is_finite = all(bool(given[name].isfinite().all()) for name in ("sigma", "rate", "total", "logits"))
+    if not is_finite or not all(bool((given[name] > 0).all()) for name in ("sigma", "rate")):
+        raise InputError("a layer's annealing with values that cannot be")

@@ -13,6 +13,7 @@ from dcgmm.images import Images, as_images, to_float
 from dcgmm.model import fused
 from dcgmm.model.options import MOST_PRECISE, GMMOptions
 from dcgmm.model.stack import DCGMM
+from dcgmm.runtime import require_memory
 from dcgmm.training.graphs import Graphs
 from dcgmm.training.layer import FINITE, MEASURES, LayerReport, LayerTraining, annealing_rule
 from dcgmm.training.options import ANNEALINGS, BATCH, EPOCHS, TrainerOptions
@@ -34,6 +35,7 @@ class Trainer:
         generators: of the shuffling, on the CPU; one for each model.
 
     Raises:
+        InputError: a batch needs more memory than is free.
         OptionError: the images are of another shape than the model's or no pixels, or fewer than one batch takes.
     """
 
@@ -47,6 +49,9 @@ class Trainer:
             raise OptionError("batch_size", rule, self.batch_size, TrainerOptions)
         assert len(generators) == math.prod(model.batch_shape)
         _check_precision(model)
+        if model.device.type == "cpu":
+            size = 2 * len(generators) * self.batch_size * model.image_bytes
+            require_memory(size, f"steps of {self.batch_size} images for {len(generators)} model(s)")
         self.model, self.options = model, options
         self._images, self._dtype = images, model.dtype
         self.steps_per_epoch = len(images) // self.batch_size
@@ -190,8 +195,15 @@ class Trainer:
         ]
 
     def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
-        """Go on from what `state_dicts` gave, with the model as it was then: the next step is the one to come."""
-        self.steps = states[0]["steps"]
+        """Go on from what `state_dicts` gave, with the model as it was then: the next step is the one to come.
+
+        Raises:
+            InputError: it is none of this training's.
+        """
+        steps = {state["steps"] for state in states}
+        if len(steps) != 1 or type(next(iter(steps))) is not int or min(steps) < 0:
+            raise InputError(f"steps {', '.join(map(str, steps))} of a training")
+        self.steps = steps.pop()
         for generator, state in zip(self._generators, states, strict=True):
             generator.set_state(state["generator"])
         for name, layer in self._layers.items():

@@ -17,11 +17,12 @@ from rich.text import Text
 from dcgmm.errors import InputError
 from dcgmm.files import write_text
 from dcgmm_cli.headlines import HEADLINES, headlines
+from dcgmm_cli.leftovers import find_leftovers, remove_leftover
 from dcgmm_cli.results.formats import FORMATS, numeric_columns, rounded
 from dcgmm_cli.results.grouping import group, ordered_groups
 from dcgmm_cli.results.reading import TRAIN, Run, find_runs
 from dcgmm_cli.results.selecting import NAMES, Table, matching, ordered, tabulate
-from dcgmm_cli.schema_in_place import ResultsConfig, TableFormat
+from dcgmm_cli.schema_in_place import Prune, ResultsConfig, TableFormat
 
 PIPE = 120  # columns of a table that goes to no terminal
 RUNS = ResultsConfig().paths[0]
@@ -44,6 +45,11 @@ def run_in_place(config: ResultsConfig) -> Path | None:
     Raises:
         InputError: there are no runs, or none that meet the conditions, or a column is unknown.
     """
+    if config.prune is not None:
+        if config != ResultsConfig(paths=config.paths, prune=config.prune):
+            raise InputError(f"prune={config.prune} takes directories, and nothing beside them")
+        _prune(config.paths, config.prune)
+        return None
     if config.output is not None and config.format is TableFormat.table:
         raise InputError(f"output={config.output} needs a format for files: format={', '.join(FORMATS)}")
     where = list(config.where)
@@ -63,6 +69,16 @@ def run_in_place(config: ResultsConfig) -> Path | None:
         return None
     write_text(Path(config.output), text)
     return Path(config.output)
+
+
+def _prune(paths: list[str], prune: Prune) -> None:
+    found = list(find_leftovers(paths))
+    for directory in found:
+        removed = prune is Prune.remove and remove_leftover(directory)
+        print(f"{directory} is removed" if removed else directory)
+    what = "run directories in which nothing was made"
+    advice = "; prune=remove removes them" if found and prune is Prune.show else ""
+    print(f"{len(found)} {what}{advice}", file=sys.stderr)
 
 
 def _table(runs: list[Run], config: ResultsConfig) -> Table:

@@ -16,5 +16,5 @@ def run_in_place(config: ShowConfig) -> Path | None:
     Raises:
         InputError: there is no such run, or the page cannot be written.
     """
-    directory = find_run(config.run, config.runs_dir)
+    directory = find_run(config.run, config.runs_dir, follow_ups=True)
     return written(report_of(directory), config, directory / PAGE)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from dcgmm.checkpoints import build_model, read_state
+from dcgmm.checkpoints import build_model, fitting, read_state
 from dcgmm.datasets import ImageData, load
 from dcgmm.datasets.loading import at_hand, root_of
 from dcgmm.errors import InputError
@@ -39,7 +39,9 @@ def run(config: TrainConfig, job: Job) -> None:
     directory, state = job.directory, None
     if config.run is not None:
         state = read_state(directory / CHECKPOINT)
-        config = _resumed_config(state, config, job.overrides)
+        with fitting(directory / CHECKPOINT):
+            recorded = made(TrainConfig, state["config"])
+        config = _resumed_config(recorded, config, job.overrides)
     elif (directory / CHECKPOINT).exists():  # a sweep that is given again has begun this job before
         state = read_state(directory / CHECKPOINT)
     config.dataset.root = str(root_of(config.dataset.root))  # where the data are now
@@ -55,10 +57,12 @@ def run(config: TrainConfig, job: Job) -> None:
     training = Training(config, data, begun[0], directory, *homes_of(directory, config), begun[1])
     about = training.about()
     log.info("%s", in_brief(about["layers"]))
-    for place, own in {directory: config, **dict(zip(training.homes, training.configs, strict=True))}.items():
+    places = {directory: config, **dict(zip(training.homes, training.configs, strict=True))}
+    for place, own in places.items():
+        write_meta(place, job.command, own, describe_device(device), **about)
+    for place in places:  # last: a run that cannot be gone on with keeps what it had
         for stale in (RESULT, DETECTOR):
             (place / stale).unlink(missing_ok=True)
-        write_meta(place, job.command, own, describe_device(device), **about)
     point_latest(directory, config.runs_dir)
     training.train(job.interruption)
     job.interruption.check()
@@ -94,13 +98,13 @@ def _go_on(
     _check_data(state, data, directory)
     parts = state.get("replicas", [state])
     generators = _generators(config)
-    try:
+    with fitting(directory / CHECKPOINT):
+        if not isinstance(parts, list) or len(parts) != len(generators):
+            raise InputError(f"it is not of {len(generators)} models")
         models = [build_model(part["model"]) for part in parts]
         trainer = _trainer(config, data, models, generators, device)
         trainer.load_state_dicts([part["training"] for part in parts])
         seconds = float(parts[0]["training"]["seconds"])
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise InputError(f"{directory / CHECKPOINT} is damaged ({type(error).__name__}: {error})") from None
     done = f"{round(trainer.epoch, 2):g} epochs"
     if trainer.steps >= trainer.total_steps and _is_finished(directory):
         raise InputError(
@@ -146,14 +150,13 @@ def _is_finished(directory: Path) -> bool:
     return (directory / RESULT).is_file() and read_json(directory / RESULT).get("status") == "finished"
 
 
-def _resumed_config(state: dict[str, Any], given: TrainConfig, overrides: list[str]) -> TrainConfig:
-    """The checkpoint's configuration with what may change on the command line.
+def _resumed_config(config: TrainConfig, given: TrainConfig, overrides: list[str]) -> TrainConfig:
+    """A run's configuration with what may change on the command line.
 
     Raises:
         InputError: an override would make it another run.
     """
     free = marked("incidental") | marked("extendable")
-    config = made(TrainConfig, state["config"])
     keys = [override.partition("=")[0].lstrip("+~") for override in overrides]
     for key in keys:
         if key == "run":

@@ -13,14 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dcgmm.errors import InputError
 from dcgmm.files import read_json
 from dcgmm.model.options import LayerOptions
 from dcgmm_cli.keys import flat
 from dcgmm_cli.records import is_at_work
 from dcgmm_cli.runs import META, REPLICAS, RESULT
+from dcgmm_cli.yaml_files import read_yaml
 
 Cell = Any  # a number, a text, a truth value, a list of such, or None where a run has no such thing
 
@@ -135,8 +134,8 @@ def content_of(path: Path) -> dict[str, Any] | None:
 def _composed(directory: Path) -> dict[str, Any]:
     """Hydra's record of a configuration: all that a run leaves that failed before it began."""
     try:
-        content = yaml.load((directory / ".hydra" / "config.yaml").read_text(), Loader=yaml.CSafeLoader)
-    except (OSError, ValueError, yaml.YAMLError):
+        content = read_yaml(directory / ".hydra" / "config.yaml")
+    except InputError:
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -177,13 +176,20 @@ def _notation(layer: Cell) -> str:
 
 
 def _flat(content: dict[str, Any]) -> dict[str, Cell]:
-    return {key: _finite(value) for key, value in flat(content).items()}
+    return {_writable(key): _finite(value) for key, value in flat(content).items()}
+
+
+def _writable(text: str) -> str:
+    """A text as it can be written: half a surrogate pair can be in JSON, but in no file."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _finite(value: Cell) -> Cell:
     """None in place of what is no number: it has no order and no place in JSON."""
     if isinstance(value, list):
         return [_finite(part) for part in value]
+    if isinstance(value, str):
+        return _writable(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -355,7 +355,8 @@ def test_a_state_with_bad_values_is_never_given_out(value: float) -> None:
         subject.state_dicts()
 
 
-def test_steps_that_are_too_large_stop_with_layer_and_step() -> None:
+def test_steps_that_are_too_large_stop_with_layer_and_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dcgmm.options.LARGEST", 10**39)
     subject = trainer(learning_rate={"start": 1e38, "end": 0.01, "logits": 1e3}, centroid_epochs=0)
     with pytest.raises(InputError, match=r"^gmm1: NaN or infinite .* step 4; .*lower the learning rate's start$"):
         train(subject)

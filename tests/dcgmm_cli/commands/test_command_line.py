@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from dcgmm.files import read_json
 from tests.dcgmm_cli.commands.conftest import QUICK, Runner
 
 FOLLOW_UPS = ["outliers", "sample", "sharpen", "inpaint", "visualize", "cluster", "classify", "export"]
@@ -47,6 +46,11 @@ FOLLOW_UPS = ["outliers", "sample", "sharpen", "inpaint", "visualize", "cluster"
             "train arch.layers=[{type:gmm, components:25}]",
             "left 'components:25}]': put the whole word in quotes, as ",
         ),
+        (
+            "train arch.name=a/b",
+            "error: arch.name must be of up to 100 letters, digits, and any of . _ + - but at its beg",
+        ),
+        ("train =1", "cannot read '=1': give key=value, as in arch=2L-c"),
         ("train run=", "run= is empty: give the run's path, its name, or latest\n"),
         ("sample run=", "run= is empty: give the run's path, its name, or latest\n"),
     ],
@@ -147,11 +151,20 @@ def test_layers_that_cannot_be(layers: str, message: str, dcgmm: Runner) -> None
     assert (outcome.code, outcome.err) == (2, f"error: {message}")
 
 
-def test_a_value_that_cannot_be_leaves_its_error_in_the_run(dcgmm: Runner) -> None:
-    outcome = dcgmm("train", *QUICK, "trainer.batch_size=-1")
-    assert outcome.code == 2
-    error = "trainer.batch_size must be a whole number of at least 1, not -1"
-    assert read_json(outcome.directory / "result.json").items() >= {"status": "failed", "error": error}.items()
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        *("trainer.batch_size=-1", "trainer.batch_size=1000", "trainer.device=tpu", "dataset.classes=[11]"),
+        *("arch=2L-c", "dataset=folder", "arch.name=../x", "trainer.threads=100000"),
+    ],
+)
+def test_a_start_that_fails_leaves_nothing(mistake: str, dcgmm: Runner, tmp_path: Path) -> None:
+    # Some of these are seen with the data, or the model.
+    small = "arch.layers=[{type:folding,kernel:[29,7]},{type:gmm,components:4}]" if mistake == "arch=2L-c" else QUICK[0]
+    outcome = dcgmm("train", small, *QUICK[1:], mistake)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.splitlines()[-1].startswith("error: ")
+    assert not [path for path in tmp_path.rglob("*") if not path.is_dir() or path.name == "x"]
 
 
 def test_a_flat_run_that_is_not_there_is_named_by_its_key(dcgmm: Runner, tiny_run: Path) -> None:

@@ -225,7 +225,7 @@ def test_bad_input_gets_one_line_and_code_2(dcgmm: Runner, tmp_path: Path) -> No
         (some, ["outliers.c=nan"], "outliers.c must be a finite number"),
         (some, ["outliers.score=best"], "outliers.score must be one of log_prob, standardised, ratio"),
         (some, ["outliers.score=residual"], "outliers.score must be one of"),
-        (some, ["outliers.count=-1"], "outliers.count must be a whole number of at least 0"),
+        (some, ["outliers.count=-1"], "outliers.count must be a whole number from 0 to 1000"),
         (some, ["batch_size=0"], "batch_size must be a whole number of at least 1"),
         (some, ["outliers.dataset=imagenet"], "outliers.dataset must be one of mnist"),
         (some, ["outliers.path=empty"], "empty"),

@@ -30,7 +30,8 @@ def without_torch(*arguments: str) -> Outcome:
 
 
 def test_what_a_run_was(dcgmm: Runner, tiny_run: Path) -> None:
-    assert dcgmm("sample", f"run={tiny_run}", "sampling.count=4", "quality.count=0", "seed=5").code == 0
+    sampled = dcgmm("sample", f"run={tiny_run}", "sampling.count=4", "quality.count=0", "seed=5")
+    assert sampled.code == 0, sampled.err
     shown = without_torch("show", f"run={tiny_run}")
     assert shown.code == 0, shown.err
     meta, result = read_json(tiny_run / "meta.json"), read_json(tiny_run / "result.json")
@@ -46,9 +47,10 @@ def test_what_a_run_was(dcgmm: Runner, tiny_run: Path) -> None:
     assert shlex.split(line)[:2] == ["dcgmm", "train"]
     assert "dataset.limit=300" in line
     assert "checkpoints/last.pt" in shown.out
-    for follow_up in (tiny_run / "sample").iterdir():
-        shown = dcgmm("show", f"run={follow_up}")
-        assert section(shown, "Settings that differ from the defaults")[0].split() == ["seed", "5"]
+    shown = dcgmm("show", f"run={sampled.out.splitlines()[-1]}")
+    settings = [line.split() for line in section(shown, "Settings that differ from the defaults")]
+    assert ["seed", "5"] in settings
+    assert ["sampling.count", "4"] in settings
 
 
 def test_a_page_of_a_run(installed: Runner, dcgmm: Runner, tiny_run: Path, tmp_path: Path) -> None:

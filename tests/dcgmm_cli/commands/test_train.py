@@ -241,6 +241,13 @@ def test_a_run_stopped_after_its_last_step_goes_on_to_its_result(dcgmm: Runner) 
     assert read_metrics(directory) == measured
 
 
+@pytest.fixture
+def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options take rates that no training survives."""
+    monkeypatch.setattr("dcgmm.options.LARGEST", 10**39)
+
+
+@pytest.mark.usefixtures("any_size")
 def test_divergence_stops_and_keeps_the_last_good_checkpoint(dcgmm: Runner, tmp_path: Path) -> None:
     good = dcgmm("train", *QUICK, "trainer.epochs=1").directory
     rates = ["trainer.learning_rate.start=1e38", "trainer.learning_rate.logits=1e3"]
@@ -254,6 +261,7 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(dcgmm: Runner, tmp_
     assert all(value.isfinite().all() for value in parameters(good).values())
 
 
+@pytest.mark.usefixtures("any_size")
 def test_what_was_measured_before_a_divergence_is_kept(dcgmm: Runner) -> None:
     # 3 steps an epoch, windows of 2: the first one is good, weights move, and far, from step 4 on.
     rates = ["trainer.learning_rate.start=1e10", "trainer.learning_rate.logits=1e38", "trainer.learning_rate.loc=0"]
@@ -312,7 +320,7 @@ THREE_A_AS_PRINTED = (
         (["trainer.annealing.alpha=0"], "trainer.annealing.alpha must be a number in (0, 1], not 0"),
         (["trainer.dtype=float16"], "trainer.dtype=float16: choose float32, float64"),
         (["trainer.device=tpu"], "trainer.device must be auto, cpu, cuda or cuda:N, not tpu"),
-        (["trainer.threads=0"], "trainer.threads must be a whole number of at least 1, not 0"),
+        (["trainer.threads=0"], "trainer.threads must be a whole number from 1 to 1024, not 0"),
         (["gmm.precision_sqrt_start=big"], "gmm.precision_sqrt_start=big: choose limit, unit"),
         ([THREE_A_AS_PRINTED], "layer 7, F(6,6,1,1): the window does not fit its 5x5 input"),
         (["arch.layers=[{type:gmm,components:24}]"], "layer 1, G(24): components must be a square number"),
@@ -396,7 +404,7 @@ def test_replicas_go_on_together(dcgmm: Runner) -> None:
 def test_replicas_must_be_some(dcgmm: Runner, tmp_path: Path) -> None:
     outcome = dcgmm("train", *QUICK, "trainer.replicas=0")
     assert outcome.code == 2
-    assert "trainer.replicas must be a whole number of at least 1, not 0" in outcome.err
+    assert "trainer.replicas must be a whole number from 1 to 1000, not 0" in outcome.err
     assert not list(tmp_path.glob("runs/*/*/checkpoints"))
 
 

@@ -13,8 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dcgmm.errors import InputError
+from dcgmm.files import sweep_temporary, write_whole
+
 log = logging.getLogger(__name__)
 
+_DIGEST = 64  # characters
 COMPILERS = ("g++", "c++")
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-fopenmp")
 MORE_FLAGS = "DCGMM_CXXFLAGS"  # environment variable with further ones, as `make sanitize` gives
@@ -28,10 +32,10 @@ def library(code: Path) -> ctypes.CDLL | None:
     """
     try:
         path = _cached(code)
-        if not path.exists():
+        if not _is_whole(path):
             _compile(code, path)
         return ctypes.CDLL(str(path))
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: no home directory
+    except (OSError, InputError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: no home directory
         said = (getattr(error, "stderr", None) or str(error)).strip()
         log.warning("computing without %s, which is slower: %s", code.name, said.splitlines()[0] if said else error)
         return None
@@ -61,14 +65,30 @@ def _flags() -> tuple[str, ...]:
     return (*_FLAGS, *os.environ.get(MORE_FLAGS, "").split())
 
 
+def _is_whole(path: Path) -> bool:
+    """Whether a library is what the compiler wrote: one that was cut off would end the process with a bus error."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    return content == _marked(content[:-_DIGEST])
+
+
+def _marked(content: bytes) -> bytes:
+    """A library with its digest behind its end, where the loader does not look."""
+    return content + hashlib.sha256(content).hexdigest().encode()
+
+
 def _compile(code: Path, path: Path) -> None:
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         raise FileNotFoundError(f"no C++ compiler here ({', '.join(COMPILERS)})")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Processes that compile it at the same time do not see each other's files, nor half a one.
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    sweep_temporary(path.parent, older=86_400)
+    with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / path.name
         command = [compiler, *_flags(), str(code), "-o", str(made)]
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
-        made.replace(path)
+        content = _marked(made.read_bytes())
+    # Processes that compile it at the same time never see half a one.
+    write_whole(path, lambda file: file.write(content))

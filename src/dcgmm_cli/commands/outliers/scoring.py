@@ -56,7 +56,7 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
             yield [as_cell(name), f"{value:.6g}", f"{standard:.6g}", verdict, *position, ""]
 
     def write(file: IO[bytes]) -> None:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")  # of names
         lines = csv.writer(text)
         lines.writerow(COLUMNS)
         said = time.monotonic()

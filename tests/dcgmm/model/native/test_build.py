@@ -57,3 +57,26 @@ def test_it_is_compiled_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
     library.cache_clear()
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert library(native.SOURCE) is not None
+
+
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="needs a C++ compiler")
+def test_a_damaged_library_is_compiled_again(cache: Path, tmp_path: Path) -> None:
+    source = tmp_path / "seven.cpp"
+    source.write_text('extern "C" int seven() { return 7; }')
+
+    def answer() -> int:
+        library.cache_clear()
+        found = library(source)
+        assert found is not None
+        return int(found.seven())
+
+    assert answer() == 7
+    (made,) = cache.iterdir()
+    whole = made.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], whole[:-1], whole[:5000] + b"\1" * 100 + whole[5100:]):
+        # Moved there: the process has the file mapped that was there before.
+        made.with_suffix(".other").write_bytes(damaged)
+        made.with_suffix(".other").replace(made)
+        assert answer() == 7
+        assert len(made.read_bytes()) == len(whole)
+    assert list(cache.iterdir()) == [made]

@@ -1,0 +1,63 @@
+"""Run directories in which nothing was ever made: of starts that failed, or were killed before a first checkpoint."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dcgmm.errors import InputError
+from dcgmm.files import TEMPORARY
+from dcgmm_cli.records import LOCK, alone, is_at_work
+from dcgmm_cli.runs import META, RESULT
+
+HYDRA = ".hydra"  # Hydra's record of a configuration, made before anything else
+_RECORDS = {META, RESULT, LOCK}
+_YOUNG = 3600.0  # seconds: what has no lock yet may be about to
+
+
+def is_leftover(directory: Path) -> bool:
+    """Whether a run directory holds no more than records of its start: nothing measured, nothing made."""
+    for folder, folders, files in os.walk(directory):
+        if HYDRA in folders:
+            folders.remove(HYDRA)
+        if not all(name in _RECORDS or name.endswith((".log", TEMPORARY)) for name in files):
+            return False
+        if RESULT in files and Path(folder) != directory:  # a run of its own
+            return False
+    return True
+
+
+def find_leftovers(paths: Sequence[str]) -> Iterator[Path]:
+    """Run directories under some directories in which nothing was made and nobody is at work.
+
+    Raises:
+        InputError: a path is no directory.
+    """
+    for path in paths:
+        if not Path(path).is_dir():
+            raise InputError(f"{path} is no directory; give the directories that hold the runs")
+        for folder, folders, files in os.walk(path):
+            is_run = HYDRA in folders or META in files or RESULT in files
+            if is_run and _is_idle(Path(folder)) and is_leftover(Path(folder)):
+                folders.clear()
+                yield Path(folder)
+
+
+def _is_idle(directory: Path) -> bool:
+    at_work = is_at_work(directory)
+    if at_work is None:
+        return time.time() - directory.stat().st_mtime > _YOUNG
+    return not at_work
+
+
+def remove_leftover(directory: Path) -> bool:
+    """Remove a run directory, if there is still nothing in it, and nobody at work."""
+    try:
+        with alone(directory):
+            if not is_leftover(directory):
+                return False
+            shutil.rmtree(directory)
+    except (InputError, OSError):
+        return False
+    return True
