@@ -280,8 +280,9 @@ def _check_parameters(given: Mapping[str, Any], expected: Mapping[str, tuple[int
         value = given[name]
         if not isinstance(value, Tensor) or tuple(value.shape) != shape:
             raise InputError(f"parameter {name} of shape {list(getattr(value, 'shape', []))}, not {list(shape)}")
-        # A tensor that repeats a few stored values can be of any size.
-        if not (value.is_floating_point() and value.layout is torch.strided and value.is_contiguous()):
+        plain = value.is_floating_point() and value.layout is torch.strided
+        # A tensor that repeats a few stored values can be of any size. Those of factors are stored in another order.
+        if not plain or 0 in value.stride() or value.untyped_storage().nbytes() < value.nbytes:
             raise InputError(f"parameter {name} is no array of numbers")
         if not bool(value.isfinite().all()):
             raise InputError(f"NaN or infinite values in {name}")

@@ -65,7 +65,8 @@ def whole(least: int = 0, most: int | None = None) -> Rule:
 def number(
     *, least: float | None = None, above: float | None = None, most: float | None = None, below: float | None = None
 ) -> Rule:
-    """A number in a range, its ends included (`least`, `most`) or not (`above`, `below`); moderate."""
+    """A number in a range, its ends included (`least`, `most`) or not (`above`, `below`); moderate, unless `most` says
+    how large it may be."""
     low, high = least if above is None else above, most if below is None else below
     if low is not None and high is not None:
         text = f"a number in {'[' if above is None else '('}{low:g}, {high:g}{']' if below is None else ')'}"
@@ -78,14 +79,15 @@ def number(
         return (
             isinstance(value, int | float)
             and not isinstance(value, bool)
-            and _is_moderate(value)
+            and (most is not None or _is_moderate(value))
+            and math.isfinite(value)
             and (least is None or value >= least)
             and (above is None or value > above)
             and (most is None or value <= most)
             and (below is None or value < below)
         )
 
-    return Rule(text, holds, moderate=True)
+    return Rule(text, holds, moderate=most is None)
 
 
 def _is_moderate(value: Any) -> bool:

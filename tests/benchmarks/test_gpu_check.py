@@ -25,7 +25,7 @@ def test_parts_run_without_a_gpu_and_leave_what_they_found(tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "gpu_check.json").read_text())
     assert {name: status["exit"] for name, status in found["status"].items()} == {"use": 0, "fused": 0}
-    assert found["parts"]["use"]["F(28,28) G(25,16)"]["density"] == 0
+    assert found["parts"]["use"]["flat-factors"]["density"] == 0
     assert not found["parts"]["fused"]["available"]
     assert "==== use" in (tmp_path / "gpu_check.log").read_text()
 

@@ -301,7 +301,7 @@ def test_files_and_clusters(factors: int, tmp_path: Path) -> None:
     assert torch.equal(assigned.labels, model.score(given)["gmm2"].component_scores[:, 0, 2].argmax(-1))
     shared = model_state(model)
     shared["architecture"]["layers"][1]["shared"] = True
-    with pytest.raises(RuntimeError, match="size mismatch"):
+    with pytest.raises(InputError, match=r"layers.1.logits of shape \[2, 6, 4\], not \[4\]"):
         build_model(shared)
 
 

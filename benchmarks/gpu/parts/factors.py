@@ -29,7 +29,7 @@ from .shared import (
 )
 
 LAYERS = [{"type": "folding", "kernel": [28, 28]}, {"type": "gmm", "components": 25, "factors": 16}]
-ARCHITECTURE = Architecture(LAYERS, name="F(28,28) G(25,16)")  # type: ignore[arg-type]
+ARCHITECTURE = Architecture(LAYERS, name="flat-factors")  # type: ignore[arg-type]
 # With 2,000 images in batches of 50 an epoch has 40 steps: centroids alone up to step 20, annealed by then, so that
 # factors begin; points are held up to step 60.
 HOW: dict[str, Any] = {"window": 5, "centroid_epochs": 0.5, "factor_epochs": 1.0, "gamma": 0.001, "delta": 1e9}

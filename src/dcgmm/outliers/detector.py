@@ -126,7 +126,7 @@ class Detector:
         if not (_sound(positions, shapes) and _sound(images, dict.fromkeys(restored.names, ()))):
             raise InputError("the detector is of another model, or holds what are no moments")
         top = list(model.gmms.values())[-1]
-        pixels.check(top.components, math.prod(model.input_shape))
+        pixels.check(top.logits.numel(), math.prod(model.input_shape))
         return restored
 
     def state_dict(self) -> dict[str, Any]:

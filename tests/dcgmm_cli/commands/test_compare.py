@@ -24,8 +24,9 @@ def run_of(root: Path, arch: str, seed: int, figures: dict[str, Any], **settings
     (home / "meta.json").write_text(json.dumps({"config": config, "starts": [start], "layers": layers}))
     result = {"command": "train", "status": "finished", **figures}
     (home / "result.json").write_text(json.dumps(result))
+    measured = {"objective": 0.0, "sigma": 1.0, "learning_rate": 0.1}
     lines = [
-        {"step": 10 * n, "epoch": float(n), "layers": {"gmm1": {"log_likelihood": float(n * n + seed)}}}
+        {"step": 10 * n, "epoch": float(n), "layers": {"gmm1": {**measured, "log_likelihood": float(n * n + seed)}}}
         for n in range(1, 5)
     ]
     (home / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
