@@ -76,7 +76,7 @@ COMPUTES = ("model", "training", "generation", "outliers", "clustering", "classi
 
 # The command line: what each part may import of it. It may import the library, and the modules for `--help` only what
 # is quick there.
-RECORDS = {"job", "runs", "records", "keys", "schema", "schema_in_place"}
+RECORDS = {"job", "runs", "records", "keys", "schema", "schema_in_place", "schema_train"}
 RUNNER: dict[str, set[str]] = {
     "": set(),
     "interruption": set(),
@@ -86,9 +86,10 @@ RUNNER: dict[str, set[str]] = {
     "progress": set(),
     "keys": set(),
     "schema_in_place": set(),
-    "schema": {"keys", "schema_in_place"},
+    "schema_train": set(),
+    "schema": {"keys", "schema_in_place", "schema_train"},
     "help": {"keys", "schema"},
-    "completion": {"keys", "schema", "help"},
+    "completion": {"keys", "schema", "schema_train", "help"},
     "job": {"interruption"},
     "runs": set(),
     "records": {"job", "runs"},
@@ -103,7 +104,8 @@ RUNNER: dict[str, set[str]] = {
     "labels": RECORDS | {"trained"},
     "variants": RECORDS | {"trained"},
     "quality": RECORDS | {"progress", "terminal", "trained"},
-    "trainings": RECORDS | {"figures", "interruption", "progress"},
+    "loggers": {"loggers", "keys", "runs", "records"},
+    "trainings": RECORDS | {"figures", "interruption", "loggers", "progress"},
     "commands": RECORDS
     | {
         "commands",
@@ -112,6 +114,7 @@ RUNNER: dict[str, set[str]] = {
         "headlines",
         "labels",
         "leftovers",
+        "loggers",
         "masks",
         "progress",
         "quality",
@@ -162,7 +165,17 @@ QUICK = {"dcgmm", *(module for module in MODULES if module.endswith((".errors", 
 QUICK |= {package.rpartition(".")[0] for package in QUICK} - {""}
 QUICK |= {
     f"dcgmm_cli.{name}"
-    for name in ("main", "help", "keys", "schema", "schema_in_place", "completion", "job", "interruption")
+    for name in (
+        "main",
+        "help",
+        "keys",
+        "schema",
+        "schema_in_place",
+        "schema_train",
+        "completion",
+        "job",
+        "interruption",
+    )
 }
 QUICK |= {"dcgmm_cli"}
 

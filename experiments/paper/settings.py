@@ -11,7 +11,8 @@ from dcgmm.model.options import GMMOptions
 from dcgmm.options import plain
 from dcgmm_cli.keys import flat
 from dcgmm_cli.runs import META
-from dcgmm_cli.schema import TrainerConfig, marked
+from dcgmm_cli.schema import marked
+from dcgmm_cli.schema_train import TrainerConfig
 from experiments.paper.plan import CONFIG_DIR, Job, Study
 
 _IN_GROUPS = {"trainer.replicas"}  # several models trained at once come out as each alone

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dcgmm_cli.help import group_choices
 from dcgmm_cli.keys import Key, keys
-from dcgmm_cli.schema import GROUPS, SCHEMAS, TrainConfig
+from dcgmm_cli.schema import GROUPS, SCHEMAS
+from dcgmm_cli.schema_train import TrainConfig
 
 SHELLS = ("bash", "zsh")
 FLAGS = ("--help", "--multirun", "--cfg", "--config-dir", "--info", "--hydra-help")

@@ -21,8 +21,9 @@ from dcgmm_cli.explain import WITHOUT_SWEEPS, closest, cut_by_the_shell, see_hel
 from dcgmm_cli.keys import keys
 from dcgmm_cli.own_files import check_own_files
 from dcgmm_cli.runs import META, find_models, find_run, unique_name
-from dcgmm_cli.schema import SCHEMAS, FollowUpConfig, TrainConfig
+from dcgmm_cli.schema import SCHEMAS, FollowUpConfig
 from dcgmm_cli.schema_in_place import ResultsConfig
+from dcgmm_cli.schema_train import TrainConfig
 from dcgmm_cli.sweeps import job_name
 
 # Of key=value; the other commands have run=latest.

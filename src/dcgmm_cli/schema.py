@@ -11,41 +11,17 @@ from typing import Any
 
 from dcgmm.classification.options import GenerativeOptions, Method, ReadoutOptions
 from dcgmm.clustering.options import ClusterOptions
-from dcgmm.datasets.options import NAMES, DataPlaceOptions, DatasetOptions
+from dcgmm.datasets.options import NAMES, DataPlaceOptions
 from dcgmm.generation.options import AREAS, CompletionOptions, SamplingOptions, SharpeningOptions
-from dcgmm.model.options import Architecture, GMMOptions
 from dcgmm.options import Options, Rule, among, number, one_or_several, option, whole
 from dcgmm.outliers.options import SCORES
-from dcgmm.training.options import TrainerOptions
 from dcgmm_cli.keys import keys
 from dcgmm_cli.schema_in_place import CompareConfig, DataConfig, ResultsConfig, ShowConfig
+from dcgmm_cli.schema_train import TrainConfig, device_option, seed_option, threads_option
 
-SEEDS = 2**32  # NumPy takes no seed from here on
-THREADS = 1024  # some thousands more end the process
 SHOWN = 1000  # images in a picture
-DEVICES = ("auto", "cpu", "cuda")
 TEST = "test"  # images: the run's test images
 OTHERS = tuple(name for name in NAMES if name != "folder")
-
-
-class NumberType(StrEnum):
-    """Number types of parameters."""
-
-    float32 = "float32"
-    float64 = "float64"
-
-
-def _device() -> Any:
-    return option("auto", "auto (cuda where there is one), cpu, cuda or cuda:N", choices=DEVICES, incidental=True)
-
-
-def _threads() -> Any:
-    help = "CPU threads; null: as many as the machine offers"
-    return option(None, help, whole(least=1, most=THREADS), incidental=True)
-
-
-def _seed(help: str) -> Any:
-    return option(0, help, whole(least=0, most=SEEDS - 1))
 
 
 def _mask(default: str | None, help: str = "") -> Any:
@@ -59,42 +35,14 @@ def _share() -> Any:
 
 
 @dataclass
-class TrainerConfig(TrainerOptions):
-    """How a model is trained, and on what."""
-
-    device: str = _device()
-    dtype: NumberType = option(NumberType.float32, "number type of the parameters")
-    threads: int | None = _threads()
-    replicas: int = option(
-        1, "models trained side by side, of seeds seed, seed + 1, ...; each gets its own run directory", whole(1, 1000)
-    )
-    checkpoint_epochs: int = option(
-        1, "a checkpoint is written every so many epochs, and at the end", whole(least=1), incidental=True
-    )
-
-
-@dataclass(kw_only=True)
-class TrainConfig(Options):
-    """`dcgmm train`."""
-
-    arch: Architecture = option(help="")
-    dataset: DatasetOptions = option(help="")
-    gmm: GMMOptions = option(GMMOptions)
-    trainer: TrainerConfig = option(TrainerConfig)
-    seed: int = _seed("of start values and shuffling")
-    runs_dir: str = option("runs", "where run directories are made", incidental=True)
-    run: str | None = option(None, "an interrupted run to go on with: its path, its name, or latest")
-
-
-@dataclass
 class FollowUpConfig(Options):
     """What every command that works on a trained model takes."""
 
     run: str = option("latest", "the training run: its path, its name, or latest")
     runs_dir: str = option("runs", "where run directories are", incidental=True)
     dataset: DataPlaceOptions = option(DataPlaceOptions)  # null: where they were when the run was trained
-    device: str = _device()
-    threads: int | None = _threads()
+    device: str = device_option()
+    threads: int | None = threads_option()
 
 
 @dataclass
@@ -133,7 +81,7 @@ class OutliersConfig(FollowUpConfig):
     )
     mask: str | None = _mask(None, "; null: nothing")
     share: float | None = _share()
-    seed: int = _seed("of random masks, and of the training images that are looked at through a mask")
+    seed: int = seed_option("of random masks, and of the training images that are looked at through a mask")
     batch_size: int = option(200, "images at a time", whole(least=1))
 
 
@@ -165,7 +113,7 @@ class QualityConfig(Options):
 class DrawConfig(FollowUpConfig):
     """What both commands that draw images take."""
 
-    seed: int = _seed("of what is drawn")
+    seed: int = seed_option("of what is drawn")
     sampling: SamplingConfig = option(SamplingConfig)
     sharpening: SharpeningOptions = option(SharpeningOptions)
     quality: QualityConfig = option(QualityConfig)
@@ -199,7 +147,7 @@ class SharpenConfig(DrawConfig):
 class InpaintConfig(FollowUpConfig):
     """`dcgmm inpaint`."""
 
-    seed: int = _seed("of what is drawn")
+    seed: int = seed_option("of what is drawn")
     mask: str = _mask("right")
     share: float | None = _share()
     input: str | None = option(None, "images to complete: a folder, an image, a .npy or .npz file; null: test images")
@@ -216,7 +164,7 @@ class InpaintConfig(FollowUpConfig):
 class VisualizeConfig(FollowUpConfig):
     """`dcgmm visualize`."""
 
-    seed: int = _seed("of what is drawn")
+    seed: int = seed_option("of what is drawn")
     component: int | None = option(
         None, "component of the last GMM layer that the walk follows; null: the heaviest", whole(least=0)
     )
@@ -229,7 +177,7 @@ class VisualizeConfig(FollowUpConfig):
 class ClusterConfig(FollowUpConfig):
     """`dcgmm cluster`."""
 
-    seed: int = _seed("of what is drawn")
+    seed: int = seed_option("of what is drawn")
     cluster: ClusterOptions = option(ClusterOptions)
 
 
@@ -237,7 +185,7 @@ class ClusterConfig(FollowUpConfig):
 class ClassifyConfig(FollowUpConfig):
     """`dcgmm classify`."""
 
-    seed: int = _seed("of test images, held-out training images, and what is missing at random")
+    seed: int = seed_option("of test images, held-out training images, and what is missing at random")
     methods: list[Method] = option(
         ["generative", "readout"],
         "generative (Bayes' rule), readout (linear)",

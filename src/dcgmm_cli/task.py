@@ -29,7 +29,8 @@ from dcgmm_cli.leftovers import is_leftover
 from dcgmm_cli.logs import LOG_ALONE
 from dcgmm_cli.records import recorded
 from dcgmm_cli.runs import META, find_run
-from dcgmm_cli.schema import FollowUpConfig, TrainConfig
+from dcgmm_cli.schema import FollowUpConfig
+from dcgmm_cli.schema_train import TrainConfig
 from dcgmm_cli.sweeps import JobOutcome, check_same, is_done, tell
 from dcgmm_cli.typed import typed
 

@@ -15,7 +15,8 @@ from dcgmm.training.weights import weights_by_use
 from dcgmm_cli.job import Job
 from dcgmm_cli.records import write_meta
 from dcgmm_cli.runs import find_run
-from dcgmm_cli.schema import FollowUpConfig, TrainConfig
+from dcgmm_cli.schema import FollowUpConfig
+from dcgmm_cli.schema_train import TrainConfig
 
 log = logging.getLogger(__name__)
 

@@ -21,10 +21,11 @@ from dcgmm.training.outcome import Progress, progress, trouble
 from dcgmm.training.weights import weights_by_use
 from dcgmm_cli.figures.train import save_training_figures
 from dcgmm_cli.interruption import Interruption
+from dcgmm_cli.loggers.feeding import Loggers
 from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.records import append_metrics, read_metrics, write_result
 from dcgmm_cli.runs import REPLICAS
-from dcgmm_cli.schema import TrainConfig
+from dcgmm_cli.schema_train import TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Training:
     configs: list[TrainConfig]  # and configuration
     seconds: float  # that all starts before this one have trained
 
-    def train(self, interruption: Interruption) -> None:
+    def train(self, interruption: Interruption, loggers: Loggers) -> None:
         """Take all steps, with measurements at each window's end and a checkpoint every so many epochs."""
         trainer, pending = self.trainer, dict[Path, list[dict[str, Any]]]()
         self._started = time.monotonic() - self.seconds
@@ -60,6 +61,7 @@ class Training:
         def write_measurements() -> None:
             for home, lines in pending.items():
                 append_metrics(home, lines)
+                loggers.measured(home, lines)
             pending.clear()
 
         def step() -> list[dict[str, LayerReport]] | None:
@@ -147,7 +149,7 @@ class Training:
             "data_source": self.data.source,
         }
 
-    def finish(self) -> list[dict[str, Any]]:
+    def finish(self, loggers: Loggers) -> list[dict[str, Any]]:
         """Score training and test images, write each model's checkpoint, detector and figures; return their results."""
         results, models, states = [], self.trainer.model.alone(), self._states()
         for home, config, model, state, sigma in zip(
@@ -170,6 +172,7 @@ class Training:
                 | {"density": _density_result(model, self.data)}
                 | self.facts()
             )
+            loggers.finished(home, results[-1])
             if len(models) > 1:
                 finished = {"command": "train", **results[-1], "status": "finished"}
                 write_result(home, finished, self.seconds + time.monotonic() - started)

@@ -8,7 +8,8 @@ from dcgmm.generation.options import SamplingOptions
 from dcgmm.options import Options
 from dcgmm.training.options import AnnealingOptions, TrainerOptions
 from dcgmm_cli.keys import flat, keys, with_prefix
-from dcgmm_cli.schema import ClusterConfig, OutliersConfig, SampleConfig, TrainConfig, VisualizeConfig
+from dcgmm_cli.schema import ClusterConfig, OutliersConfig, SampleConfig, VisualizeConfig
+from dcgmm_cli.schema_train import TrainConfig
 
 TRAIN = TrainConfig(arch={"layers": []}, dataset={"name": "mnist"})  # type: ignore[arg-type]
 

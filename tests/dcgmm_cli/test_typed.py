@@ -9,7 +9,8 @@ from dcgmm.clustering.options import Merge, Part
 from dcgmm.errors import InputError, OptionError
 from dcgmm.model.options import Architecture, LayerOptions, LayerType
 from dcgmm.training.options import AnnealingOptions
-from dcgmm_cli.schema import SCHEMAS, ClusterConfig, TrainConfig
+from dcgmm_cli.schema import SCHEMAS, ClusterConfig
+from dcgmm_cli.schema_train import TrainConfig
 from dcgmm_cli.typed import typed
 
 GIVEN: dict[str, Any] = {

@@ -15,14 +15,16 @@ from dcgmm.datasets.loading import at_hand, root_of
 from dcgmm.errors import InputError
 from dcgmm.files import CHECKPOINT, DETECTOR, read_json
 from dcgmm.model import DCGMM
-from dcgmm.options import made
+from dcgmm.options import made, plain
 from dcgmm.runtime import choose_device, describe_device, set_threads
 from dcgmm.training.fit import length_of, short_training
 from dcgmm.training.trainer import Trainer
 from dcgmm_cli.job import Job
+from dcgmm_cli.loggers.feeding import Loggers
 from dcgmm_cli.records import keep_metrics, write_meta
 from dcgmm_cli.runs import RESULT, point_latest
-from dcgmm_cli.schema import TrainConfig, marked
+from dcgmm_cli.schema import marked
+from dcgmm_cli.schema_train import TrainConfig
 from dcgmm_cli.terminal import print_table
 from dcgmm_cli.trainings import Training, homes_of, in_brief
 
@@ -64,9 +66,11 @@ def run(config: TrainConfig, job: Job) -> None:
         for stale in (RESULT, DETECTOR):
             (place / stale).unlink(missing_ok=True)
     point_latest(directory, config.runs_dir)
-    training.train(job.interruption)
-    job.interruption.check()
-    results = training.finish()
+    settings = map(plain, training.configs)
+    with Loggers(config.logger, dict(zip(training.homes, settings, strict=True)), config.runs_dir) as loggers:
+        training.train(job.interruption, loggers)
+        job.interruption.check()
+        results = training.finish(loggers)
     job.result.update(results[0] if len(results) == 1 else training.facts())
     if len(results) > 1:
         job.result["replicas"] = [str(home.relative_to(directory)) for home in training.homes]
@@ -162,7 +166,7 @@ def _resumed_config(config: TrainConfig, given: TrainConfig, overrides: list[str
         if key == "run":
             continue
         if key not in free:
-            changeable = ", ".join(sorted(key for key in free if key.startswith(("trainer.", "dataset."))))
+            changeable = ", ".join(sorted(key for key in free if key.startswith(("trainer.", "dataset.", "logger"))))
             raise InputError(f"a resumed run keeps its {key}; what may change is {changeable}")
         source, target, (*path, name) = given, config, key.split(".")
         for part in path:

@@ -1,0 +1,1 @@
+"""Programs that runs are watched in: what each is told of a training, and how it is fed."""
