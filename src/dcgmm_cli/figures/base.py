@@ -6,6 +6,7 @@ Shapes: N images, M components of a GMM layer (K, or H W K where each position h
 import functools
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,20 +53,35 @@ def save_image(image: Tensor, path: Path, enlarge: int = 1) -> None:  # (H, W, C
     write_whole(path, lambda file: file.write(buffer.getvalue()))
 
 
-def save_numbered(images: Tensor, path: Path, enlarge: int) -> None:  # (K, H, W, C), C 1 or 3
-    """Write the images of K components in rows, as square as can be, each under its number, from 0."""
-    count, height, width, _ = images.shape
-    columns = math.ceil(math.sqrt(count))
+def numbered(
+    images: Tensor,  # (N, H, W, C), C 1 or 3
+    enlarge: int,
+    labels: Sequence[str] | None = None,
+    columns: int | None = None,
+) -> Image.Image:
+    """Images in rows (as square as can be by default), each under its label: its number, from 0, by default."""
+    count = len(images)
+    columns = columns or math.ceil(math.sqrt(count))
     cells = images.detach().cpu().clamp(0, 1).mul(255).round().to(torch.uint8)
     cells = cells.repeat_interleave(enlarge, 1).repeat_interleave(enlarge, 2).expand(-1, -1, -1, 3)
+    return _sheet([Image.fromarray(cell.numpy()) for cell in cells], labels or [*map(str, range(count))], columns, GAP)
+
+
+def _sheet(pictures: Sequence[Image.Image], labels: Sequence[str], columns: int, gap: int) -> Image.Image:
+    """Pictures of one size in rows, each under its label."""
     font = ImageFont.load_default(LABEL - 2)
-    across, down = max(width * enlarge, LABEL * 2) + GAP, height * enlarge + LABEL + GAP
-    sheet = Image.new("RGB", (columns * across, math.ceil(count / columns) * down), "white")
+    across, down = max(pictures[0].width, LABEL * 2) + gap, pictures[0].height + LABEL + gap
+    sheet = Image.new("RGB", (columns * across, math.ceil(len(pictures) / columns) * down), "white")
     draw = ImageDraw.Draw(sheet)
-    for number, cell in enumerate(cells):
+    for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
         left, top = number % columns * across, number // columns * down
-        draw.text((left + 1, top), str(number), fill="black", font=font)
-        sheet.paste(Image.fromarray(cell.numpy()), (left, top + LABEL))
+        draw.text((left + 1, top), label, fill="black", font=font)
+        sheet.paste(picture, (left, top + LABEL))
+    return sheet
+
+
+def save_sheet(sheet: Image.Image, path: Path) -> None:
+    """Write a sheet of labelled images as PNG."""
     buffer = io.BytesIO()
     sheet.save(buffer, format="png", optimize=True)
     write_whole(path, lambda file: file.write(buffer.getvalue()))
@@ -90,12 +106,21 @@ def tile(images: Tensor, columns: int | None = None, gap: int = 1) -> Tensor:  #
 
 def save_components(images: Tensor, gmm: GMM, path: Path, enlarge: int) -> None:  # (M, H, W, C), C 1 or 3
     """Write pictures of all components of a GMM layer under their numbers; of positions with components of their own,
-    each one's as a grid, without."""
+    each one's under its row and column."""
+    sheets = [numbered(part, enlarge) for part in images.split(gmm.components)]
     if gmm.shared:
-        save_numbered(images, path, enlarge)
+        save_sheet(sheets[0], path)
         return
-    grids = torch.stack([tile(part, gap=2) for part in images.split(gmm.components)])
-    save_image(tile(grids, gmm.input_shape.width, gap=6), path, enlarge)
+    width = gmm.input_shape.width
+    places = [f"{row}, {column}" for row, column in (divmod(place, width) for place in range(len(sheets)))]
+    save_sheet(_sheet(sheets, places, width, 4 * GAP), path)
+
+
+def component_label(gmm: GMM, index: int) -> str:
+    """A component of all positions by its number, after the row and column of its position if it has one of its own."""
+    place, number = divmod(index, gmm.components)
+    row, column = divmod(place, gmm.input_shape.width)
+    return str(number) if gmm.shared else f"{row}, {column}: {number}"
 
 
 def picture(images: Tensor) -> Tensor:  # (N, H, W, C) -> (N, H, W, 1 or 3)

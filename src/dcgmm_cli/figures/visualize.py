@@ -12,14 +12,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dcgmm.generation.sampling import Samples
-from dcgmm.model import DCGMM, FactorGMM, Folding
+from dcgmm.model import DCGMM, GMM, FactorGMM, Folding
 from dcgmm_cli.figures.base import (
+    component_label,
+    numbered,
     picture,
     pixels_of,
     save_components,
     save_figure,
-    save_image,
-    save_numbered,
+    save_sheet,
     tile,
 )
 
@@ -45,11 +46,13 @@ def save_layer(model: DCGMM, name: str, means: Tensor, use: Tensor | None, folde
     }
     for kind, images in own.items():
         save_components(images, gmm, folder / f"{kind}_{name}.png", max(3, CELL // images.shape[1]))
-    save_numbered(picture(means), folder / f"mean_images_{name}.png", max(3, CELL // means.shape[1]))
+    save_sheet(numbered(picture(means), max(3, CELL // means.shape[1])), folder / f"mean_images_{name}.png")
     if isinstance(gmm, FactorGMM) and gmm.has_factors:
         rows = factor_rows(model, name)
-        sheet = tile(rows.flatten(0, 1), rows.shape[1], gap=2)
-        save_image(sheet, folder / f"factors_{name}.png", max(3, CELL // rows.shape[2]))
+        beside = [""] * (rows.shape[1] - 1)
+        labels = [text for index in _heaviest(gmm).tolist() for text in (component_label(gmm, index), *beside)]
+        sheet = numbered(rows.flatten(0, 1), max(3, CELL // rows.shape[2]), labels, columns=rows.shape[1])
+        save_sheet(sheet, folder / f"factors_{name}.png")
     weights = gmm.log_weights.exp().detach().cpu().flatten()
     save_figure(component_bars(name, weights, use), folder / f"weights_{name}.png")
 
@@ -83,7 +86,7 @@ def factor_rows(model: DCGMM, name: str) -> Tensor:  # (k, 1 + l, h, w, 1 or 3)
     """
     gmm = model.gmms[name]
     assert isinstance(gmm, FactorGMM)
-    heaviest = gmm.flat(gmm.log_weights.detach()).argsort(descending=True)[:ROWS]
+    heaviest = _heaviest(gmm)
     directions = gmm.flat(gmm.loadings.detach())[heaviest].mT  # (k, L, D)
     strongest = directions.square().sum(-1).argsort(descending=True)[:, :FACTORS]
     shown = directions.take_along_dim(strongest.unsqueeze(-1), 1)
@@ -92,6 +95,11 @@ def factor_rows(model: DCGMM, name: str) -> Tensor:  # (k, 1 + l, h, w, 1 or 3)
     pictures = value_maps(model, name, values)
     rows = pictures.view(*shown.shape[:2], *pictures.shape[1:])
     return torch.cat([centroids(model, name)[heaviest].unsqueeze(1), rows], 1)
+
+
+def _heaviest(gmm: GMM) -> Tensor:  # (k,)
+    """Components of a GMM layer that have the most weight, of all positions."""
+    return gmm.flat(gmm.log_weights.detach()).argsort(descending=True)[:ROWS]
 
 
 def signal_grids(signal: Tensor) -> Tensor:  # (H, W, K) -> (H W, side, side, 1)

@@ -9,6 +9,7 @@ from PIL import Image
 from dcgmm.checkpoints import load_run
 from dcgmm.files import read_json
 from dcgmm_cli import main
+from dcgmm_cli.figures.base import GAP, LABEL
 from tests.dcgmm_cli.commands.conftest import Runner
 
 FOLDING = "{type:folding,kernel:[14,14],stride:[14,14]}"
@@ -52,9 +53,9 @@ def test_every_component_of_every_position_is_drawn(trained: Path, dcgmm: Runner
         assert len(result[name]["weights"]) == len(result[name]["use"]) == components
         assert sum(result[name]["weights"]) == pytest.approx(components / 4, rel=1e-5)
     figures = outcome.directory / "figures"
-    grid = 2 * 14 + 2  # of a position's four components
+    across, down = 2 * (5 * 14 + GAP), 2 * (5 * 14 + LABEL + GAP)  # of a position's four components, with numbers
     with Image.open(figures / "centroids_gmm1.png") as image:
-        assert image.size == (5 * (2 * grid + 6), 5 * (2 * grid + 6))
+        assert image.size == (2 * (across + 4 * GAP), 2 * (down + LABEL + 4 * GAP))
     assert {"factors_gmm1.png", "mean_images_gmm2.png", "walk.png"} <= {path.name for path in figures.iterdir()}
 
 

@@ -7,15 +7,19 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
+from dcgmm.model import GMM, Shape
 from dcgmm_cli.figures.base import (
     GAP,
     LABEL,
+    component_label,
     drawable,
+    numbered,
     picture,
     pixels_of,
+    save_components,
     save_grid,
     save_image,
-    save_numbered,
+    save_sheet,
     tile,
 )
 
@@ -65,7 +69,7 @@ def test_any_name_can_be_drawn() -> None:
 
 def test_numbered_images_lie_in_rows_under_their_numbers(tmp_path: Path) -> None:
     images = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 6, 10, 1) / 4
-    save_numbered(images, tmp_path / "x.png", 3)
+    save_sheet(numbered(images, 3), tmp_path / "x.png")
     with Image.open(tmp_path / "x.png") as image:
         pixels = np.asarray(image)
     across, down = 10 * 3 + GAP, 6 * 3 + LABEL + GAP
@@ -76,3 +80,30 @@ def test_numbered_images_lie_in_rows_under_their_numbers(tmp_path: Path) -> None
         assert (cell[LABEL:] == round(number / 4 * 255)).all()
         assert cell[:LABEL].min() < 128  # the number
     assert (pixels[down + LABEL :, 2 * across :] == 255).all()
+
+
+def test_components_of_positions_lie_under_their_numbers_and_places(tmp_path: Path) -> None:
+    gmm = GMM(Shape(2, 3, 5), components=4, shared=False)
+    images = torch.rand(2 * 3 * 4, 6, 9, 1)
+    save_components(images, gmm, tmp_path / "x.png", 4)
+    with Image.open(tmp_path / "x.png") as image:
+        pixels = np.asarray(image)
+    own = [np.asarray(numbered(part, 4)) for part in images.split(4)]  # each position's
+    height, width, _ = own[0].shape
+    down, across = height + LABEL + 4 * GAP, width + 4 * GAP
+    assert pixels.shape == (2 * down, 3 * across, 3)
+    for place, sheet in enumerate(own):
+        row, column = divmod(place, 3)
+        cell = pixels[row * down :, column * across :][: LABEL + height, :width]
+        assert np.array_equal(cell[LABEL:], sheet)
+        assert cell[:LABEL].min() < 128  # row and column
+    assert [component_label(gmm, index) for index in (0, 7, 23)] == ["0, 0: 0", "0, 1: 3", "1, 2: 3"]
+    assert component_label(GMM(Shape(2, 3, 5), components=4), 3) == "3"
+
+
+def test_labels_and_columns_of_ones_own() -> None:
+    images = torch.ones(4, 20, 20, 1)
+    sheet = np.asarray(numbered(images, 2, ["7", "", "", "9"], columns=2))
+    assert sheet.shape == (2 * (40 + LABEL + GAP), 2 * (40 + GAP), 3)
+    assert (sheet[:LABEL, 40 + GAP :] == 255).all()
+    assert sheet[:LABEL, :40].min() < 128
