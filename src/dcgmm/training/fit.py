@@ -1,5 +1,6 @@
 """`fit`: a whole training in one call."""
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from dcgmm.model.stack import DCGMM
 from dcgmm.options import checked_seed, made
 from dcgmm.training.layer import LayerReport
 from dcgmm.training.options import ANNEALINGS, EPOCHS, TrainerOptions
-from dcgmm.training.outcome import progress, trouble
+from dcgmm.training.outcome import progress as progress_of
+from dcgmm.training.outcome import trouble
 from dcgmm.training.trainer import Trainer
 from dcgmm.training.weights import weights_by_use
 
@@ -42,7 +44,15 @@ class History:
             self.layers.setdefault(name, []).append(layer)
 
 
-def fit(model: DCGMM, images: Images, *, seed: int = 0, callback: Callback | None = None, **options: Any) -> History:
+def fit(
+    model: DCGMM,
+    images: Images,
+    *,
+    seed: int = 0,
+    callback: Callback | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> History:
     """Train a model from random start values, in place: the same bits as `dcgmm train` with the same seed.
 
     Args:
@@ -50,12 +60,14 @@ def fit(model: DCGMM, images: Images, *, seed: int = 0, callback: Callback | Non
         images: (N, H, W, C), or (N, H, W) for one channel: uint8, or floats in [0, 1].
         seed: of start values and shuffling.
         callback: called at each annealing window's end with the trainer and each GMM layer's report.
+        progress: whether a bar shows how far it is; in a notebook it is the notebook's own. Needs tqdm.
         options: fields of `TrainerOptions`, as in `epochs=25, batch_size=100, annealing={"gamma": 0.8}`; `steps=5000`
             stands in place of epochs.
 
     Raises:
         InputError: an option is unknown, it or the seed out of its range, the images do not fit the model or are fewer
-            than a batch takes, or training diverges. Where it ends worse than it started, the log has a warning.
+            than a batch takes, training diverges, or there is no tqdm for the bar. Where it ends worse than it
+            started, the log has a warning.
 
     Example:
         >>> import dcgmm
@@ -66,6 +78,7 @@ def fit(model: DCGMM, images: Images, *, seed: int = 0, callback: Callback | Non
 
     Source: section 3.2.1.
     """
+    tqdm = _tqdm() if progress else None  # asked for before the model is touched
     if model.batch_shape:
         raise InputError(f"fit takes one model, this one holds {list(model.batch_shape)} side by side: use Trainer")
     generator = torch.Generator().manual_seed(checked_seed(seed))
@@ -76,18 +89,43 @@ def fit(model: DCGMM, images: Images, *, seed: int = 0, callback: Callback | Non
     if length := length_of(trainer):
         log.info("%s", length)
     history = History()
-    while trainer.steps < trainer.total_steps:
-        reports = trainer.step()
-        if reports:
-            history.add(trainer, reports[0])
-            if callback is not None:
-                callback(trainer, reports[0])
+    with tqdm(total=trainer.total_steps, desc="fit", unit=" steps") if tqdm else contextlib.nullcontext() as bar:
+        while trainer.steps < trainer.total_steps:
+            reports = trainer.step()
+            if reports:
+                history.add(trainer, reports[0])
+                if callback is not None:
+                    callback(trainer, reports[0])
+            if bar is not None and (reports or trainer.steps == trainer.total_steps):
+                _show(bar, trainer.steps, history)
     trainer.check_finite()
     if trainer.options.weights_by_use:
         weights_by_use(model, images)
-    if problem := trouble(progress(model, images, seed)):
+    if problem := trouble(progress_of(model, images, seed)):
         log.warning("%s", problem)
     return history
+
+
+def _tqdm() -> Any:
+    """The class of bars that suits a terminal or a notebook.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        raise InputError("progress=True needs tqdm: pip install tqdm") from None
+    return tqdm
+
+
+def _show(bar: Any, steps: int, history: History) -> None:
+    """Bring a bar up to date: how likely the images are to the last layer, and how far annealing has come."""
+    if history.layers:
+        name, reports = list(history.layers.items())[-1]
+        sigma = max(layer[-1].sigma for layer in history.layers.values())
+        bar.set_postfix_str(f"{name} {reports[-1].log_likelihood:.1f} nats, sigma {sigma:.2g}", refresh=False)
+    bar.update(steps - bar.n)
 
 
 def length_of(trainer: Trainer) -> str | None:

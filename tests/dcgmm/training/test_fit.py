@@ -1,5 +1,7 @@
 import logging
-from typing import Any
+import sys
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -220,3 +222,51 @@ def test_it_is_what_the_package_calls_fit() -> None:
 def test_a_seed_that_cannot_be() -> None:
     with pytest.raises(OptionError, match=r"^seed must be a whole number from 0 to "):
         fit(model(), images(), seed=None, **HOW)  # type: ignore[arg-type]
+
+
+class Bar:
+    """Stands in for tqdm's bar."""
+
+    made: ClassVar[list["Bar"]] = []
+
+    def __init__(self, **options: Any) -> None:
+        self.options, self.n, self.is_open = options, 0, False
+        self.shown: list[tuple[int, str, bool]] = []
+        self.made.append(self)
+
+    def __enter__(self) -> "Bar":
+        self.is_open = True
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.is_open = False
+
+    def set_postfix_str(self, text: str, refresh: bool) -> None:
+        self.shown.append((self.n, text, refresh))
+
+    def update(self, steps: int) -> None:
+        self.n += steps
+
+
+def test_a_bar_shows_how_far_training_is_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm.auto", SimpleNamespace(tqdm=Bar))
+    with_it, without = model(), model()
+    history = fit(with_it, images(), progress=True, **{**HOW, "epochs": 7})
+    assert fit(without, images(), **{**HOW, "epochs": 7}) == history
+    assert_same(with_it, without)
+    (bar,) = Bar.made
+    assert bar.options == {"total": 49, "desc": "fit", "unit": " steps"}
+    assert (bar.n, bar.is_open) == (49, False)  # the last window has ended at step 48
+    last = {name: layers[-1] for name, layers in history.layers.items()}
+    sigma = max(layer.sigma for layer in last.values())
+    assert bar.shown[-1][1] == f"gmm2 {last['gmm2'].log_likelihood:.1f} nats, sigma {sigma:.2g}"
+    assert [done for done, _, _ in bar.shown[:3]] == [0, 2, 4]
+
+
+def test_a_bar_that_cannot_be_leaves_the_model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    before, untouched = model(), model()
+    untouched.load_state_dict(before.state_dict())
+    with pytest.raises(InputError, match="progress=True needs tqdm: pip install tqdm"):
+        fit(before, images(), progress=True, **HOW)
+    assert_same(before, untouched)
