@@ -12,7 +12,7 @@ import pytest
 from dcgmm.files import read_json
 from dcgmm_cli.loggers.base import LoggedRun
 from dcgmm_cli.loggers.feeding import Loggers
-from dcgmm_cli.records import append_metrics
+from dcgmm_cli.records import MEASURED, append_metrics
 
 RESULT = {"steps": 30, "problem": None, "classes": ["0"], "finished": True, "layers": {"gmm1": {"sigma": 0.5}}}
 
@@ -49,12 +49,16 @@ class Notes:
             raise OSError(28, "No space left on device")
 
 
+def layer(step: int) -> dict[str, float]:
+    return {name: number / step for number, name in enumerate(MEASURED)}
+
+
 def lines(*steps: int) -> list[dict[str, Any]]:
-    return [{"step": step, "epoch": step / 10, "layers": {"gmm1": {"sigma": 1 / step}}} for step in steps]
+    return [{"step": step, "epoch": step / 10, "layers": {"gmm1": layer(step)}} for step in steps]
 
 
 def measured(step: int) -> tuple[Any, ...]:
-    return ("measured", step, {"epoch": step / 10, "gmm1/sigma": 1 / step})
+    return ("measured", step, {"epoch": step / 10, **{f"gmm1/{name}": value for name, value in layer(step).items()}})
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, fails_at: str = "", name: str = "tensorboard") -> Notes:
