@@ -244,7 +244,11 @@ def model_state(model: DCGMM) -> dict[str, Any]:
         "architecture": plain(model.architecture),
         "gmm": plain(gmm.options),
         "dtype": str(model.dtype).removeprefix("torch."),
-        "parameters": {name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
+        # Row by row, however they lie in memory: what is read back must be.
+        "parameters": {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in model.state_dict().items()
+        },
     }
 
 
