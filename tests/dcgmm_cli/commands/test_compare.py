@@ -1,4 +1,5 @@
 import json
+import shutil
 import re
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,9 @@ def test_seeds_together(dcgmm: Runner, tmp_path: Path) -> None:
     assert cells(rows, "layers.gmm1") == ["2 ± 1.414", "4 ± 1.414", "higher", "B"]
     assert cells(rows, "density.bits") == ["7.5", "6.5 ± 0.7071", "lower", "B"]
     assert cells(section(shown, "Curves"), "2 ") == ["4.5", "4.5"]  # the mean of both seeds
-    both = dcgmm("compare", f"run={tmp_path}")  # one directory, two settings
+    for name in ("few", "many"):
+        shutil.copytree(tmp_path / name / "1L-mnist", tmp_path / "both" / name)
+    both = dcgmm("compare", f"run={tmp_path / 'both'}")  # one directory, two settings
     assert section(both, "Figures that differ") == rows
     alone = dcgmm("compare", f"run={tmp_path}/few/1L-mnist/run-0-1,{tmp_path}/few/1L-mnist/run-1-1")
     assert cells(section(alone, "Settings that differ"), "seed") == ["0", "1"]
