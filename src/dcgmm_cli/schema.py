@@ -12,9 +12,10 @@ from typing import Any
 from dcgmm.classification.options import GenerativeOptions, Method, ReadoutOptions
 from dcgmm.clustering.options import ClusterOptions
 from dcgmm.datasets.options import NAMES, DataPlaceOptions
+from dcgmm.errors import OptionError
 from dcgmm.generation.options import AREAS, CompletionOptions, SamplingOptions, SharpeningOptions
 from dcgmm.options import Options, Rule, among, number, one_or_several, option, whole
-from dcgmm.outliers.options import SCORES
+from dcgmm.outliers.options import DEFAULT_C, SCORES
 from dcgmm_cli.keys import keys
 from dcgmm_cli.schema_in_place import CompareConfig, DataConfig, ResultsConfig, ShowConfig
 from dcgmm_cli.schema_train import TrainConfig, device_option, seed_option, threads_option
@@ -64,11 +65,24 @@ class OutlierOptions(Options):
         f"decides: {', '.join(SCORES)}; log_prob and standardised of the last GMM layer, or as gmm1_log_prob",
         choices=SCORES,
     )
-    c: float = option(
-        1.5, "an outlier scores less than mean - c standard deviations of the training images' scores", number()
+    c: float | None = option(
+        None,
+        "an outlier scores less than mean - c standard deviations of the training images' scores; null: "
+        f"{DEFAULT_C:g}, or as false_alarms says",
+        number(),
+    )
+    false_alarms: float | None = option(
+        None,
+        "share of training images that score as low as an outlier; sets the threshold in place of c",
+        number(above=0, below=1),
     )
     count: int = option(4, "how many of the most and of the least outlying images are shown", whole(0, SHOWN))
     images: list[str] | None = option(None, "images to show as well: file names, or numbers of rows in scores.npz")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.c is not None and self.false_alarms is not None:
+            raise OptionError("false_alarms", "left out where c sets the threshold", self.false_alarms, OutlierOptions)
 
 
 @dataclass
@@ -228,7 +242,9 @@ class ExportConfig(FollowUpConfig):
         ExportFormat.onnx, "onnx (the whole outlier detector), npz or safetensors (arrays by name)"
     )
     score: str = option("joint", "onnx: decides, as outliers.score", choices=SCORES)
-    c: float = option(1.5, "onnx: an outlier scores less than mean - c standard deviations, as outliers.c", number())
+    c: float = option(
+        DEFAULT_C, "onnx: an outlier scores less than mean - c standard deviations, as outliers.c", number()
+    )
     pixels: PixelType = option(PixelType.uint8, "onnx: type of its input: uint8, or float32 in [0, 1]")
 
 

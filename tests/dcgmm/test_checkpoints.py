@@ -388,6 +388,11 @@ def detector_state(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         lambda given: given["pixels"]["variance"].fill_(0),
         lambda given: given["pixels"]["weights"].fill_(-1),
         lambda given: given["pixels"]["mean"].fill_(torch.inf),
+        lambda given: given["calibration"]["scores"].pop("auto"),
+        lambda given: given["calibration"]["worst"].update(gmm9=given["calibration"]["worst"]["gmm1"]),
+        lambda given: given["calibration"]["scores"]["joint"].update(scale=0.0),
+        lambda given: given["calibration"]["scores"]["joint"]["values"].fill_(1),
+        lambda given: given["calibration"]["positions"]["gmm1"]["log_p"].fill_(torch.nan),
     ],
 )
 def test_a_detector_that_is_not_the_model_s(change: Callable[[dict[str, Any]], Any], tmp_path: Path) -> None:

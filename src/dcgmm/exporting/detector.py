@@ -45,7 +45,7 @@ def save_onnx(
     Args:
         detector: of one model.
         path: of the file.
-        score: that decides, one of `detector.names`, or log_prob and standardised of the top layer.
+        score: that decides, one of `detector.names` but auto, or log_prob and standardised of the top layer.
         c: an outlier scores less than mean - c standard deviations of the training images' scores.
         pixels: type of the input: uint8, or float32 in [0, 1].
 
@@ -63,6 +63,8 @@ def onnx_detector(detector: Detector, score: str = "joint", c: float = 1.5, pixe
     if pixels not in PIXELS:
         raise OptionError("pixels", f"one of {', '.join(PIXELS)}", pixels)
     name, shape = detector.name_of(score), detector.model.input_shape
+    if name == "auto":
+        raise OptionError("score", "another score: auto cannot be exported", score)
     writer = _Writer(detector)
     graph = writer.graph
     x = graph.cast("images", writer.dtype)

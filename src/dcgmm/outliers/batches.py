@@ -3,7 +3,7 @@
 Shapes: N images, n of a batch, H W pixels, C channels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
@@ -61,6 +61,25 @@ def batches(model: DCGMM, images: Images, observed: Images | None = None, size: 
             yield Batch(_floats(model, torch.as_tensor(given)[rows]), None)
         else:
             yield Batch.of(model, given[rows], masks[rows] if own else masks)
+
+
+def gathered(parts: Iterable[Mapping[str, Tensor]], count: int) -> dict[str, Tensor]:  # (n,) each -> (count,) each
+    """Values of all batches, by name.
+
+    They are copied into tensors that are there from the start: small ones that outlive their batch would keep the
+    allocator from using the memory of the batch's large ones again.
+    """
+    found: dict[str, Tensor] = {}
+    first = 0
+    for batch in parts:
+        size = 0
+        for name, values in batch.items():
+            if name not in found:
+                found[name] = values.new_empty(count)
+            size = len(values)
+            found[name][first : first + size] = values
+        first += size
+    return found
 
 
 def _floats(model: DCGMM, images: Tensor) -> Tensor:

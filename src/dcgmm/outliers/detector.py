@@ -1,8 +1,8 @@
 """A model that knows how its scores are distributed over its training images, and so tells outliers (section 3.2.2)."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -11,11 +11,14 @@ from torch import Tensor
 from dcgmm.errors import InputError, OptionError
 from dcgmm.images import Images
 from dcgmm.model.stack import DCGMM
-from dcgmm.outliers.batches import Batch, batches
-from dcgmm.outliers.moments import Moments, log_likelihood_moments, standardise
-from dcgmm.outliers.options import LAYER_SCORES, SCORES
+from dcgmm.outliers.batches import Batch, batches, gathered
+from dcgmm.outliers.calibration import Calibration
+from dcgmm.outliers.moments import Moments, log_likelihood_moments, sound, standardise
+from dcgmm.outliers.options import LAYER_SCORES, MODEL_SCORES, SCORES
 from dcgmm.outliers.pixels import PixelMixture, PixelSums
-from dcgmm.outliers.scores import joint, own_scores, position_maps
+from dcgmm.outliers.scores import joint, layer_worst, localising, own_scores, position_maps
+
+POOLED = 500_000  # positions of a layer, of images spread evenly, are enough for their distribution
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Detector:
     positions: dict[str, Moments]  # by GMM layer: log-likelihood at each position, (H, W)
     images: dict[str, Moments]  # by score: its distribution over the images, ()
     pixels: PixelMixture
+    calibration: Calibration | None  # None: an earlier version measured it, without auto and p-values
 
     @classmethod
     @torch.no_grad()
@@ -94,19 +98,57 @@ class Detector:
     def _measured(
         cls, model: DCGMM, images: Images, observed: Tensor | None, batch_size: int | None, pixels: PixelMixture
     ) -> Self:
-        """The detector with the moments of training images' scores."""
+        """The detector with the moments of training images' scores, calibrated by them."""
         positions = log_likelihood_moments(model, _some(images), batch_size, observed)
+        found = cls(model, positions, {}, pixels, None)
+        scores, worst, pooled = found._own_scores(images, observed, batch_size)
+        found.images.update({name: Moments.of(values) for name, values in scores.items()})
+        scores["joint"] = joint(scores, found.images, found.layers[-1])
+        calibration, auto = Calibration.of(scores, worst, pooled)
+        found.images.update(joint=Moments.of(scores["joint"]), auto=Moments.of(auto))
+        return replace(found, calibration=calibration)
+
+    def _own_scores(
+        self, images: Images, observed: Tensor | None, batch_size: int | None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """Scores but joint and auto, each layer's worst position (N,), and positions of images spread evenly."""
+        pooled: dict[str, list[Tensor]] = {}
+        first = 0
 
         def parts() -> Iterator[dict[str, Tensor]]:
-            for batch in batches(model, images, observed, batch_size):
-                scored = batch.scored(model)
-                scores = own_scores(model, scored, position_maps(scored, positions))
-                yield scores | {"pixels": pixels.log_prob(*batch)}
+            nonlocal first
+            for batch in batches(self.model, images, observed, batch_size):
+                scored = batch.scored(self.model)
+                maps = position_maps(scored, self.positions)
+                for name, values in localising(maps).items():
+                    step = -(-len(images) * values[0].numel() // POOLED)
+                    pooled.setdefault(name, []).append(values[-first % step :: step].flatten())
+                first += len(batch.x)
+                own = own_scores(self.model, scored, maps) | {"pixels": self.pixels.log_prob(*batch)}
+                yield own | {f"worst {name}": values for name, values in layer_worst(maps).items()}
 
-        scores = _gathered(parts(), len(images))
-        moments = {name: Moments.of(values) for name, values in scores.items()}
-        moments["joint"] = Moments.of(joint(scores, moments, list(positions)[-1]))
-        return cls(model, positions, moments, pixels)
+        found = gathered(parts(), len(images))
+        worst = {name: found.pop(f"worst {name}") for name in pooled}
+        return found, worst, {name: torch.cat(values) for name, values in pooled.items()}
+
+    @torch.no_grad()
+    def calibrated(self, images: Images, batch_size: int | None = None) -> Self:
+        """The detector with p-values by images, no outliers, that the model was not trained on.
+
+        Training images score a little higher than new ones, so that false alarms exceed the rate asked for; means and
+        deviations stay those of training.
+
+        Args:
+            images: (N, H, W, C), N >= 1; some hundred for a rate of a percent.
+            batch_size: images at a time.
+
+        Raises:
+            InputError: there are no images, or they do not fit the model.
+        """
+        scores, worst, pooled = self._own_scores(_some(images), None, batch_size)
+        scores["joint"] = joint(scores, self.images, self.layers[-1])
+        calibration, auto = Calibration.of(scores, worst, pooled)
+        return replace(self, calibration=calibration, images=self.images | {"auto": Moments.of(auto)})
 
     @classmethod
     def from_state(cls, model: DCGMM, state: Mapping[str, Any]) -> Self:
@@ -122,11 +164,15 @@ class Detector:
         )
         shapes = {name: (gmm.output_shape.height, gmm.output_shape.width) for name, gmm in model.gmms.items()}
         pixels = PixelMixture.from_state(state["pixels"], device)
-        restored = cls(model, positions, images, pixels)
-        if not (_sound(positions, shapes) and _sound(images, dict.fromkeys(restored.names, ()))):
+        known = state.get("calibration")
+        calibration = None if known is None else Calibration.from_state(known, device)
+        restored = cls(model, positions, images, pixels, calibration)
+        if not (sound(positions, shapes) and sound(images, dict.fromkeys(restored.names, ()))):
             raise InputError("the detector is of another model, or holds what are no moments")
         top = list(model.gmms.values())[-1]
         pixels.check(top.logits.numel(), math.prod(model.input_shape))
+        if calibration is not None:
+            calibration.check(restored.names, [name for name in shapes if math.prod(shapes[name]) > 1] or list(shapes))
         return restored
 
     def state_dict(self) -> dict[str, Any]:
@@ -135,6 +181,7 @@ class Detector:
             "positions": {name: moments.state_dict() for name, moments in self.positions.items()},
             "images": {name: moments.state_dict() for name, moments in self.images.items()},
             "pixels": self.pixels.state_dict(),
+            **({} if self.calibration is None else {"calibration": self.calibration.state_dict()}),
         }
 
     @torch.no_grad()
@@ -157,6 +204,8 @@ class Detector:
         maps = position_maps(scored, self.positions)
         scores = own_scores(self.model, scored, maps) | {"pixels": self.pixels.log_prob(x, seen)}
         scores["joint"] = joint(scores, self.images, self.layers[-1])
+        if self.calibration is not None:
+            scores["auto"] = self.calibration.auto(scores, layer_worst(maps))
         return ImageReport({name: scores[name] for name in self.names}, maps)
 
     @torch.no_grad()
@@ -176,10 +225,10 @@ class Detector:
             InputError: the images or the mask do not fit the model.
         """
         reports = self.reports(images, batch_size, observed)
-        gathered = _gathered(
+        found = gathered(
             ({name: values.cpu() for name, values in report.scores.items()} for report in reports), len(images)
         )
-        return gathered or {name: torch.empty(0, dtype=torch.float64) for name in self.names}
+        return found or {name: torch.empty(0, dtype=torch.float64) for name in self.names}
 
     def standardised(self, name: str, scores: Tensor) -> Tensor:  # (N,) -> (N,)
         """A score in training standard deviations from its training mean: an outlier at c lies below -c."""
@@ -190,6 +239,31 @@ class Detector:
         """Smallest score of an inlier, mean - c std over the training images."""
         moments = self.images[name]
         return float(moments.mean - c * moments.variance.sqrt())
+
+    def p_values(self, name: str, scores: Tensor) -> Tensor:  # (N,) -> (N,)
+        """The share of calibration images that score at most so, extrapolated where they are few (`Distribution`)."""
+        distribution = self.known_calibration.scores[name]
+        return distribution.p_values(scores.to(distribution.values.device)).to(scores.device)
+
+    def c_of(self, name: str, false_alarms: float) -> float:
+        """The c under which a score has this share, in (0, 1), of the calibration images.
+
+        Raises:
+            InputError: the detector was measured by an earlier version.
+        """
+        threshold = self.known_calibration.scores[name].value(false_alarms)
+        return -float(self.standardised(name, torch.tensor([threshold], dtype=torch.float64)))
+
+    @property
+    def known_calibration(self) -> Calibration:
+        """The calibration.
+
+        Raises:
+            InputError: an earlier version measured the detector, without one.
+        """
+        if self.calibration is None:
+            raise InputError("an earlier version measured this detector, without p-values: fit it anew")
+        return self.calibration
 
     def name_of(self, score: str, layer: str | None = None) -> str:
         """Name among `names` of a score: its own, or log_prob and standardised in a GMM layer, by default the top one.
@@ -206,7 +280,8 @@ class Detector:
     def names(self) -> list[str]:
         """All scores."""
         layers = [f"{layer}_{score}" for layer in self.layers for score in LAYER_SCORES]
-        return [*layers, *(score for score in SCORES if score not in LAYER_SCORES)]
+        own = [score for score in MODEL_SCORES if score != "auto" or self.calibration is not None]
+        return [*layers, *own]
 
     @property
     def layers(self) -> list[str]:
@@ -214,37 +289,7 @@ class Detector:
         return list(self.positions)
 
 
-def _sound(moments: Mapping[str, Moments], shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Whether there are moments of these names and shapes, and can be such."""
-    return moments.keys() == shapes.keys() and all(
-        type(each.count) is int
-        and each.count >= 1
-        and tuple(each.mean.shape) == tuple(each.squares.shape) == shapes[name]
-        and bool(each.mean.isfinite().all() and each.squares.isfinite().all() and (each.squares >= 0).all())
-        for name, each in moments.items()
-    )
-
-
 def _some(images: Images) -> Images:
     if not len(images):
         raise OptionError("images", "at least one training image", "none")
     return images
-
-
-def _gathered(parts: Iterable[Mapping[str, Tensor]], count: int) -> dict[str, Tensor]:  # (n,) each -> (count,) each
-    """Values of all batches, by name.
-
-    They are copied into tensors that are there from the start: small ones that outlive their batch would keep the
-    allocator from using the memory of the batch's large ones again.
-    """
-    gathered: dict[str, Tensor] = {}
-    first = 0
-    for batch in parts:
-        size = 0
-        for name, values in batch.items():
-            if name not in gathered:
-                gathered[name] = values.new_empty(count)
-            size = len(values)
-            gathered[name][first : first + size] = values
-        first += size
-    return gathered

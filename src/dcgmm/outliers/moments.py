@@ -1,5 +1,6 @@
 """Long-term statistics of the log-likelihood per GMM layer and position (section 3.2.2)."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -67,6 +68,17 @@ def standardise(values: Tensor, moments: Moments) -> Tensor:  # (N, ...) -> (N, 
     # Where no position ever varies, only the mean itself is usual.
     difference = values.double() - moments.mean
     return torch.where(difference == 0, 0.0, difference / deviation(moments))
+
+
+def sound(moments: Mapping[str, Moments], shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether there are moments of these names and shapes, and can be such."""
+    return moments.keys() == shapes.keys() and all(
+        type(each.count) is int
+        and each.count >= 1
+        and tuple(each.mean.shape) == tuple(each.squares.shape) == shapes[name]
+        and bool(each.mean.isfinite().all() and each.squares.isfinite().all() and (each.squares >= 0).all())
+        for name, each in moments.items()
+    )
 
 
 @torch.no_grad()

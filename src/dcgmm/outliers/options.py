@@ -1,8 +1,11 @@
 """Names of outlier scores and figures. Imports nothing slow."""
 
 LAYER_SCORES = ("log_prob", "standardised")  # of each GMM layer
-MODEL_SCORES = ("ratio", "joint", "pixels", "worst")  # of the whole model
+MODEL_SCORES = ("ratio", "joint", "pixels", "worst", "auto")  # of the whole model
 SCORES = (*LAYER_SCORES, *MODEL_SCORES)
+
+DEFAULT_C = 1.5  # an outlier scores less than mean - c standard deviations of the training images' scores
+FAR = 0.001  # a position is far out if no more of an inlier's worst positions are as low
 
 # Figures of how well outliers are told, and of which more is better.
 HIGHER_IS_BETTER = {

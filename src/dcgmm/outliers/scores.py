@@ -5,7 +5,7 @@ Two for each GMM layer, named <layer>_<score>, each the mean of a map over the l
     log_prob       log-likelihood, log-sum-exp over the components (nats): the paper's score, in the top layer
     standardised   log_prob in training standard deviations from its training mean, position by position
 
-and four for the whole model:
+and five for the whole model:
 
     ratio    log-likelihood ratio of what the top layer sees, with and without it (`log_ratio`)
     joint    the smaller of the top layer's standardised score and the ratio, both scaled by their mean and deviation on
@@ -13,6 +13,8 @@ and four for the whole model:
     pixels   log-likelihood of the pixels, as the top components' training images have them (`PixelMixture`)
     worst    the smallest standardised log-likelihood of a position, in the layers with several positions if there are
              such: what a small defect lowers
+    auto     logarithm of the smallest p-value of joint, pixels and the worst position of each layer that says where,
+             each calibrated by its distribution over training images (`dcgmm.outliers.calibration`)
 
 How likely an image looks to the lower layers says mostly how plain it is: a single stroke is likely whatever it means.
 The ratio asks about the arrangement alone: how much better does the top layer tell which lower component is where than
@@ -59,8 +61,13 @@ def own_scores(
         seen = list(scored.values())[-1]
         ratio = log_ratio(top, under.components, seen.patches, seen.shares)
         scores["ratio"] = ratio.double().mean((-2, -1))
-    scores["worst"] = torch.stack([values.flatten(1).amin(1) for values in localising(maps).values()]).amin(0)
+    scores["worst"] = torch.stack(list(layer_worst(maps).values())).amin(0)
     return scores
+
+
+def layer_worst(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:  # (N, H, W) each -> (N,) each
+    """The smallest value of each layer that says where."""
+    return {name: values.flatten(1).amin(1) for name, values in localising(maps).items()}
 
 
 def localising(maps: Mapping[str, Tensor]) -> Mapping[str, Tensor]:  # (N, H, W) each

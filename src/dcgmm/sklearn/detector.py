@@ -12,9 +12,8 @@ from torch import Tensor
 
 from dcgmm.errors import OptionError
 from dcgmm.outliers.detector import Detector
+from dcgmm.outliers.options import DEFAULT_C
 from dcgmm.sklearn.base import Arch, Floats, ModelEstimator
-
-C = 1.5  # standard deviations under the mean, where contamination is auto
 
 
 class MixtureOutlierDetector(OutlierMixin, ModelEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -22,8 +21,8 @@ class MixtureOutlierDetector(OutlierMixin, ModelEstimator):  # type: ignore[misc
 
     Args:
         outlier_score: what samples are judged by, a score of `dcgmm.outliers.scores`: log_prob, standardised (both of
-            the top layer, or as gmm1_log_prob), ratio, joint, pixels or worst. None is joint for images, log_prob for
-            features.
+            the top layer, or as gmm1_log_prob), ratio, joint, pixels, worst or auto. None is joint for images, log_prob
+            for features.
         contamination: share of outliers in the training samples, in (0, 0.5]: just they lie below the threshold. auto:
             the threshold is 1.5 standard deviations below the mean score of the training samples.
         image_shape, arch, n_components, epochs, batch_size, learning_rate, precision_limit, device, random_state: as
@@ -91,7 +90,7 @@ class MixtureOutlierDetector(OutlierMixin, ModelEstimator):  # type: ignore[misc
         self.detector_ = Detector.fit(self.model_, images)
         scores = self._scores(images)
         if self.contamination == "auto":
-            self.offset_ = float(scores.mean() - C * scores.std())
+            self.offset_ = float(scores.mean() - DEFAULT_C * scores.std())
         else:
             self.offset_ = float(np.percentile(scores, 100.0 * float(self.contamination)))
         return self

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dcgmm.checkpoints import load_run
+from dcgmm.checkpoints import load_run, read_state, write_state
 from dcgmm.datasets import load
 from dcgmm.files import DETECTOR, read_json
 from dcgmm.outliers import Detector
@@ -44,7 +44,7 @@ def test_judging_leaves_what_is_documented(installed: Runner, dcgmm: Runner, tmp
     result = read_json(directory / "result.json")
     assert (result["command"], result["status"], result["score"]) == ("outliers", "finished", "joint")
     assert (result["inliers"]["images"], result["outliers"]["images"]) == (150, 100)
-    assert set(result["auroc"]) == {"gmm1", "gmm2", "top", "ratio", "joint", "pixels", "worst"}
+    assert set(result["auroc"]) == {"gmm1", "gmm2", "top", "ratio", "joint", "pixels", "worst", "auto"}
     assert result["auroc"]["top"] == result["auroc"]["gmm2"] == result["detection"]["gmm2_log_prob"]["auroc"]
     assert result["curve"]["c"][0] == -2
     assert result["curve"]["c"][-1] == 2
@@ -209,6 +209,59 @@ def test_every_score_of_the_table_can_decide(tiny_run: Path, dcgmm: Runner) -> N
         assert read_json(outcome.directory / "result.json")["score"] == name
 
 
+def test_a_rate_of_false_alarms_sets_the_threshold(tiny_run: Path, dcgmm: Runner, tmp_path: Path) -> None:
+    np.save(tmp_path / "own.npy", load_run(tiny_run).data().train.images.numpy())
+    for score in ("joint", "auto"):
+        arguments = ["outliers", f"run={tiny_run}", f"outliers.score={score}", "outliers.count=1"]
+        outcome = dcgmm(*arguments, "input=own.npy", "outliers.false_alarms=0.1")
+        assert outcome.code == 0, outcome.err
+        result, lines = read_json(outcome.directory / "result.json"), scored(outcome.directory)
+        assert result["outliers"] / result["images"] == pytest.approx(0.1, abs=0.01)
+        assert result["false_alarms"] == 0.1
+        assert f"{score} at false_alarms=0.1 (c=" in outcome.out
+        for line in lines.values():
+            assert (float(line["p_value"]) < 0.1) == (line["verdict"] == "outlier")
+            assert (float(line["worst_p_value"]) < 0.001) == (line["far_position"] == "yes")
+        judged = dcgmm(*arguments, "outliers.dataset=fashion_mnist_sample", "outliers.false_alarms=0.1")
+        assert judged.code == 0, judged.err
+        assert read_json(judged.directory / "result.json")["threshold"] == pytest.approx(result["threshold"])
+
+
+def test_few_training_images_are_a_coarse_ruler(tiny_run: Path, dcgmm: Runner) -> None:
+    outcome = dcgmm(
+        "outliers", f"run={tiny_run}", "outliers.dataset=fashion_mnist_sample", "outliers.false_alarms=1e-6"
+    )
+    assert outcome.code == 0, outcome.err
+    assert "the threshold is extrapolated" in outcome.err
+
+
+def test_a_position_far_out_in_an_inlier_is_pointed_out(tiny_run: Path, dcgmm: Runner, tmp_path: Path) -> None:
+    images = load_run(tiny_run).data().test.images[:20].clone().numpy()
+    images[3, 20:28, 0:8] = np.tile(np.array([[0, 255], [255, 0]], np.uint8), (4, 4))[..., None]
+    np.save(tmp_path / "new.npy", images)
+    outcome = dcgmm("outliers", f"run={tiny_run}", "input=new.npy", "outliers.c=100", "outliers.count=0")
+    assert outcome.code == 0, outcome.err
+    line = scored(outcome.directory)["new.npy[3]"]
+    assert (line["verdict"], line["far_position"]) == ("inlier", "yes")
+    far = [name for name, each in scored(outcome.directory).items() if each["far_position"]]
+    assert read_json(outcome.directory / "result.json")["inliers_with_far_position"] == len(far)
+    assert f"{len(far)} of the inliers have a position that is far out" in outcome.out
+
+
+def test_a_detector_of_an_earlier_version_is_measured_anew_where_p_values_are_asked(dcgmm: Runner) -> None:
+    trained = dcgmm("train", *TRAIN).directory
+    arguments = ("outliers", "outliers.classes=[7]", "outliers.count=0")
+    expected = read_json(dcgmm(*arguments).directory / "result.json")
+    state = read_state(trained / DETECTOR)
+    del state["detector"]["calibration"], state["detector"]["images"]["auto"]
+    write_state(trained / DETECTOR, {"detector": state["detector"]})
+    old = read_json(dcgmm(*arguments).directory / "result.json")
+    assert old["auroc"] == {name: value for name, value in expected["auroc"].items() if name != "auto"}
+    outcome = dcgmm(*arguments, "outliers.score=auto")
+    assert "measuring the scores of" in outcome.err
+    assert read_json(outcome.directory / "result.json")["auroc"]["auto"] == pytest.approx(expected["auroc"]["auto"])
+
+
 def test_bad_input_gets_one_line_and_code_2(dcgmm: Runner, tmp_path: Path) -> None:
     some, all_classes = dcgmm("train", *TRAIN).directory, dcgmm("train", *QUICK).directory
     (tmp_path / "empty").mkdir()
@@ -223,6 +276,8 @@ def test_bad_input_gets_one_line_and_code_2(dcgmm: Runner, tmp_path: Path) -> No
         (some, ["outliers.classes=[seven]"], "outliers.classes must be some of"),
         (some, ["outliers.c=much"], "outliers.c"),
         (some, ["outliers.c=nan"], "outliers.c must be a finite number"),
+        (some, ["outliers.c=2", "outliers.false_alarms=0.01"], "outliers.false_alarms must be left out where c sets"),
+        (some, ["outliers.false_alarms=1"], "outliers.false_alarms must be a number in (0, 1)"),
         (some, ["outliers.score=best"], "outliers.score must be one of log_prob, standardised, ratio"),
         (some, ["outliers.score=residual"], "outliers.score must be one of"),
         (some, ["outliers.count=-1"], "outliers.count must be a whole number from 0 to 1000"),
@@ -254,5 +309,5 @@ def test_bytes_and_numbers_are_shown_on_one_scale(tiny_run: Path, monkeypatch: p
     monkeypatch.setattr(gallery, "outlier_maps", lambda pictures, *others: shown.append(pictures))
     # An image of the run's data set, as its file has it, beside the same one read from a folder.
     given = (("0", images[0]), ("a", images[0] / 255))
-    gallery.map_figure([gallery.Shown(0.0, name, image, "", detector) for name, image in given], 1.5)
+    gallery.map_figure([gallery.Shown(0.0, name, image, "", detector, 1.5) for name, image in given])
     torch.testing.assert_close(shown[0], (images[:1] / 255).expand(2, -1, -1, -1))

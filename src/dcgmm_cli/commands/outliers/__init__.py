@@ -36,7 +36,7 @@ def run(config: OutliersConfig, job: Job) -> None:
         listing = opened.listing()
         outliers = known_outliers(config.outliers, opened, listing)  # first: what is wrong with them is told soon
         inliers = known_inliers(opened, listing)
-        detector = _detector(opened, config.batch_size)
+        detector = _detector(opened, config)
         observed = None
         if config.mask is not None:
             both = torch.cat([to_float(known.images, opened.model.dtype) for known in (inliers, outliers)])
@@ -47,11 +47,11 @@ def run(config: OutliersConfig, job: Job) -> None:
 def _score_new(path: str, config: OutliersConfig, opened: OpenedRun, job: Job) -> None:
     if config.mask is None:
         new = iter_images(path, opened.run.preparation, config.batch_size)
-        detector = _detector(opened, config.batch_size)
+        detector = _detector(opened, config)
         parts: Iterator[Part] = (Part(batch, detector, None) for batch in new)
     else:
         every = opened.run.prepare(path, missing=config.mask == NAN)
-        detector = _detector(opened, config.batch_size)
+        detector = _detector(opened, config)
         parts = parts_of(every, config, detector, opened)
     score(path, parts, detector.name_of(config.outliers.score), config.outliers, job)
 
@@ -69,10 +69,13 @@ def _check(config: OutliersConfig) -> None:
         )
 
 
-def _detector(opened: OpenedRun, batch_size: int) -> Detector:
-    """The detector that training left, or else, where it has not ended, one fitted to the run's training images."""
+def _detector(opened: OpenedRun, config: OutliersConfig) -> Detector:
+    """The detector that training left; where that has not ended, or without p-values, one fitted to training images."""
+    asked = config.outliers.score == "auto" or config.outliers.false_alarms is not None
     if (opened.run.directory / DETECTOR).is_file():
-        return opened.run.detector()
+        detector = opened.run.detector()
+        if detector.calibration is not None or not asked:
+            return detector
     images = opened.data().train.images
     log.info("measuring the scores of %d training images", len(images))
-    return Detector.fit(opened.model, images, batch_size)
+    return Detector.fit(opened.model, images, config.batch_size)

@@ -25,6 +25,7 @@ class Shown:
     image: Tensor  # (H, W, C)
     note: str
     detector: Detector
+    c: float  # deviations under which a position is outlined
     observed: Tensor | None = None  # (H, W) bool; None: all was seen
 
 
@@ -47,9 +48,10 @@ class Gallery:
         standardised: Tensor,  # (N,)
         notes: Sequence[str],
         detector: Detector,
+        c: float,
         observed: Tensor | None = None,  # (N, H, W) bool; None: all was seen
     ) -> None:
-        """Look at some more images, which the detector has judged."""
+        """Look at some more images, which the detector has judged; positions under c deviations are outlined."""
         seen = [None] * len(names) if observed is None else observed
         order = standardised.argsort().tolist()
         count = self._count
@@ -60,12 +62,12 @@ class Gallery:
         }
         for group, rows in wanted.items():
             self._groups[group] += [
-                Shown(float(standardised[i]), names[i], images[i].clone(), notes[i], detector, seen[i]) for i in rows
+                Shown(float(standardised[i]), names[i], images[i].clone(), notes[i], detector, c, seen[i]) for i in rows
             ]
         self._groups["most_outlying"] = sorted(self._groups["most_outlying"], key=lambda s: s.standardised)[:count]
         self._groups["least_outlying"] = sorted(self._groups["least_outlying"], key=lambda s: -s.standardised)[:count]
 
-    def save(self, c: float, folder: Path) -> None:
+    def save(self, folder: Path) -> None:
         """Draw each group's images beside the maps of all GMM layers.
 
         Raises:
@@ -74,7 +76,7 @@ class Gallery:
         self.require([shown.name for shown in self._groups["named"]])
         for group, shown in self._groups.items():
             if shown:
-                save_figure(map_figure(shown, c), folder / f"{group}.png")
+                save_figure(map_figure(shown), folder / f"{group}.png")
 
     def require(self, names: Collection[str]) -> None:
         """Check that all images to be named are among those called `names`.
@@ -88,7 +90,7 @@ class Gallery:
             )
 
 
-def map_figure(shown: Sequence[Shown], c: float) -> Figure:
+def map_figure(shown: Sequence[Shown]) -> Figure:
     """Images beside the maps of all GMM layers, positions under the threshold outlined; grey is what was not seen."""
     model = shown[0].detector.model
     parts = []
@@ -96,13 +98,14 @@ def map_figure(shown: Sequence[Shown], c: float) -> Figure:
         observed = None if item.observed is None else item.observed[None]
         parts.append(item.detector.report(item.image[None], observed).maps)
     maps = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    below = torch.tensor([-item.c for item in shown])
     images = torch.stack([_visible(item, model.dtype) for item in shown])
     titles = [f"{drawable(item.name)}\n{drawable(item.note)}: {item.standardised:.1f}" for item in shown]
     return outlier_maps(
         images,
         titles,
         {name: pixel_maps(model, name, values) for name, values in maps.items()},
-        {name: at_pixels(model, name, values < -c) for name, values in maps.items()},
+        {name: at_pixels(model, name, values < below.to(values).view(-1, 1, 1)) for name, values in maps.items()},
     )
 
 

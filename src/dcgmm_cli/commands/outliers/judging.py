@@ -1,6 +1,7 @@
 """Judging a detector by known inliers and outliers."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from dcgmm.outliers import Detector, Evaluation, evaluate
 from dcgmm.outliers.options import MODEL_SCORES
 from dcgmm_cli.commands.outliers.gallery import Gallery
 from dcgmm_cli.commands.outliers.known import Known
+from dcgmm_cli.commands.outliers.threshold import c_of, far_positions, in_words, position_c
 from dcgmm_cli.figures.base import save_figure
 from dcgmm_cli.figures.outliers import detection_figure, score_histograms
 from dcgmm_cli.job import Job
@@ -43,7 +45,7 @@ def judge(
     Raises:
         InputError: an image that is to be shown is none of them.
     """
-    c, figures = config.outliers.c, job.directory / "figures"
+    c, figures = c_of(detector, decisive, config.outliers), job.directory / "figures"
     gallery = Gallery(config.outliers.count, config.outliers.images or [])
     names = _names(inliers, outliers)
     gallery.require(names)
@@ -55,15 +57,16 @@ def judge(
     if observed is not None:
         job.result["missing_share"] = float((~observed).float().mean())
     job.result.update(_result(evaluation, decisive, c, inliers, outliers))
+    job.result["false_alarms"] = config.outliers.false_alarms
     _save_scores(evaluation, names, inliers, outliers, job.directory / "scores.npz")
     _save_figures(evaluation, decisive, c, figures)
-    standardised = evaluation.standardised(decisive)
+    standardised, outlined = evaluation.standardised(decisive), position_c(detector, config.outliers)
     for known, values, seen in zip((inliers, outliers), standardised, masks or (None, None), strict=True):
         titles = [known.class_names[label] if label >= 0 else "outlier" for label in known.labels.tolist()]
         own, names = names[: len(known)], names[len(known) :]
-        gallery.add(own, known.images, torch.from_numpy(values), titles, detector, seen)
-    gallery.save(c, figures)
-    _print_table(decisive, job.result)
+        gallery.add(own, known.images, torch.from_numpy(values), titles, detector, outlined, seen)
+    gallery.save(figures)
+    _print_table(decisive, in_words(config.outliers, c), job.result)
 
 
 def _names(inliers: Known, outliers: Known) -> list[str]:
@@ -79,16 +82,17 @@ def _result(evaluation: Evaluation, decisive: str, c: float, inliers: Known, out
     detector, figures = evaluation.detector, evaluation.figures()
     kept, removed = (float(part[0]) for part in evaluation.curve(decisive, [c]))
     curve = evaluation.curve(decisive, CURVE)
+    far = [_overlooked(detector, scores, decisive, c) for scores in (evaluation.inliers, evaluation.outliers)]
     likelihoods = {layer: detector.name_of("log_prob", layer) for layer in detector.layers}
     likelihoods["top"] = detector.name_of("log_prob")
     return {
         "score": decisive,
         "c": c,
         "threshold": detector.threshold(decisive, c),
-        "inliers": _described(inliers) | {"kept": kept},
-        "outliers": _described(outliers) | {"removed": removed},
+        "inliers": _described(inliers) | {"kept": kept, "far_position": far[0]},
+        "outliers": _described(outliers) | {"removed": removed, "far_position": far[1]},
         "auroc": {key: figures[name].auroc for key, name in likelihoods.items()}
-        | {name: figures[name].auroc for name in MODEL_SCORES},
+        | {name: figures[name].auroc for name in MODEL_SCORES if name in figures},
         "detection": {name: figure._asdict() for name, figure in figures.items()},
         "curve": {
             "c": CURVE,
@@ -96,6 +100,12 @@ def _result(evaluation: Evaluation, decisive: str, c: float, inliers: Known, out
             "outliers_removed": curve.outliers_removed.tolist(),
         },
     }
+
+
+def _overlooked(detector: Detector, scores: Mapping[str, NDArray[Any]], decisive: str, c: float) -> int:
+    """How many images are called inliers that have a position far out."""
+    far = far_positions(detector, torch.from_numpy(scores["worst"])).numpy()
+    return int((far & (scores[decisive] >= detector.threshold(decisive, c))).sum())
 
 
 def _described(known: Known) -> dict[str, Any]:
@@ -128,10 +138,13 @@ def _save_figures(evaluation: Evaluation, decisive: str, c: float, folder: Path)
     save_figure(score_histograms(groups, {decisive: -c}), folder / "histograms.png")
 
 
-def _print_table(decisive: str, result: dict[str, Any]) -> None:
+def _print_table(decisive: str, threshold: str, result: dict[str, Any]) -> None:
     kept, removed = result["inliers"]["kept"], result["outliers"]["removed"]
     title = f"{result['inliers']['source']} against {result['outliers']['source']}"
-    caption = f"{decisive} at c={result['c']:g}: {kept:.1%} of the inliers kept, {removed:.1%} of the outliers removed"
+    caption = f"{decisive} at {threshold}: {kept:.1%} of the inliers kept, {removed:.1%} of the outliers removed"
+    far = [result[kind]["far_position"] for kind in ("inliers", "outliers")]
+    if any(far):
+        caption += f"\ncalled inliers, but with a position far out: {far[0]} inliers, {far[1]} outliers"
     table = Table(title=title, caption=caption)
     for column in ("score", "AUROC", "AP inliers", "AP outliers", "FPR at 95%"):
         table.add_column(column, justify="left" if column == "score" else "right")

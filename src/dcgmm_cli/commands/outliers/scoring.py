@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import IO
@@ -10,12 +11,13 @@ from typing import IO
 from torch import Tensor
 
 from dcgmm.datasets.images import ImageBatch, require_some
-from dcgmm.datasets.names import as_cell, printable
+from dcgmm.datasets.names import as_cell, enumerated, printable
 from dcgmm.datasets.pixels import warn_of
 from dcgmm.files import write_whole
 from dcgmm.outliers import Detector, worst_positions
 from dcgmm_cli.commands.outliers.gallery import Gallery
 from dcgmm_cli.commands.outliers.partly import Part
+from dcgmm_cli.commands.outliers.threshold import c_of, far_positions, in_words, position_c
 from dcgmm_cli.job import Job
 from dcgmm_cli.schema import OutlierOptions
 
@@ -23,8 +25,8 @@ log = logging.getLogger(__name__)
 
 SAY_EVERY = 10.0  # seconds between lines on the progress
 COLUMNS = (
-    *("file", "score", "standardised_score", "verdict"),
-    *("worst_layer", "worst_row", "worst_column", "worst_standardised", "problem"),
+    *("file", "score", "standardised_score", "p_value", "verdict"),
+    *("worst_layer", "worst_row", "worst_column", "worst_standardised", "worst_p_value", "far_position", "problem"),
 )
 
 
@@ -36,24 +38,39 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
     """
     gallery = Gallery(options.count, options.images or [])
     counts = {"inlier": 0, "outlier": 0, "failed": 0}
-    thresholds: set[float] = set()
-    failures, several = list[tuple[str, str]](), list[str]()
+    thresholds, cs = set[float](), set[float]()
+    failures, several, overlooked = list[tuple[str, str]](), list[str](), list[str]()
 
     def score_part(batch: ImageBatch, detector: Detector, observed: Tensor | None) -> Iterator[list[object]]:
-        thresholds.add(detector.threshold(decisive, options.c))
+        c = c_of(detector, decisive, options)
+        cs.add(c)
+        thresholds.add(detector.threshold(decisive, c))
         report = detector.report(batch.images, observed)
         scores = report.scores[decisive].cpu()
         standardised = detector.standardised(decisive, scores)
         # What has no score (NaN) is no inlier.
-        verdicts = ["inlier" if value >= -options.c else "outlier" for value in standardised.tolist()]
-        gallery.add(batch.names, batch.images, standardised, verdicts, detector, observed)
+        verdicts = ["inlier" if value >= -c else "outlier" for value in standardised.tolist()]
+        outlined = position_c(detector, options)
+        gallery.add(batch.names, batch.images, standardised, verdicts, detector, outlined, observed)
         worst = worst_positions(detector.model, report.maps)
-        for name, value, standard, verdict, where in zip(
-            batch.names, scores.tolist(), standardised.tolist(), verdicts, worst, strict=True
+        p_values, worst_p = (_p_values(detector, name, report.scores[name]) for name in (decisive, "worst"))
+        far = far_positions(detector, report.scores["worst"]).tolist()
+        for name, value, standard, p, verdict, where, where_p, is_far in zip(
+            batch.names,
+            scores.tolist(),
+            standardised.tolist(),
+            p_values,
+            verdicts,
+            worst,
+            worst_p,
+            far,
+            strict=True,
         ):
             counts[verdict] += 1
-            position = (where.layer, where.row, where.column, f"{where.standardised:.6g}")
-            yield [as_cell(name), f"{value:.6g}", f"{standard:.6g}", verdict, *position, ""]
+            overlooked.extend([name] * (is_far and verdict == "inlier"))
+            position = (where.layer, where.row, where.column, f"{where.standardised:.6g}", where_p)
+            marked = "yes" if is_far else ""
+            yield [as_cell(name), f"{value:.6g}", f"{standard:.6g}", p, verdict, *position, marked, ""]
 
     def write(file: IO[bytes]) -> None:
         text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")  # of names
@@ -63,7 +80,7 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
         for part in new:
             batch = part.batch
             for name, reason in batch.failures:
-                lines.writerow([as_cell(name), "", "", "failed", "", "", "", "", printable(reason)])
+                lines.writerow([as_cell(name), "", "", "", "failed", *[""] * 6, printable(reason)])
             counts["failed"] += len(batch.failures)
             failures.extend(batch.failures)
             several.extend(batch.several)
@@ -78,17 +95,36 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
     write_whole(job.directory / "scores.csv", write)
     job.result.update(
         score=decisive,
-        c=options.c,
-        threshold=thresholds.pop() if len(thresholds) == 1 else None,  # each mask has its own
+        c=_only(cs),
+        false_alarms=options.false_alarms,
+        threshold=_only(thresholds),
         images=sum(counts.values()),
         inliers=counts["inlier"],
         outliers=counts["outlier"],
         failed=counts["failed"],
+        inliers_with_far_position=len(overlooked),
     )
     require_some(source, counts["inlier"] + counts["outlier"], failures)
     warn_of(source, sum(counts.values()), failures, several)
-    gallery.save(options.c, job.directory / "figures")
-    print(f"{decisive} at c={options.c:g}: {_in_words(counts)}")
+    gallery.save(job.directory / "figures")
+    known = _only(cs)
+    print(f"{decisive} at {in_words(options, math.nan if known is None else known)}: {_in_words(counts)}")
+    if overlooked:
+        print(
+            f"{len(overlooked)} of the inliers have a position that is far out (far_position in scores.csv; "
+            f"look at them by outliers.score=worst or auto): {enumerated(list(map(printable, overlooked)))}"
+        )
+
+
+def _only(values: set[float]) -> float | None:
+    """The value that holds for all images; each mask has its own."""
+    return next(iter(values)) if len(values) == 1 else None
+
+
+def _p_values(detector: Detector, name: str, scores: Tensor) -> list[str]:
+    if detector.calibration is None:
+        return [""] * len(scores)
+    return [f"{p:.4g}" for p in detector.p_values(name, scores).tolist()]
 
 
 def _in_words(counts: Mapping[str, int]) -> str:
