@@ -12,7 +12,7 @@ from dcgmm.outliers import options as outliers
 # By command: columns of its results, or what they begin with.
 HEADLINES = {
     "train": ("layers.*.test_log_likelihood", "train_seconds"),
-    "outliers": ("auroc.top", "auroc.joint"),
+    "outliers": ("auroc.top", "auroc.joint", "where.pixel_auroc", "where.pro"),
     "cluster": ("dunn", "davies_bouldin", "clusters"),
     "sample": ("diversity", "near_duplicates", "ndb", "frechet", "distance.variant"),
     "sharpen": ("log_likelihood",),

@@ -78,6 +78,7 @@ class OutlierOptions(Options):
     )
     count: int = option(4, "how many of the most and of the least outlying images are shown", whole(0, SHOWN))
     images: list[str] | None = option(None, "images to show as well: file names, or numbers of rows in scores.npz")
+    maps: bool = option(False, "a heat map and an overlay for each image, and all maps in maps.npz")
 
     def __post_init__(self) -> None:
         super().__post_init__()

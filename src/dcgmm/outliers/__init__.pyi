@@ -9,5 +9,8 @@ from .metrics import judge as judge
 from .moments import Moments as Moments
 from .moments import log_likelihood_moments as log_likelihood_moments
 from .options import SCORES as SCORES
+from .where import Localisation as Localisation
+from .where import localise as localise
+from .where import outlying_maps as outlying_maps
 from .worst import WorstPosition as WorstPosition
 from .worst import worst_positions as worst_positions

@@ -15,4 +15,7 @@ HIGHER_IS_BETTER = {
     "false_positive_rate_95": False,
     "kept": True,  # share of the inliers
     "removed": True,  # share of the outliers
+    "pixel_auroc": True,
+    "pro": True,
+    "f1": True,
 }

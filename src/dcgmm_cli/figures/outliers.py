@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from matplotlib import colormaps
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -14,6 +16,21 @@ from torch import Tensor
 
 from dcgmm.outliers.metrics import Curve, Floats
 from dcgmm_cli.figures.base import picture, pixels_of
+
+HOTTEST = 6.0  # the largest value that heat maps tell apart: a p-value of one in a million
+
+
+def heat(outlying: Tensor) -> Tensor:  # (Y, X) -> (Y, X, 3)
+    """A map of -log10 p in colours, from black at 0 over red to yellow at HOTTEST: the same in all pictures."""
+    colours = colormaps["inferno"](outlying.cpu().clamp(0, HOTTEST).div(HOTTEST).numpy())
+    return torch.from_numpy(colours[..., :3])
+
+
+def overlay(image: Tensor, outlying: Tensor) -> Tensor:  # (Y, X, C) in [0, 1], (Y, X) -> (Y, X, 3)
+    """An image in grey, under its heat map where that is hot."""
+    grey = image.cpu().double().clamp(0, 1).mean(-1, keepdim=True).expand(-1, -1, 3)
+    share = outlying.cpu().double().clamp(0, HOTTEST).div(HOTTEST).unsqueeze(-1)
+    return (1 - share) * grey + share * heat(outlying)
 
 
 def detection_figure(

@@ -13,6 +13,7 @@ from PIL import Image
 from dcgmm.checkpoints import load_run
 from dcgmm.datasets import load
 from dcgmm.files import read_json
+from dcgmm.outliers import localise
 from tests.dcgmm_cli.commands.conftest import Runner
 
 SIDE = 14
@@ -92,6 +93,44 @@ def test_the_usual_layout_works_at_once(installed: Runner, dcgmm: Runner, tmp_pa
     fill(tmp_path / "mine" / "test" / "dent", "hole", 3)
     later = dcgmm("outliers", "outliers.count=0")
     assert read_json(later.directory / "result.json")["outliers"]["classes"] == ["crack", "dent", "hole"]
+
+
+def test_masks_of_defects_judge_maps_and_maps_are_drawn(dcgmm: Runner, tmp_path: Path) -> None:
+    anomalies(tmp_path / "mine")
+    marks = {"crack": (slice(SIDE // 2, SIDE // 2 + 1), slice(None)), "hole": (slice(5), slice(5))}
+    for name, place in marks.items():
+        mask = np.zeros((SIDE, SIDE), np.uint8)
+        mask[place] = 255
+        folder = tmp_path / "mine" / "ground_truth" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in (tmp_path / "mine" / "test" / name).iterdir():
+            Image.fromarray(mask).save(folder / f"{file.stem}_mask.png")
+    assert dcgmm("train", *SHORT, "dataset.path=mine").code == 0
+    judged = dcgmm("outliers", "outliers.count=0", "outliers.maps=true")
+    assert judged.code == 0, judged.err
+    where = read_json(judged.directory / "result.json")["where"]
+    assert where.keys() == {"pixel_auroc", "pro", "f1", "f1_threshold"}
+    assert "where: pixel AUROC" in judged.out
+    with np.load(judged.directory / "maps" / "maps.npz") as maps:
+        names, outlying = maps["name"].tolist(), maps["outlying"]
+    assert outlying.shape == (14, SIDE, SIDE)
+    masks = np.zeros(outlying.shape, bool)
+    for row, name in enumerate(names):
+        for defect, place in marks.items():
+            if f"test/{defect}/" in name:
+                masks[(row, *place)] = True
+    assert where == pytest.approx(localise(outlying, masks)._asdict(), rel=1e-3)
+    drawn = sorted(path.name for path in (judged.directory / "maps").glob("*.png"))
+    assert len(drawn) == 28
+    assert drawn[0] == f"00000-{names[0].replace('/', '_')}-heat.png"
+
+    scored = dcgmm("outliers", "input=mine/test/hole", "outliers.count=0", "outliers.maps=true")
+    assert scored.code == 0, scored.err
+    assert len(list((scored.directory / "maps").glob("*-overlay.png"))) == 4
+    (tmp_path / "mine" / "ground_truth" / "hole" / "02_mask.png").write_bytes(b"no image")
+    broken = dcgmm("outliers", "outliers.count=0")
+    assert broken.code == 2
+    assert "02_mask.png: no readable image" in failures(broken.err)[0]
 
 
 def test_classes_go_by_name_and_number(dcgmm: Runner, tmp_path: Path) -> None:

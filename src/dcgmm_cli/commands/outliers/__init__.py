@@ -71,7 +71,8 @@ def _check(config: OutliersConfig) -> None:
 
 def _detector(opened: OpenedRun, config: OutliersConfig) -> Detector:
     """The detector that training left; where that has not ended, or without p-values, one fitted to training images."""
-    asked = config.outliers.score == "auto" or config.outliers.false_alarms is not None
+    options = config.outliers
+    asked = options.score == "auto" or options.false_alarms is not None or options.maps
     if (opened.run.directory / DETECTOR).is_file():
         detector = opened.run.detector()
         if detector.calibration is not None or not asked:

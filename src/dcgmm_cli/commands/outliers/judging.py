@@ -12,10 +12,12 @@ from rich.table import Table
 from torch import Tensor
 
 from dcgmm.files import write_whole
+from dcgmm.images import to_float
 from dcgmm.outliers import Detector, Evaluation, evaluate
 from dcgmm.outliers.options import MODEL_SCORES
 from dcgmm_cli.commands.outliers.gallery import Gallery
 from dcgmm_cli.commands.outliers.known import Known
+from dcgmm_cli.commands.outliers.maps import Maps, has_masks, judged, maps_of
 from dcgmm_cli.commands.outliers.threshold import c_of, far_positions, in_words, position_c
 from dcgmm_cli.figures.base import save_figure
 from dcgmm_cli.figures.outliers import detection_figure, score_histograms
@@ -47,7 +49,7 @@ def judge(
     """
     c, figures = c_of(detector, decisive, config.outliers), job.directory / "figures"
     gallery = Gallery(config.outliers.count, config.outliers.images or [])
-    names = _names(inliers, outliers)
+    names = every = _names(inliers, outliers)
     gallery.require(names)
     for kind, known in (("inliers", inliers), ("outliers", outliers)):
         log.info("%s: %d of %s", kind, len(known), known.source)
@@ -66,7 +68,31 @@ def judge(
         own, names = names[: len(known)], names[len(known) :]
         gallery.add(own, known.images, torch.from_numpy(values), titles, detector, outlined, seen)
     gallery.save(figures)
+    _judge_maps(inliers, outliers, every, observed, detector, config, job)
     _print_table(decisive, in_words(config.outliers, c), job.result)
+
+
+def _judge_maps(
+    inliers: Known,
+    outliers: Known,
+    names: list[str],
+    observed: Tensor | None,
+    detector: Detector,
+    config: OutliersConfig,
+    job: Job,
+) -> None:
+    """Draw maps if they are asked for, and judge them if there are masks of defects and p-values."""
+    options, marked = config.outliers, has_masks(outliers) and detector.calibration is not None
+    if not (options.maps or marked):
+        return
+    images = torch.cat([to_float(known.images, torch.float32) for known in (inliers, outliers)])
+    outlying = maps_of(detector, images, config.batch_size, observed)
+    maps = Maps(job.directory / "maps" if options.maps else None)
+    maps.add(names, images, outlying)
+    maps.save()
+    found = judged(outlying[: len(inliers)], outlying[len(inliers) :], outliers.masks or ()) if marked else None
+    if found is not None:
+        job.result["where"] = found._asdict()
 
 
 def _names(inliers: Known, outliers: Known) -> list[str]:
@@ -145,6 +171,8 @@ def _print_table(decisive: str, threshold: str, result: dict[str, Any]) -> None:
     far = [result[kind]["far_position"] for kind in ("inliers", "outliers")]
     if any(far):
         caption += f"\ncalled inliers, but with a position far out: {far[0]} inliers, {far[1]} outliers"
+    if where := result.get("where"):
+        caption += "\nwhere: pixel AUROC {pixel_auroc:.4f}, PRO {pro:.4f}, F1 {f1:.4f}".format(**where)
     table = Table(title=title, caption=caption)
     for column in ("score", "AUROC", "AP inliers", "AP outliers", "FPR at 95%"):
         table.add_column(column, justify="left" if column == "score" else "right")

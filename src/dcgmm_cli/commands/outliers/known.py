@@ -29,6 +29,7 @@ class Known:
     names: list[str] | None  # file names, for images that come from files
     source: str
     failed: int  # files that could not be read
+    masks: tuple[Path | None, ...] | None = None  # files that mark defects, where there are such
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -41,7 +42,7 @@ class Known:
         names = None if files is None else [printable(Path(os.path.relpath(path, root)).as_posix()) for path in files]
         whole = len(data.classes) == len(data.class_names)
         source = data.name if whole else f"{data.name} {','.join(data.chosen_names)}"
-        return cls(test.images, test.labels, data.class_names, names, source, len(data.failures))
+        return cls(test.images, test.labels, data.class_names, names, source, len(data.failures), test.masks)
 
     @property
     def classes(self) -> list[str]:

@@ -14,8 +14,9 @@ from dcgmm.datasets.images import ImageBatch, require_some
 from dcgmm.datasets.names import as_cell, enumerated, printable
 from dcgmm.datasets.pixels import warn_of
 from dcgmm.files import write_whole
-from dcgmm.outliers import Detector, worst_positions
+from dcgmm.outliers import Detector, outlying_maps, worst_positions
 from dcgmm_cli.commands.outliers.gallery import Gallery
+from dcgmm_cli.commands.outliers.maps import Maps
 from dcgmm_cli.commands.outliers.partly import Part
 from dcgmm_cli.commands.outliers.threshold import c_of, far_positions, in_words, position_c
 from dcgmm_cli.job import Job
@@ -37,6 +38,7 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
         InputError: an array file is damaged, none of the images can be used, or one that is to be shown is not there.
     """
     gallery = Gallery(options.count, options.images or [])
+    maps = Maps(job.directory / "maps" if options.maps else None)
     counts = {"inlier": 0, "outlier": 0, "failed": 0}
     thresholds, cs = set[float](), set[float]()
     failures, several, overlooked = list[tuple[str, str]](), list[str](), list[str]()
@@ -52,6 +54,8 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
         verdicts = ["inlier" if value >= -c else "outlier" for value in standardised.tolist()]
         outlined = position_c(detector, options)
         gallery.add(batch.names, batch.images, standardised, verdicts, detector, outlined, observed)
+        if options.maps:
+            maps.add(batch.names, batch.images, outlying_maps(detector, report.maps))
         worst = worst_positions(detector.model, report.maps)
         p_values, worst_p = (_p_values(detector, name, report.scores[name]) for name in (decisive, "worst"))
         far = far_positions(detector, report.scores["worst"]).tolist()
@@ -107,6 +111,7 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
     require_some(source, counts["inlier"] + counts["outlier"], failures)
     warn_of(source, sum(counts.values()), failures, several)
     gallery.save(job.directory / "figures")
+    maps.save()
     known = _only(cs)
     print(f"{decisive} at {in_words(options, math.nan if known is None else known)}: {_in_words(counts)}")
     if overlooked:
