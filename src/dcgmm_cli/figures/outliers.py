@@ -18,6 +18,7 @@ from dcgmm.outliers.metrics import Curve, Floats
 from dcgmm_cli.figures.base import picture, pixels_of
 
 HOTTEST = 6.0  # the largest value that heat maps tell apart: a p-value of one in a million
+MOST = 0.6  # of a pixel is its heat, at most: the image stays visible
 
 
 def heat(outlying: Tensor) -> Tensor:  # (Y, X) -> (Y, X, 3)
@@ -29,7 +30,7 @@ def heat(outlying: Tensor) -> Tensor:  # (Y, X) -> (Y, X, 3)
 def overlay(image: Tensor, outlying: Tensor) -> Tensor:  # (Y, X, C) in [0, 1], (Y, X) -> (Y, X, 3)
     """An image in grey, under its heat map where that is hot."""
     grey = image.cpu().double().clamp(0, 1).mean(-1, keepdim=True).expand(-1, -1, 3)
-    share = outlying.cpu().double().clamp(0, HOTTEST).div(HOTTEST).unsqueeze(-1)
+    share = MOST * outlying.cpu().double().clamp(0, HOTTEST).div(HOTTEST).unsqueeze(-1)
     return (1 - share) * grey + share * heat(outlying)
 
 

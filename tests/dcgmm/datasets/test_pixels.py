@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dcgmm.datasets.pixels import ImageError, decode
+from dcgmm.datasets.pixels import ImageError, decode, decode_mask
 
 
 def read_pixels(path: Path, color: bool, size: tuple[int, int] | None = None, white: int | None = None) -> Any:
@@ -132,3 +132,11 @@ def test_an_image_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ImageError, match="no readable image"):
         read_pixels(path, color=False)
+
+
+def test_a_mask_marks_what_is_not_black(tmp_path: Path) -> None:
+    marks = np.zeros((4, 6), np.uint8)
+    marks[1, 2], marks[3, 5] = 1, 255
+    Image.fromarray(marks).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(decode_mask(tmp_path / "mask.png", (4, 6)), marks > 0)
+    np.testing.assert_array_equal(decode_mask(tmp_path / "mask.png", (8, 12)), (marks > 0).repeat(2, 0).repeat(2, 1))

@@ -137,7 +137,7 @@ def test_no_image_calibrates_nothing() -> None:
 def test_defects_in_textures_are_told_at_the_rate_asked_for(name: str) -> None:
     train, test = textured(name, 400, 32, 0), textured(name, 500, 32, 2)
     model = dcgmm.DCGMM.build((32, 32, 3), LAYERS)
-    dcgmm.fit(model, train, seed=0)
+    dcgmm.fit(model, train, seed=0, steps=1700, annealing={"alpha": 0.05})
     detector = Detector.fit(model, train)
     usual = detector.scores(test)["auto"]
     for rate in (0.01, 0.05):

@@ -103,7 +103,7 @@ def test_maps_of_layers_become_one_of_p_values() -> None:
 def test_defects_in_textures_are_found_where_they_are() -> None:
     train, test = textured("stripes", 400, 32, 0), textured("stripes", 100, 32, 2)
     model = dcgmm.DCGMM.build((32, 32, 3), LAYERS)
-    dcgmm.fit(model, train, seed=0)
+    dcgmm.fit(model, train, seed=0, steps=1700, annealing={"alpha": 0.05})
     detector = Detector.fit(model, train)
     for number, kind in enumerate(DEFECTS):
         images, masks = damaged(test, kind, number)
