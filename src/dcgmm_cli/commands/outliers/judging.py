@@ -12,7 +12,6 @@ from rich.table import Table
 from torch import Tensor
 
 from dcgmm.files import write_whole
-from dcgmm.images import to_float
 from dcgmm.outliers import Detector, Evaluation, evaluate
 from dcgmm.outliers.options import MODEL_SCORES
 from dcgmm_cli.commands.outliers.gallery import Gallery
@@ -85,14 +84,17 @@ def _judge_maps(
     options, marked = config.outliers, has_masks(outliers) and detector.calibration is not None
     if not (options.maps or marked):
         return
-    images = torch.cat([to_float(known.images, torch.float32) for known in (inliers, outliers)])
-    outlying = maps_of(detector, images, config.batch_size, observed)
-    maps = Maps(job.directory / "maps" if options.maps else None)
-    maps.add(names, images, outlying)
+    maps, first, found = Maps(job.directory / "maps" if options.maps else None), 0, list[Tensor]()
+    for known in (inliers, outliers):
+        rows = slice(first, first + len(known))
+        first = rows.stop
+        seen = None if observed is None else observed[rows]
+        found.append(maps_of(detector, known.images, config.batch_size, seen))
+        maps.add(names[rows], known.images, found[-1])
     maps.save()
-    found = judged(outlying[: len(inliers)], outlying[len(inliers) :], outliers.masks or ()) if marked else None
-    if found is not None:
-        job.result["where"] = found._asdict()
+    figures = judged(found[0], found[1], outliers.masks or ()) if marked else None
+    if figures is not None:
+        job.result["where"] = figures._asdict()
 
 
 def _names(inliers: Known, outliers: Known) -> list[str]:

@@ -17,6 +17,7 @@ from dcgmm.datasets.names import printable
 from dcgmm.datasets.pixels import ImageError, decode_mask
 from dcgmm.errors import InputError
 from dcgmm.files import write_whole
+from dcgmm.images import to_float
 from dcgmm.outliers import Detector, Localisation, localise, outlying_maps
 from dcgmm_cli.commands.outliers.known import Known
 from dcgmm_cli.figures.base import save_image
@@ -33,15 +34,16 @@ class Maps:
         self._names: list[str] = []
         self._outlying: list[Tensor] = []
 
-    def add(self, names: Sequence[str], images: Tensor, outlying: Tensor) -> None:  # (N, Y, X, C) in [0, 1], (N, Y, X)
-        """Draw some more images."""
+    def add(self, names: Sequence[str], images: Tensor, outlying: Tensor) -> None:  # (N, Y, X, C), (N, Y, X)
+        """Draw some more images, bytes or numbers in [0, 1]."""
         if self._folder is None:
             return
         enlarge = max(1, ENLARGED // max(outlying.shape[1:]))
         for name, image, values in zip(names, images, outlying, strict=True):
-            stem = self._folder / f"{len(self._names):05d}-{re.sub('[^A-Za-z0-9.-]+', '_', name)[-60:]}"
-            save_image(heat(values), stem.with_name(f"{stem.name}-heat.png"), enlarge)
-            save_image(overlay(image, values), stem.with_name(f"{stem.name}-overlay.png"), enlarge)
+            stem = f"{len(self._names):05d}-{re.sub('[^A-Za-z0-9.-]+', '_', name)[-60:]}"
+            save_image(heat(values), self._folder / f"{stem}-heat.png", enlarge)
+            over = overlay(to_float(image, torch.float32), values)
+            save_image(over, self._folder / f"{stem}-overlay.png", enlarge)
             self._names.append(name)
         self._outlying.append(outlying.float().cpu())
 
