@@ -24,7 +24,7 @@ from dcgmm_cli.runs import RESULT
 CONFIG_DIR = Path(__file__).parent / "conf"  # the architectures *-outliers
 DATASETS = ("mnist", "fashion_mnist")
 CLASSES = range(5)
-SCORES = ("log_prob", "ratio", "joint", "pixels", "worst")  # log_prob: the top layer's
+SCORES = ("log_prob", "ratio", "joint", "pixels", "worst", "auto")  # log_prob: the top layer's
 
 
 def judged(root: Path, arch: str, dataset: str, outliers: Sequence[int], overrides: list[str]) -> dict[str, float]:
