@@ -36,10 +36,10 @@ paper-quick: venv ## the paper's whole path in two minutes, on the bundled sampl
 	$(BIN)/python -m experiments.paper paper --quick $(PAPER)
 
 test: lint types ## lint, types and the fast tests
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-all: lint types ## also the slow tests
-	$(BIN)/python -m pytest -n auto -m ''
+	$(BIN)/python -m pytest -n auto --dist worksteal -m ''
 
 # Leaks are Python's own: it frees little at its end. Torch's threads end with the process.
 SANITIZE := DCGMM_CXXFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g" \

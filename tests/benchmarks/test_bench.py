@@ -23,6 +23,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
 
 
+@pytest.mark.slow
 def test_a_run_and_its_comparison(tmp_path: Path) -> None:
     out = tmp_path / "new.json"
     done = bench("--quick", "--dataset", "mnist_sample", "--archs", "2L-d", "--whole", "1L", "--out", str(out))

@@ -53,6 +53,7 @@ def check_report(root: Path, archs: int) -> None:
             assert len(list(csv.DictReader(file))) == count, item
 
 
+@pytest.mark.slow  # CI takes it by `make paper-quick`
 def test_the_path_to_every_table_and_figure(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     # The quick one, with as few architectures as all figures can do with.
     study = Study(tmp_path / "runs", replace(QUICK, archs=("2L-a", "2L-c")))

@@ -10,6 +10,7 @@ from dcgmm.checkpoints import load_run, read_state, write_state
 from dcgmm.datasets import load
 from dcgmm.files import DETECTOR, read_json
 from dcgmm.outliers import Detector
+from dcgmm.outliers.options import MODEL_SCORES
 from dcgmm_cli.commands.outliers import gallery
 from tests.dcgmm_cli.commands.conftest import QUICK, Runner
 
@@ -203,7 +204,9 @@ def test_masks_that_cannot_be(tiny_run: Path, dcgmm: Runner, tmp_path: Path) -> 
 
 def test_every_score_of_the_table_can_decide(tiny_run: Path, dcgmm: Runner) -> None:
     arguments = ["outliers", f"run={tiny_run}", "outliers.dataset=fashion_mnist_sample", "outliers.count=0"]
-    for name in read_json(dcgmm(*arguments).directory / "result.json")["detection"]:
+    names = [*read_json(dcgmm(*arguments).directory / "result.json")["detection"]]
+    assert names[-5:] == [*MODEL_SCORES]
+    for name in (names[0], names[-3], names[-2]):
         outcome = dcgmm(*arguments, f"outliers.score={name}")
         assert outcome.code == 0, outcome.err
         assert read_json(outcome.directory / "result.json")["score"] == name

@@ -68,7 +68,9 @@ def test_a_step_is_that_of_tensors(case: Case, sigma: float | None) -> None:
 
 
 @NEEDS_TRITON
-@pytest.mark.parametrize("case", [CASES[0], CASES[2]], ids=["few features", "many features"])
+@pytest.mark.parametrize(
+    "case", [CASES[0], pytest.param(CASES[2], marks=pytest.mark.slow)], ids=["few features", "many features"]
+)
 def test_models_side_by_side_are_each_as_alone(case: Case) -> None:
     folding, gmm, x = layers(case, (2,))
     kernel, speed = (
