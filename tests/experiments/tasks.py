@@ -43,15 +43,15 @@ def _hold(directory: Path, fifo: Path) -> int:
     if saved.exists():
         write_json(directory / "result.json", {"status": "finished", "seconds": 1.0})
         return 0
+    # Blocked, a signal waits for sigwait: one that came just before a pause would never end it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     file = os.open(fifo, os.O_WRONLY)  # stays open as long as this process lives
-    try:
-        os.write(file, b"under way")
-        signal.pause()
-    except KeyboardInterrupt:
-        saved.touch()
-    finally:
-        signal.signal(signal.SIGINT, before)
+    os.write(file, b"under way")
+    signal.sigwait({signal.SIGINT})
+    saved.touch()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, before)
     return 130
 
 
