@@ -135,7 +135,7 @@ class ModelEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         except OptionError as error:
             raise OptionError("n_components", error.rule, error.value) from None
         window = LayerOptions("folding", kernel=list(shape[:2]))  # type: ignore[arg-type]  # made into a LayerType
-        return [window, LayerOptions("gmm", components=int(self.n_components))]  # type: ignore[arg-type]
+        return [window, LayerOptions("gmm", components=int(self.n_components))]  # type: ignore[arg-type]  # too
 
     def _rows(self, X: Any, *, reset: bool, **y: Any) -> Any:  # (N, F); with y (N, F), (N,)
         """Samples as rows, checked against those that were fitted, or taken as what others are checked against."""

@@ -16,8 +16,8 @@ from dcgmm.sklearn.base import Floats, ModelEstimator, is_density
 
 # scikit-learn has no types.
 class ConvolutionalGaussianMixture(
-    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
-    TransformerMixin,  # type: ignore[misc]
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]  # scikit-learn has no types
+    TransformerMixin,  # type: ignore[misc]  # the same
     DensityMixin,  # type: ignore[misc]
     ModelEstimator,
 ):
