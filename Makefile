@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS := $(VENV)/.docs
 
 .DEFAULT_GOAL := help
-.PHONY: help venv train test test-all sanitize stress lint format types clean
+.PHONY: help venv train test test-all sanitize stress lint format types docs dist clean
 .PHONY: paper table1 table2 fig2 fig3 fig4 fig5 fig6 fig7 fig8 report paper-quick
 
 help: ## list the targets
@@ -68,6 +69,24 @@ bench: venv ## measure speed and memory on this machine (about 5 minutes); OUT=f
 
 bench-compare: venv ## two result files side by side: make bench-compare OLD=a.json NEW=b.json
 	$(BIN)/python benchmarks/bench.py --compare $(OLD) $(NEW)
+
+docs: $(DOCS) ## build the documentation site into build/docs, and look at its pages
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet -f docs/mkdocs.yml
+	$(BIN)/python -m pytest -n 0 -m '' tests/docs
+	@echo build/docs/index.html
+
+$(DOCS): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+dist: venv ## build sdist and wheel into dist, check them, install the wheel into a clean environment
+	rm -rf dist build/dist
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt build twine
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv build/dist
+	build/dist/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	cd build && dist/bin/dcgmm train arch=1L dataset=mnist_sample trainer.epochs=1 runs_dir=dist/runs
 
 clean: ## remove the virtual environment and caches (runs and data stay)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist build

@@ -2,6 +2,7 @@
 
 import re
 import typing
+from collections.abc import Iterator
 from dataclasses import MISSING
 from enum import Enum
 from pathlib import Path
@@ -45,19 +46,26 @@ def _marked_choices(conf: Path, command: str, group: str) -> str:
 
 def _layers() -> str:
     """What a layer of each type is given by."""
-    described = {key.name: key for key in keys(LayerOptions)}
     lines = ["\nlayers (arch.layers, quoted as a whole: 'arch.layers=[{type:folding,kernel:[7,7]},{type:gmm,...}]'):"]
+    for kind, name, text, needed in layer_fields():
+        if needed:  # its first
+            lines.append(f"  type: {kind}")
+        lines.append(f"    {name}: {text}{' (needed)' if needed else ''}")
+    return "\n".join(lines) + "\n"
+
+
+def layer_fields() -> Iterator[tuple[str, str, str, bool]]:
+    """Type of layer, field, what it means, whether it is needed; the needed one is a type's first."""
+    described = {key.name: key for key in keys(LayerOptions)}
     for kind, names in FIELDS.items():
-        lines.append(f"  type: {kind}")
         for name in names:
             text = str(described[name].field.metadata["help"])
-            lines.append(f"    {name}: {re.sub(r'^[a-z, ]+: ', '', text)}{' (needed)' if name == names[0] else ''}")
-    return "\n".join(lines) + "\n"
+            yield kind, name, re.sub(r"^[a-z, ]+: ", "", text), name == names[0]
 
 
 def head(key: Key) -> str:
     """A key with its type and default."""
-    return f"{key.name}: {_type(key)} = {_shown(key.default)}"
+    return f"{key.name}: {type_text(key)} = {default_text(key.default)}"
 
 
 def meaning(key: Key) -> str:
@@ -67,7 +75,8 @@ def meaning(key: Key) -> str:
     return f"{text}: {', '.join(unnamed)}" if unnamed else text
 
 
-def _type(key: Key) -> str:
+def type_text(key: Key) -> str:
+    """A key's type, or its choices where it takes nothing else."""
     if key.is_enumeration:
         return "|".join(key.choices)
     inner = typing.get_args(key.type)
@@ -76,12 +85,12 @@ def _type(key: Key) -> str:
     return getattr(key.type, "__name__", str(key.type)) if not inner else f"list[{inner[0].__name__}]"
 
 
-def _shown(default: Any) -> str:
+def default_text(default: Any) -> str:
     """A default as it would be given."""
     if default is MISSING:
         return "needed"
     if default is None or isinstance(default, bool):
         return {None: "null", True: "true", False: "false"}[default]
     if isinstance(default, list):
-        return f"[{','.join(map(_shown, default))}]"
+        return f"[{','.join(map(default_text, default))}]"
     return str(default.value if isinstance(default, Enum) else default)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.browser import CHROMIUM, Browser
 from tests.dcgmm_cli.commands.conftest import Runner
 from tests.dcgmm_cli.commands.test_show import section, without_torch
-from tests.dcgmm_cli.reports.browser import CHROMIUM, Browser
 from tests.dcgmm_cli.reports.test_page import check_for_everybody
 
 LAYERS = {"1L": [{"type": "gmm", "components": 25}], "small": [{"type": "gmm", "components": 4}]}

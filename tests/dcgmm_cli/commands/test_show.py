@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dcgmm.files import read_json
+from tests.browser import CHROMIUM, Browser
 from tests.dcgmm_cli.commands.conftest import Outcome, Runner
-from tests.dcgmm_cli.reports.browser import CHROMIUM, Browser
 from tests.dcgmm_cli.reports.test_page import check_for_everybody
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from dcgmm_cli.reports.content import Code, Curves, Detail, Files, Grid, Note, Pairs, Picture, Pictures, Report
 from dcgmm_cli.reports.page import BUDGET, page
-from tests.dcgmm_cli.reports.browser import CHROMIUM, Browser
+from tests.browser import CHROMIUM, Browser
 
 EVIL = '<script src="https://example.org/x.js"></script><img src=x onerror=alert(1)>"\'&'
 

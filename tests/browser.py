@@ -70,11 +70,11 @@ class Browser:
         answer: dict[str, Any] = json.loads(content)
         return answer
 
-    def open(self, page: Path, width: int) -> None:
-        """Show a page in a window of a width, until it has loaded."""
+    def open(self, page: Path | str, width: int) -> None:
+        """Show a page, a file or an address, in a window of a width, until it has loaded."""
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600)
         self.events.clear()
-        self.ask("Page.navigate", url=page.absolute().as_uri())
+        self.ask("Page.navigate", url=page if isinstance(page, str) else page.absolute().as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._read())
 
