@@ -1,4 +1,4 @@
-"""The hot passes of a GMM layer on a GPU, in Triton (`kernels.py`).
+"""The hot passes of a GMM layer on a GPU, in Triton (`kernels`).
 
 They do what `GMM.step`, `Patches.contract` and `Pooling` say in tensors, for float32, in two to four launches a layer
 instead of some forty. Without Triton, which comes with PyTorch's builds for CUDA, or without the C compiler that it

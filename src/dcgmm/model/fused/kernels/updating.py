@@ -1,0 +1,127 @@
+"""A step's last kernels: sums by winner, and the step along the gradient that they give."""
+
+import triton
+import triton.language as tl
+
+from dcgmm.model.fused.kernels.blocks import patches, places, smoothing
+
+
+@triton.jit
+def sums_kernel(
+    x,
+    winners,
+    sums,
+    N,
+    H,
+    W,
+    C,
+    rows,
+    columns,
+    sh,
+    sw,
+    run,
+    D,
+    P,
+    stretch,
+    BP: tl.constexpr,
+    KP: tl.constexpr,
+    BD: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Grid (blocks of D, pieces of P, R): sums of x and x^2 by winner over a stretch of points, as one-hot products."""
+    block, piece, model = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    pieces = tl.num_programs(1)
+    d, k = block * BD + tl.arange(0, BD), tl.arange(0, KP)
+    first, second = tl.zeros((BD, KP), tl.float32), tl.zeros((BD, KP), tl.float32)
+    last = tl.minimum((piece + 1) * stretch, P)
+    for begin in range(piece * stretch, last, BP):
+        p = begin + tl.arange(0, BP)
+        inside = p < last
+        place = places(tl.where(inside, p, 0), model, N, H, W, C, rows, columns, sh, sw)
+        winner = tl.load(winners + model * P + p, mask=inside, other=-1)
+        one_hot = tl.where(winner[:, None] == k[None, :], 1.0, 0.0)
+        patch = tl.trans(patches(x, place, inside, d, D, run, W * C))
+        first += tl.dot(patch, one_hot, input_precision=PRECISION)
+        second += tl.dot(patch * patch, one_hot, input_precision=PRECISION)
+    at = ((model * D + d[:, None]) * 2 * pieces + piece) * KP + k[None, :]
+    known = (d < D)[:, None] & (k >= 0)[None, :]
+    tl.store(sums + at, first, mask=known)
+    tl.store(sums + at + pieces * KP, second, mask=known)
+
+
+@triton.jit
+def _added(start, count, k, KP: tl.constexpr, STEP: tl.constexpr):
+    """Sum of `count` rows of KP, STEP of them at a time."""
+    total = tl.zeros((STEP, KP), tl.float32)
+    for begin in range(0, count, STEP):
+        row = begin + tl.arange(0, STEP)
+        at = start + row[:, None] * KP + k[None, :]
+        total += tl.load(at, mask=(row < count)[:, None] & (k >= 0)[None, :], other=0.0)
+    return tl.sum(total, 0)
+
+
+@triton.jit
+def update_kernel(
+    logits,
+    loc,
+    root,
+    kernel,
+    rate_logits,
+    rate_loc,
+    rate_root,
+    values,
+    counts,
+    sums,
+    objective,
+    K,
+    D,
+    P,
+    parts,
+    pieces,
+    least,
+    most,
+    KP: tl.constexpr,
+    SIDE: tl.constexpr,
+    SMOOTH: tl.constexpr,
+    STEP: tl.constexpr,
+):
+    """Grid (D, 1, R), a feature each: sums of all parts, smoothed, the gradient, a step along it, and the projection.
+
+    The program of feature 0 takes the logits' step as well, and tells the objective. `dcgmm.model.gaussian` says in
+    tensors what is done here.
+    """
+    d, model = tl.program_id(0), tl.program_id(2)
+    k, j = tl.arange(0, KP), tl.arange(0, KP)
+    known = k < K
+    s0 = _added(counts + model * parts * KP, parts, k, KP, STEP) / P
+    own = sums + (model * D + d) * 2 * pieces * KP
+    s1 = _added(own, pieces, k, KP, STEP) / P
+    s2 = _added(own + pieces * KP, pieces, k, KP, STEP) / P
+    if SMOOTH:
+        both = known[:, None] & (j < K)[None, :]
+        spread = smoothing(kernel + model * SIDE * SIDE, j[None, :], k[:, None], both, SIDE)
+        s0, s1 = tl.sum(spread * s0[None, :], 1), tl.sum(spread * s1[None, :], 1)
+        s2 = tl.sum(spread * s2[None, :], 1)
+    at = (model * K + k) * D + d
+    mu = tl.load(loc + at, mask=known, other=0.0)
+    r = tl.load(root + at, mask=known, other=1.0)
+    precision = r * r
+    centred = s1 - mu * s0
+    deviation = s2 - mu * (s1 + centred)
+    # A centroid goes at most to the mean of what it won.
+    farthest = tl.where(s0 > 0, 1.0 / tl.where(s0 > 0, precision * s0, 1.0), float("inf"))
+    tl.store(loc + at, mu + tl.minimum(farthest, tl.load(rate_loc + model)) * (precision * centred), mask=known)
+    stepped = r + tl.load(rate_root + model) * (s0 / r - r * deviation)
+    # Compared so, a NaN stays one.
+    stepped = tl.where(stepped < least, least, tl.where(stepped > most, most, stepped))
+    tl.store(root + at, stepped, mask=known)
+    if d == 0:
+        weight = tl.load(logits + model * K + k, mask=known, other=float("-inf"))
+        share = tl.exp(weight - tl.max(weight, 0))
+        share = share / tl.sum(share, 0)
+        tl.store(logits + model * K + k, weight + tl.load(rate_logits + model) * (s0 - share), mask=known)
+        value = tl.zeros((STEP,), tl.float32)
+        for begin in range(0, parts, STEP):
+            row = begin + tl.arange(0, STEP)
+            value += tl.load(values + model * parts + row, mask=row < parts, other=0.0)
+        tl.store(objective + model, tl.sum(value, 0) / P)
