@@ -29,6 +29,7 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.files": {"dcgmm.errors"},
     "dcgmm.images": {"dcgmm.errors"},
     "dcgmm.runtime": {"dcgmm.errors"},
+    "dcgmm.background": set(),
     # The model: formulas <- layers <- stack.
     "dcgmm.model.options": BASE,
     "dcgmm.model.shapes": BASE,
@@ -51,7 +52,7 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.model.stack": MODEL | {"dcgmm.runtime"},
     "dcgmm.model": MODEL,
     # What is computed with a model. Neither knows another, nor files.
-    "dcgmm.training": MODEL | {"dcgmm.runtime", "dcgmm.training"},
+    "dcgmm.training": MODEL | {"dcgmm.background", "dcgmm.runtime", "dcgmm.training"},
     "dcgmm.generation": MODEL | {"dcgmm.runtime", "dcgmm.generation"},
     "dcgmm.outliers": MODEL | {"dcgmm.outliers"},
     "dcgmm.clustering": MODEL | {"dcgmm.clustering"},

@@ -80,6 +80,15 @@ def require_memory(size: float, what: str) -> None:
         raise InputError(f"{what}: this needs about {_in_words(size)} of memory, {_in_words(free)} are free")
 
 
+def fits(values: torch.Tensor, device: torch.device) -> bool:
+    """Whether values may lie on a device, with as much room left for what is made of them; on the CPU they do."""
+    if device.type == "cpu" or values.device == device:
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return 2 * values.nbytes <= free + kept
+
+
 def _in_words(size: float) -> str:
     return f"{size / 1e9:,.0f} GB" if size >= 1e10 else f"{size / 1e9:.1f} GB"
 

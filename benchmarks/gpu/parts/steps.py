@@ -33,7 +33,9 @@ def run(note: Notes, device: torch.device, quick: bool) -> None:
             without = row.get("graph (us)", row["eager (us)"])
             row["a window's end (us)"] = 33 * (row["with window ends (us)"] - without)
             row["15,000 steps (s)"] = 15_000e-6 * row["with window ends (us)"]
-            row["epoch's shuffling (us)"] = per_call(lambda trainer=trainer: _shuffled(trainer), device, 3, warm=1)
+            row["an epoch's start (us)"] = per_call(
+                lambda trainer=trainer: trainer._batches.prepare(0), device, 3, warm=1
+            )
             if replicas > 1 and f"{arch} x 1" in note.found:
                 row["times one"] = row["with window ends (us)"] / note.found[f"{arch} x 1"]["with window ends (us)"]
         note.show(name, row)
@@ -53,10 +55,3 @@ def _as_graph(row: Row, trainer: Trainer, device: torch.device, calls: int) -> N
     row["graph, annealed (us)"] = per_call(trainer.step, device, calls, warm=6)
     if is_cuda(device):
         row["memory reserved (MB)"] = torch.cuda.memory_reserved(device) / 1e6
-
-
-def _shuffled(trainer: Trainer) -> None:
-    """What a step does at an epoch's start."""
-    kept, trainer.steps = trainer.steps, 0
-    trainer._draw_order()
-    trainer.steps = kept

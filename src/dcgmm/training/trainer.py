@@ -6,17 +6,16 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from dcgmm.errors import InputError, OptionError
-from dcgmm.images import Images, as_images, to_float
-from dcgmm.model import fused
+from dcgmm.images import Images, as_images
 from dcgmm.model.options import MOST_PRECISE, GMMOptions
 from dcgmm.model.stack import DCGMM
 from dcgmm.runtime import require_memory
+from dcgmm.training.batches import Batches
 from dcgmm.training.graphs import Graphs
 from dcgmm.training.layer import FINITE, MEASURES, LayerReport, LayerTraining, annealing_rule
-from dcgmm.training.options import ANNEALINGS, BATCH, EPOCHS, TrainerOptions
+from dcgmm.training.options import ANNEALINGS, EPOCHS, TrainerOptions
 
 T = TypeVar("T")
 
@@ -42,36 +41,26 @@ class Trainer:
     def __init__(
         self, model: DCGMM, images: Images, options: TrainerOptions, generators: Sequence[torch.Generator]
     ) -> None:
-        images = as_images(images, model.input_shape).to(model.device)
-        self.batch_size = options.batch_size or max(1, min(BATCH, len(images)))
-        if len(images) < self.batch_size:
-            rule = f"at most {len(images)}, the number of training images"
-            raise OptionError("batch_size", rule, self.batch_size, TrainerOptions)
         assert len(generators) == math.prod(model.batch_shape)
+        self._batches = Batches(as_images(images, model.input_shape), options, model, generators)
+        self.batch_size = self._batches.batch_size
         _check_precision(model)
         if model.device.type == "cpu":
             size = 2 * len(generators) * self.batch_size * model.image_bytes
             require_memory(size, f"steps of {self.batch_size} images for {len(generators)} model(s)")
         self.model, self.options = model, options
-        self._images, self._dtype = images, model.dtype
-        self.steps_per_epoch = len(images) // self.batch_size
+        self.steps_per_epoch = self._batches.steps_per_epoch
         self.total_steps = self._planned_steps()
         self._window = options.annealing.window
         self._centroid_steps = round(options.centroid_epochs * self.steps_per_epoch)
         self.steps = 0
         self._generators = list(generators)
-        self._epoch_starts = [generator.get_state() for generator in generators]
-        # What a step reads lies in the same tensors from the first to the last: a CUDA graph holds their addresses.
-        used = self.steps_per_epoch * self.batch_size
-        self._order = torch.zeros(*model.batch_shape, used, dtype=torch.long, device=images.device)  # of the epoch
-        self._position = torch.zeros(1, dtype=torch.long, device=images.device)  # of the last batch in it
-        self._is_ordered = False
         self._layers = {
             name: LayerTraining(gmm, options, self.steps_per_epoch, partial(self._seeds, number))
             for number, (name, gmm) in enumerate(model.gmms.items(), start=1)
         }
-        self._measured = torch.zeros(len(self._layers), MEASURES, len(generators), dtype=model.dtype).to(images.device)
-        self._step_graph, self._end_graph = Graphs(images.device), Graphs(images.device)
+        self._measured = torch.zeros(len(self._layers), MEASURES, len(generators), dtype=model.dtype).to(model.device)
+        self._step_graph, self._end_graph = Graphs(model.device), Graphs(model.device)
 
     def _seeds(self, layer: int) -> list[int]:
         """Of what a layer draws once training is under way, for each model."""
@@ -114,8 +103,7 @@ class Trainer:
         if self.steps == self._centroid_steps:
             for layer in self._layers.values():
                 layer.adapt_all()
-        if not self._is_ordered or self.steps % self.steps_per_epoch == 0:
-            self._draw_order()
+        self._batches.prepare(self.steps % self.steps_per_epoch)
         phases = tuple(layer.phase for layer in self._layers.values())
         self._step_graph.run(self._ascend, phases)
         self.steps += 1
@@ -142,36 +130,17 @@ class Trainer:
                     "or lower the learning rate's start"
                 )
 
-    def _draw_order(self) -> None:
-        """Shuffle the images of an epoch; one that is gone on with is shuffled as it was."""
-        position = self.steps % self.steps_per_epoch
-        if position == 0:
-            self._epoch_starts = [generator.get_state() for generator in self._generators]
-        orders = [torch.randperm(len(self._images), generator=generator) for generator in self._generators]
-        used = self._order.shape[-1]
-        self._order.copy_(torch.stack(orders)[:, :used].view(self._order.shape))
-        self._position.fill_(position - 1)
-        self._is_ordered = True
-
-    def _images_of_batch(self) -> Tensor:  # (..., B, H, W, C)
-        size = self.batch_size
-        if fused.gathers(self._images, self._dtype):
-            return fused.gather(self._images, self._order, self._position, size)
-        batch = self._order.unflatten(-1, (-1, size)).index_select(-2, self._position)
-        chosen = self._images.index_select(0, batch.flatten())
-        return to_float(chosen, self._dtype).view(*self._order.shape[:-1], size, *self._images.shape[1:])
-
     def _ascend(self) -> None:
         """One step on the next batch: in place and without a look at any value, so that a CUDA graph can hold it."""
-        self._position.add_(1)
+        self._batches.advance()
         # No gradient flows between layers: each takes the responsibilities below it as its data.
         self.model.upward(
-            self._images_of_batch(), lambda name, _, patches, top: self._layers[name].ascend(patches, passes_on=not top)
+            self._batches.batch(), lambda name, _, patches, top: self._layers[name].ascend(patches, passes_on=not top)
         )
 
     def _end_window(self) -> None:
         """Measure and anneal, in place and without a look at any value."""
-        scored = self.model.score_floats(self._images_of_batch())
+        scored = self.model.score_floats(self._batches.batch())
         for row, (name, layer) in zip(self._measured, self._layers.items(), strict=True):
             row.copy_(layer.end_window(scored[name].log_prob.mean((-3, -2, -1))))
 
@@ -182,16 +151,16 @@ class Trainer:
             InputError: a layer's objective or parameters are NaN or infinite, so that nothing could go on from here.
         """
         self.check_finite()
-        inside = self.steps % self.steps_per_epoch
+        generators = self._batches.states(self.steps % self.steps_per_epoch)
         layers = by_model({name: layer.state_dicts() for name, layer in self._layers.items()})
         return [
             {
                 "layers": layers[number],
                 "steps": self.steps,
                 "epoch": self.steps // self.steps_per_epoch,
-                "generator": self._epoch_starts[number] if inside else generator.get_state(),
+                "generator": generator,
             }
-            for number, generator in enumerate(self._generators)
+            for number, generator in enumerate(generators)
         ]
 
     def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
@@ -204,14 +173,11 @@ class Trainer:
         if len(steps) != 1 or type(next(iter(steps))) is not int or min(steps) < 0:
             raise InputError(f"steps {', '.join(map(str, steps))} of a training")
         self.steps = steps.pop()
-        for generator, state in zip(self._generators, states, strict=True):
-            generator.set_state(state["generator"])
+        self._batches.load_states([state["generator"] for state in states])
         for name, layer in self._layers.items():
             layer.load_state_dicts([state["layers"][name] for state in states])
             if self.steps > self._centroid_steps:
                 layer.adapt_all()
-        self._epoch_starts = [state["generator"] for state in states]
-        self._is_ordered = False
 
 
 def _check_precision(model: DCGMM) -> None:

@@ -1,0 +1,149 @@
+"""The batches that training steps are taken on, in an order that each epoch draws anew.
+
+Shapes: N images, H W pixels, C channels, B images of a batch, S batches of an epoch; `...` is the model's batch_shape:
+each of models side by side has an order of its own.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from dcgmm.background import Background, pinned
+from dcgmm.errors import OptionError
+from dcgmm.images import to_float
+from dcgmm.model import fused
+from dcgmm.model.stack import DCGMM
+from dcgmm.runtime import fits
+from dcgmm.training.options import BATCH, TrainerOptions
+
+
+class Batches:
+    """Batches of training images, epoch by epoch.
+
+    The order of an epoch is drawn by a thread while the one before is under way. Images that a GPU cannot hold stay
+    where they are: a thread gathers each batch while the one before is at work.
+
+    What a step reads lies in the same tensors from the first to the last: a CUDA graph holds their addresses.
+
+    Args:
+        images: (N, H, W, C), uint8 or floats.
+        options: how many a step.
+        model: that they are for.
+        generators: of the order, on the CPU; one for each model.
+
+    Raises:
+        OptionError: there are fewer images than one batch takes.
+    """
+
+    def __init__(
+        self, images: Tensor, options: TrainerOptions, model: DCGMM, generators: Sequence[torch.Generator]
+    ) -> None:
+        self._device, self._dtype, self._generators = model.device, model.dtype, list(generators)
+        self.batch_size = options.batch_size or max(1, min(BATCH, len(images)))
+        if len(images) < self.batch_size:
+            rule = f"at most {len(images)}, the number of training images"
+            raise OptionError("batch_size", rule, self.batch_size, TrainerOptions)
+        stay = not fits(images, self._device)
+        self._images = images if stay else images.to(self._device)
+        used = self.steps_per_epoch * self.batch_size
+        self._order = torch.zeros(*model.batch_shape, used, dtype=torch.long, device=self._device)  # of the epoch
+        self._position = torch.zeros(1, dtype=torch.long, device=self._device)  # of the last batch in it
+        self._starts = [generator.get_state() for generator in generators]  # that the epoch's order is drawn from
+        self._coming: Background[tuple[Tensor, list[Tensor]]] | None = None  # the next epoch's order
+        self._uploads = _Uploads(images, self._order, self.batch_size) if stay else None
+        self._is_ordered = False
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """S."""
+        return len(self._images) // self.batch_size
+
+    def prepare(self, done: int) -> None:
+        """Have all at hand for the next step, of an epoch of which some batches are done."""
+        if done == 0 or not self._is_ordered:
+            self._take_order(done)
+        if self._uploads is not None:
+            self._uploads.take(done)
+
+    def _take_order(self, done: int) -> None:
+        """The order of an epoch; one that is gone on with is that of before."""
+        if done == 0:
+            self._starts = [generator.get_state() for generator in self._generators]
+        orders, ends = self._coming.result() if self._coming is not None else self._drawn(self._starts)
+        for generator, end in zip(self._generators, ends, strict=True):
+            generator.set_state(end)
+        self._order.copy_(orders.view(self._order.shape), non_blocking=True)
+        self._position.fill_(done - 1)
+        if self._uploads is not None:
+            self._uploads.begin(orders)
+        self._coming = Background(partial(self._drawn, ends))
+        self._is_ordered = True
+
+    def _drawn(self, starts: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:  # (models, S B)
+        """An epoch's orders, drawn from these states of the generators; and the states after that."""
+        orders, ends = [], []
+        for start in starts:
+            generator = torch.Generator()
+            generator.set_state(start)
+            orders.append(torch.randperm(len(self._images), generator=generator)[: self._order.shape[-1]])
+            ends.append(generator.get_state())
+        return pinned(torch.stack(orders), self._device), ends
+
+    def advance(self) -> None:
+        """Go on to the next batch, in place."""
+        self._position.add_(1)
+
+    def batch(self) -> Tensor:  # (..., B, H, W, C)
+        """The images of the batch, as floats; without a look at any value."""
+        shape = (*self._order.shape[:-1], self.batch_size, *self._images.shape[1:])
+        if self._uploads is not None:
+            return to_float(self._uploads.batch, self._dtype).view(shape)
+        if fused.gathers(self._images, self._dtype):
+            return fused.gather(self._images, self._order, self._position, self.batch_size)
+        rows = self._order.unflatten(-1, (-1, self.batch_size)).index_select(-2, self._position)
+        return to_float(self._images.index_select(0, rows.flatten()), self._dtype).view(shape)
+
+    def states(self, done: int) -> list[Tensor]:
+        """For each model the state of its generator that an epoch, of which some batches are done, is drawn from."""
+        return self._starts if done else [generator.get_state() for generator in self._generators]
+
+    def load_states(self, states: Sequence[Tensor]) -> None:
+        """Go on from what `states` gave."""
+        for generator, state in zip(self._generators, states, strict=True):
+            generator.set_state(state)
+        self._starts, self._coming, self._is_ordered = list(states), None, False
+
+
+class _Uploads:
+    """The batches of images that stay on the host, each gathered while the one before is at work.
+
+    Args:
+        images: (N, H, W, C), on the host.
+        order: (..., S B), on the device that the batches are for.
+        batch_size: B.
+    """
+
+    def __init__(self, images: Tensor, order: Tensor, batch_size: int) -> None:
+        self._images, self._batch_size = images, batch_size
+        rows = order[..., :batch_size].numel()
+        self.batch = torch.empty(rows, *images.shape[1:], dtype=images.dtype, device=order.device)
+        self._order = order
+        self._coming: tuple[int, Background[Tensor]] | None = None
+
+    def begin(self, order: Tensor) -> None:  # (models, S B), on the host
+        """Go on with the batches of an epoch."""
+        self._order, self._coming = order, None
+
+    def take(self, number: int) -> None:
+        """Bring a batch of the epoch to the device."""
+        ahead, self._coming = self._coming, None
+        is_that = ahead is not None and ahead[0] == number
+        self.batch.copy_(ahead[1].result() if ahead and is_that else self._gathered(number), non_blocking=True)
+        if number + 1 < self._order.shape[-1] // self._batch_size:
+            self._coming = number + 1, Background(partial(self._gathered, number + 1))
+
+    def _gathered(self, number: int) -> Tensor:  # (models B, H, W, C)
+        rows = self._order[:, number * self._batch_size :][:, : self._batch_size]
+        return pinned(self._images.index_select(0, rows.flatten()), self.batch.device)
