@@ -23,10 +23,25 @@ HOLDOUT = 0.1  # of each class's training images: what is left open is chosen on
 
 @dataclass(frozen=True)
 class Classifier(ABC):
-    """Tells which class an image is of, by what a model's layers say of it."""
+    """Tells which class an image is of, by what a model's layers say of it.
+
+    A subclass says how, of a batch that the model has scored: `GenerativeClassifier` and `Readout` are such.
+
+    Attributes:
+        model: that scores the images.
+        classes: labels that it was fitted to, ascending: the order of its G columns.
+
+    Example:
+        >>> import dcgmm
+        >>> train = dcgmm.datasets.load("mnist_sample", limit=300).train
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> classifier = dcgmm.classification.fit_classifier(model, train.images, train.labels)
+        >>> classifier.predict(train.images[:5]).shape, classifier.classes
+        (torch.Size([5]), (0, 1, 2, 3, 4, 5, 6, 7, 8, 9))
+    """
 
     model: DCGMM
-    classes: tuple[int, ...]  # labels that it was fitted to, ascending: the order of its G columns
+    classes: tuple[int, ...]
 
     @abstractmethod
     def of_scores(self, scored: Mapping[str, Scored]) -> Tensor:  # (n, G) float64
@@ -58,7 +73,29 @@ class Classifier(ABC):
 def log_posteriors(
     classifiers: Mapping[str, Classifier], images: Images, observed: Images | None = None
 ) -> dict[str, Tensor]:  # (N, G) float64 each
-    """log p(c | x) by several classifiers of one model, which scores the images once; as `Classifier.log_posterior`."""
+    """log p(c | x) by several classifiers of one model, which scores the images once; as `Classifier.log_posterior`.
+
+    Args:
+        classifiers: at least one, by any name.
+        images: (N, H, W, C) as `as_images` takes them.
+        observed: (N, H, W) or (H, W), which pixels were seen; None: all.
+
+    Returns:
+        (N, G) float64 each, on the CPU.
+
+    Raises:
+        InputError: the images or the mask do not fit the model.
+
+    Example:
+        >>> import dcgmm
+        >>> train = dcgmm.datasets.load("mnist_sample", limit=300).train
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> given = model, train.images, train.labels
+        >>> both = {name: dcgmm.classification.fit_classifier(*given, name) for name in ("generative", "readout")}
+        >>> found = dcgmm.classification.log_posteriors(both, train.images[:5])
+        >>> {name: each.shape for name, each in found.items()}
+        {'generative': torch.Size([5, 10]), 'readout': torch.Size([5, 10])}
+    """
     first, *_ = classifiers.values()
     found = {name: torch.empty(len(images), len(each.classes)).double() for name, each in classifiers.items()}
     for rows, scored in scored_batches(first.model, images, observed):

@@ -14,12 +14,28 @@ from dcgmm.errors import InputError
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """How well classes are told."""
+    """How well classes are told.
 
-    accuracy: float  # share of images whose most likely class is theirs
-    log_loss: float  # mean of -log p(their class | x), nats
-    ece: float  # expected calibration error, see `calibration`
-    confusion: Tensor  # (G, G), images by class (rows) and by what they were taken for (columns)
+    Attributes:
+        accuracy: share of images whose most likely class is theirs.
+        log_loss: mean of -log p(their class | x), nats.
+        ece: expected calibration error, see `expected_calibration_error`.
+        confusion: (G, G), images by class (rows) and by what they were taken for (columns).
+        reliability: confidence and accuracy in bins.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> log_posterior = torch.tensor([[0.75, 0.25], [0.25, 0.75]]).log()
+        >>> figures = dcgmm.classification.class_figures(log_posterior, torch.tensor([0, 1]))
+        >>> figures.accuracy, round(figures.ece, 3), round(figures.log_loss, 3)
+        (1.0, 0.25, 0.288)
+    """
+
+    accuracy: float
+    log_loss: float
+    ece: float
+    confusion: Tensor
     reliability: Reliability
 
 
@@ -29,12 +45,18 @@ def class_figures(
 ) -> ClassFigures:
     """Figures of what was said of images whose classes are known.
 
+    Args:
+        log_posterior: (N, G), log p(c | x).
+        index: (N,), the column of each image's class.
+
     Raises:
         InputError: there are no images.
 
     Example:
+        >>> import dcgmm
         >>> import torch
-        >>> figures = class_figures(torch.tensor([[0.9, 0.1], [0.2, 0.8]]).log(), torch.tensor([0, 0]))
+        >>> log_posterior = torch.tensor([[0.9, 0.1], [0.2, 0.8]]).log()
+        >>> figures = dcgmm.classification.class_figures(log_posterior, torch.tensor([0, 0]))
         >>> figures.accuracy, figures.confusion.tolist()
         (0.5, [[1, 1], [0, 0]])
     """

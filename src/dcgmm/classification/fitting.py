@@ -17,12 +17,24 @@ def fit_classifier(
     """A classifier of a model's images, fitted to labelled ones.
 
     Args:
-        model, images, labels, seed: as for `GenerativeClassifier.fit`, `Readout.fit`.
+        model: trained, one (no batch_shape).
+        images: (N, H, W, C) as `as_images` takes them.
+        labels: (N,) whole numbers.
         method: generative or readout.
+        seed: of the images that are held out, by which what is left open is chosen.
         fields: of `GenerativeOptions` or `ReadoutOptions`.
 
     Raises:
-        InputError: there is no such method, or as these raise it.
+        InputError: there is no such method, images, labels and model do not fit each other, there are fewer than two
+            classes, or an option is unknown or out of its range.
+
+    Example:
+        >>> import dcgmm
+        >>> train = dcgmm.datasets.load("mnist_sample", limit=300).train
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> classifier = dcgmm.classification.fit_classifier(model, train.images, train.labels, "readout", C=1.0)
+        >>> classifier.description
+        {'layers': ['gmm1', 'gmm2'], 'features': 436, 'C': 1.0}
     """
     if method not in list(Method):
         raise OptionError("method", f"one of {', '.join(Method)}", method)

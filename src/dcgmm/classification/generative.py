@@ -65,18 +65,23 @@ def log_evidence(scored: Scored, log_weights: Tensor) -> Tensor:  # (G, P, K) or
 class GenerativeClassifier(Classifier):
     """Bayes' rule over class-wise mixture weights of the top layer.
 
+    Attributes:
+        log_weights: (G, P, K), or (G, 1, K) the same for all positions; float64, on the CPU.
+        log_prior: (G,), log p(c).
+        position_weight: w, the power of each position's likelihood.
+
     Example:
         >>> import dcgmm
         >>> train = dcgmm.datasets.load("mnist_sample", limit=300).train
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
-        >>> classifier = GenerativeClassifier.fit(model, train.images, train.labels)
+        >>> classifier = dcgmm.classification.GenerativeClassifier.fit(model, train.images, train.labels)
         >>> classifier.log_posterior(train.images[:5]).shape
         torch.Size([5, 10])
     """
 
-    log_weights: Tensor  # (G, P, K), or (G, 1, K) the same for all positions; float64, on the CPU
-    log_prior: Tensor  # (G,)
-    position_weight: float  # w
+    log_weights: Tensor
+    log_prior: Tensor
+    position_weight: float
 
     @classmethod
     @torch.no_grad()

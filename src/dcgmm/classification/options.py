@@ -7,7 +7,13 @@ from dcgmm.options import Options, Rule, number, option
 
 
 class Method(StrEnum):
-    """Ways to tell classes."""
+    """Ways to tell classes.
+
+    Example:
+        >>> import dcgmm
+        >>> list(map(str, dcgmm.classification.Method))
+        ['generative', 'readout']
+    """
 
     generative = "generative"
     readout = "readout"
@@ -19,6 +25,11 @@ class GenerativeOptions(Options):
 
     Raises:
         OptionError: a value is out of its range.
+
+    Example:
+        >>> import dcgmm
+        >>> dcgmm.classification.GenerativeOptions(concentration=1.0)  # or fit_classifier(..., concentration=1.0)
+        GenerativeOptions(concentration=1.0, per_position=None, position_weight=None)
     """
 
     concentration: float = option(
@@ -41,6 +52,11 @@ class ReadoutOptions(Options):
 
     Raises:
         OptionError: a value is out of its range.
+
+    Example:
+        >>> import dcgmm
+        >>> dcgmm.classification.ReadoutOptions(layers=["gmm1"])  # or fit_classifier(..., "readout", layers=["gmm1"])
+        ReadoutOptions(layers=['gmm1'], C=None)
     """
 
     layers: list[str] | None = option(

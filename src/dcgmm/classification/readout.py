@@ -39,18 +39,25 @@ TOLERANCE, STEPS = 3e-5, 1000
 class Readout(Classifier):
     """Logistic regression (multinomial) on responsibilities.
 
+    Attributes:
+        layers: whose responsibilities it sees.
+        C: inverse strength of the regularisation.
+        coefficients: (D, G), on the CPU.
+        intercept: (G,).
+
     Example:
         >>> import dcgmm
         >>> train = dcgmm.datasets.load("mnist_sample", limit=300).train
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
-        >>> Readout.fit(model, train.images, train.labels, layers=["gmm1"], C=1.0).log_posterior(train.images[:5]).shape
+        >>> readout = dcgmm.classification.Readout.fit(model, train.images, train.labels, layers=["gmm1"], C=1.0)
+        >>> readout.log_posterior(train.images[:5]).shape
         torch.Size([5, 10])
     """
 
-    layers: tuple[str, ...]  # whose responsibilities it sees
-    C: float  # inverse strength of the regularisation
-    coefficients: Tensor  # (D, G), on the CPU
-    intercept: Tensor  # (G,)
+    layers: tuple[str, ...]
+    C: float
+    coefficients: Tensor
+    intercept: Tensor
 
     @classmethod
     @torch.no_grad()

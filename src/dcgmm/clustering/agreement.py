@@ -14,8 +14,22 @@ def contingency_matrix(
 ) -> Tensor:  # (M, G)
     """Count samples by cluster (rows) and class (columns), both in ascending order of those in use.
 
+    Args:
+        labels: (N,) integers, the cluster of each sample.
+        classes: (N,) integers.
+
+    Returns:
+        (M, G) counts, of the M clusters and G classes in use.
+
     Raises:
         InputError: labels and classes that do not fit each other.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> labels, classes = torch.tensor([0, 0, 0, 5, 5]), torch.tensor([1, 1, 2, 2, 2])
+        >>> dcgmm.clustering.contingency_matrix(labels, classes).tolist()
+        [[2, 1], [0, 2]]
     """
     return torch.from_numpy(_contingency(labels, classes)[2])
 
@@ -29,8 +43,18 @@ def purity(
     Each cluster is named after these same samples, so more clusters never give less, and singletons give 1:
     `majority_accuracy` names them after other samples.
 
+    Args:
+        labels: (N,) integers, the cluster of each sample.
+        classes: (N,) integers.
+
     Raises:
         InputError: labels and classes that do not fit each other.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> dcgmm.clustering.purity(torch.tensor([0, 0, 1, 1]), torch.tensor([7, 7, 7, 4]))
+        0.75
     """
     counts = _contingency(labels, classes)[2]
     return float(counts.max(axis=1).sum() / counts.sum())
@@ -44,8 +68,18 @@ def matched_accuracy(
 
     With more clusters than classes the unmatched clusters are all wrong, and the other way round.
 
+    Args:
+        labels: (N,) integers, the cluster of each sample.
+        classes: (N,) integers.
+
     Raises:
         InputError: labels and classes that do not fit each other.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> dcgmm.clustering.matched_accuracy(torch.tensor([0, 0, 1, 2]), torch.tensor([7, 7, 4, 4]))  # none left for 2
+        0.75
     """
     counts = _contingency(labels, classes)[2]
     return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / counts.sum())
@@ -62,8 +96,21 @@ def majority_accuracy(
     A cluster without training samples has no name: its samples count as wrong. With the samples themselves as
     training samples this is the purity. Ties go to the smaller class.
 
+    Args:
+        labels: (N,) integers, the cluster of each sample.
+        classes: (N,) integers.
+        training_labels: (T,) integers, the cluster of each training sample.
+        training_classes: (T,) integers.
+
     Raises:
         InputError: labels and classes that do not fit each other.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> training = torch.tensor([0, 0, 1]), torch.tensor([7, 7, 4])
+        >>> dcgmm.clustering.majority_accuracy(torch.tensor([0, 1, 1, 2]), torch.tensor([7, 4, 7, 7]), *training)
+        0.5
     """
     clusters, truth = checked_labels(labels, "labels"), checked_labels(classes, "classes")
     require_same_length(clusters, truth, "labels", "classes")

@@ -16,12 +16,26 @@ from dcgmm.model.stack import DCGMM
 
 @dataclass(frozen=True)
 class Assigned:
-    """What one position of a GMM layer says of images, on the CPU."""
+    """What one position of a GMM layer says of images, on the CPU.
+
+    Attributes:
+        layer: the GMM layer's name.
+        position: row and column.
+        labels: (N,), the most likely component.
+        responsibilities: (N, K).
+
+    Example:
+        >>> import dcgmm
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> found = dcgmm.clustering.assign(model, dcgmm.datasets.load("mnist_sample", limit=5).test.images)
+        >>> found.layer, found.position, found.responsibilities.shape
+        ('gmm2', (0, 0), torch.Size([5, 36]))
+    """
 
     layer: str
-    position: tuple[int, int]  # row, column
-    labels: Tensor  # (N,), the most likely component
-    responsibilities: Tensor  # (N, K)
+    position: tuple[int, int]
+    labels: Tensor
+    responsibilities: Tensor
 
 
 @torch.no_grad()
@@ -42,6 +56,13 @@ def assign(
     Raises:
         OptionError: there is no such layer or position, or the layer has several and none is given.
         InputError: the images have another shape than the model takes, or values outside [0, 1].
+
+    Example:
+        >>> import dcgmm
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> images = dcgmm.datasets.load("mnist_sample", limit=5).test.images
+        >>> dcgmm.clustering.assign(model, images, layer="gmm1", position=[1, 2]).labels.shape
+        torch.Size([5])
     """
     name, (row, column) = choose_position(model, layer, position)
     checked = as_images(images, model.input_shape)

@@ -15,10 +15,24 @@ def cluster_means(
     points: Tensor,  # (N, F)
     labels: Tensor,  # (N,)
 ) -> tuple[Tensor, Tensor]:  # (M,), (M, F)
-    """Return the labels in use, ascending, and the float64 mean of each cluster's points.
+    """Labels in use, ascending, and the mean of each cluster's points.
+
+    Args:
+        points: (N, F).
+        labels: (N,) integers, the cluster of each point.
+
+    Returns:
+        (M,) labels, and (M, F) float64 means.
 
     Raises:
         InputError: points and labels that do not fit each other.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> used, means = dcgmm.clustering.cluster_means(torch.tensor([[0.0], [2.0], [9.0]]), torch.tensor([3, 3, 5]))
+        >>> used.tolist(), means.tolist()
+        ([3, 5], [[1.0], [9.0]])
     """
     parts = list(_each_cluster(*checked(points, labels)))
     used, means = [label for label, _, _, _ in parts], [mean for _, _, mean, _ in parts]
@@ -30,12 +44,24 @@ def nearest_to_means(
     labels: Tensor,  # (N,)
     count: int,
 ) -> dict[int, Tensor]:
-    """Return, by label in use, the rows of the `count` points nearest to their cluster's mean, nearest first.
+    """Rows of the `count` points nearest to their cluster's mean, nearest first, by label in use.
 
     A smaller cluster gives all its points.
 
+    Args:
+        points: (N, F).
+        labels: (N,) integers, the cluster of each point.
+        count: points a cluster, at most.
+
     Raises:
         InputError: points and labels that do not fit each other, or a count below 1.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> points, labels = torch.tensor([[0.0], [1.0], [5.0], [9.0]]), torch.tensor([0, 0, 0, 1])
+        >>> {label: rows.tolist() for label, rows in dcgmm.clustering.nearest_to_means(points, labels, 2).items()}
+        {0: [1, 0], 1: [3]}
     """
     if count < 1:
         raise InputError(f"count {count}: at least 1 sample per cluster can be picked; raise it")
@@ -61,6 +87,13 @@ def centroid_dunn_index(
 
     Raises:
         InputError: all points in one cluster, or points and labels that do not fit each other.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> points, labels = torch.tensor([[0.0], [2.0], [7.0], [9.0]]), torch.tensor([0, 0, 1, 1])
+        >>> dcgmm.clustering.centroid_dunn_index(points, labels)
+        7.0
 
     Source: the definition of torchmetrics' DunnIndex (p = 2).
     """

@@ -18,10 +18,23 @@ PEERS = {"k-means": kmeans_labels, "scikit-learn GMM": gaussian_mixture_labels}
 
 @dataclass(frozen=True)
 class Compared:
-    """A clustering and its peers."""
+    """A clustering and its peers.
 
-    methods: dict[str, ClusterFigures]  # the clustering first
-    unconverged: list[str]  # methods whose figures are those of a fit that was cut short
+    Attributes:
+        methods: figures by method, those of the clustering first.
+        unconverged: methods whose figures are those of a fit that was cut short.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> points, labels = torch.tensor([[0.0], [0.5], [1.0], [7.0], [8.0], [9.0]]), torch.tensor([0, 0, 0, 1, 1, 1])
+        >>> compared = dcgmm.clustering.compare("mine", points, labels, classes=labels)
+        >>> {name: figures["dunn"] for name, figures in compared.methods.items()}
+        {'mine': 3.0, 'k-means': 3.0, 'scikit-learn GMM': 3.0}
+    """
+
+    methods: dict[str, ClusterFigures]
+    unconverged: list[str]
 
 
 def compare(
@@ -44,6 +57,13 @@ def compare(
 
     Raises:
         InputError: arguments that do not fit each other.
+
+    Example:
+        >>> import dcgmm
+        >>> digits = dcgmm.datasets.load("mnist_sample", classes=[0, 1], limit=30).test
+        >>> points = digits.images[:, 10:18, 10:18].flatten(1) / 255
+        >>> list(dcgmm.clustering.compare("classes", points, digits.labels, digits.labels).methods)
+        ['classes', 'k-means', 'scikit-learn GMM']
     """
     own = cluster_figures(points, labels, classes, training)
     compared = Compared({name: own}, [])

@@ -20,15 +20,35 @@ Booleans = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class DunnIndex:
-    """A Dunn index with the pairs of points (row numbers, smaller first) that attain its two distances."""
+    """A Dunn index, with the pairs of points (row numbers, smaller first) that attain its two distances.
 
-    value: float | None  # separation / diameter; None where the diameter is 0
-    separation: float  # smallest distance between points of different clusters
+    Attributes:
+        value: separation / diameter; None where the diameter is 0.
+        separation: smallest distance between points of different clusters.
+        separation_pair: such a pair.
+        diameter: largest distance between points of one cluster.
+        diameter_pair: such a pair; None where the diameter is 0.
+        zero_pairs: pairs of equal points in different clusters: with any, separation and value are 0.
+        value_without_duplicates: as value, over pairs at a distance above 0; None where it has none.
+        separation_without_duplicates: the same, of the separation.
+        separation_pair_without_duplicates: the same, of its pair.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> points, labels = torch.tensor([[0.0], [2.0], [7.0], [7.0]]), torch.tensor([0, 0, 0, 1])
+        >>> found = dcgmm.clustering.dunn_index(points, labels)
+        >>> found.value, found.zero_pairs, found.separation_without_duplicates, found.diameter_pair
+        (0.0, 1, 5.0, (0, 2))
+    """
+
+    value: float | None
+    separation: float
     separation_pair: tuple[int, int]
-    diameter: float  # largest distance between points of one cluster
-    diameter_pair: tuple[int, int] | None  # None where the diameter is 0
-    zero_pairs: int  # pairs of equal points in different clusters: with any, separation and value are 0
-    value_without_duplicates: float | None  # as value, over pairs at a distance above 0; None where it has none
+    diameter: float
+    diameter_pair: tuple[int, int] | None
+    zero_pairs: int
+    value_without_duplicates: float | None
     separation_without_duplicates: float | None
     separation_pair_without_duplicates: tuple[int, int] | None
 
@@ -55,6 +75,13 @@ def dunn_index(
 
     Raises:
         InputError: all points in one cluster, or points and labels that do not fit each other.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> points, labels = torch.tensor([[0.0], [2.0], [7.0], [9.0]]), torch.tensor([0, 0, 1, 1])
+        >>> dcgmm.clustering.dunn_index(points, labels).value
+        2.5
 
     Source: Dunn (1973), A fuzzy relative of the ISODATA process; paper §4.3.
     """

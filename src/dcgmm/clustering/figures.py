@@ -22,10 +22,36 @@ WORKING_MEMORY_MIB = 64  # for scikit-learn's blocks of distances, whose default
 
 
 class ClusterFigures(TypedDict):
-    """All figures of a clustering, ready for JSON: a figure that is not defined is None."""
+    """All figures of a clustering, ready for JSON: a figure that is not defined is None.
+
+    Attributes:
+        clusters: labels in use.
+        sizes: samples by label, in ascending order of labels.
+        dunn: Dunn index, see `DunnIndex` for it and the next four.
+        dunn_without_duplicates: over pairs of different points.
+        zero_pairs: pairs of equal points in different clusters.
+        separation: smallest distance between points of different clusters.
+        diameter: largest distance between points of one cluster.
+        dunn_centroid: see `centroid_dunn_index`.
+        davies_bouldin: lower is better; this and the next two as scikit-learn computes them.
+        silhouette: in [-1, 1].
+        calinski_harabasz: at least 0.
+        nmi: normalised mutual information with the classes, in [0, 1].
+        adjusted_rand: adjusted Rand index with the classes, at most 1.
+        purity: see `purity`.
+        accuracy: see `matched_accuracy`.
+        majority_accuracy: see `majority_accuracy`.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> figures = dcgmm.clustering.cluster_figures(torch.tensor([[0.0], [1.0]]), torch.tensor([3, 3]))
+        >>> figures["clusters"], figures["sizes"], figures["dunn"]
+        (1, {'3': 2}, None)
+    """
 
     clusters: int
-    sizes: dict[str, int]  # label: samples, in ascending order of labels
+    sizes: dict[str, int]
     dunn: float | None
     dunn_without_duplicates: float | None
     zero_pairs: int | None
@@ -62,6 +88,14 @@ def cluster_figures(
 
     Raises:
         InputError: arguments that do not fit each other.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> points, labels = torch.tensor([[0.0], [2.0], [7.0], [9.0]]), torch.tensor([0, 0, 1, 1])
+        >>> figures = dcgmm.clustering.cluster_figures(points, labels, classes=torch.tensor([4, 4, 8, 4]))
+        >>> figures["sizes"], figures["dunn"], figures["purity"]
+        ({'0': 2, '1': 2}, 2.5, 0.75)
     """
     x, clusters = checked(points, labels)
     used, sizes = np.unique(clusters, return_counts=True)

@@ -38,6 +38,14 @@ def merge_ward(
     Raises:
         InputError: a number of clusters outside 1 to K, or weights that fit no components.
 
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> centroids, counts = torch.tensor([[0.0], [1.0], [9.0], [8.0]]), torch.tensor([5, 1, 2, 2])
+        >>> merged = dcgmm.clustering.merge_ward(centroids, counts, clusters=2)
+        >>> merged[torch.tensor([3, 0, 1])].tolist()  # of samples that lie in components 3, 0 and 1
+        [1, 0, 0]
+
     Source: Ward (1963), Hierarchical grouping to optimize an objective function.
     """
     centers = checked_points(centroids).astype(np.float64)
@@ -69,10 +77,21 @@ def merge_ward(
 
 
 def torus_neighbours(components: int) -> Tensor:  # (K, K)
-    """Return which components touch, side by side, on the toroidal sqrt(K) x sqrt(K) grid, row by row.
+    """Which components touch, side by side, on the toroidal sqrt(K) x sqrt(K) grid that they lie on row by row.
+
+    Args:
+        components: K.
+
+    Returns:
+        (K, K) booleans, symmetric, none beside itself.
 
     Raises:
         InputError: a number of components that is no square number.
+
+    Example:
+        >>> import dcgmm
+        >>> dcgmm.clustering.torus_neighbours(9)[0].nonzero().flatten().tolist()  # beside the corner of a 3x3 grid
+        [1, 2, 3, 6]
     """
     side = isqrt(max(components, 0))
     if components < 1 or side * side != components:

@@ -18,8 +18,23 @@ def kmeans_labels(
 ) -> Tensor:  # (N,)
     """Assign each point by k-means (scikit-learn, k-means++ start).
 
+    Args:
+        points: (N, F).
+        clusters: how many, 1 to N.
+        seed: of the start.
+
+    Returns:
+        (N,) labels from 0.
+
     Raises:
         InputError: fewer points than clusters, or no cluster.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> labels = dcgmm.clustering.kmeans_labels(torch.tensor([[0.0], [1.0], [9.0]]), clusters=2, seed=0)
+        >>> bool(labels[0] == labels[1]), bool(labels[0] == labels[2])
+        (True, False)
     """
     x = checked_points(points)
     require_enough(x, clusters)
@@ -34,8 +49,23 @@ def gaussian_mixture_labels(
 ) -> Tensor:  # (N,)
     """Assign each point to its most likely component of a flat mixture fitted by EM (scikit-learn, diagonal).
 
+    Args:
+        points: (N, F).
+        clusters: how many, 1 to N.
+        seed: of the start.
+
+    Returns:
+        (N,) labels from 0.
+
     Raises:
         InputError: fewer points than clusters, or no cluster.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> labels = dcgmm.clustering.gaussian_mixture_labels(torch.tensor([[0.0], [1.0], [9.0]]), clusters=2, seed=0)
+        >>> bool(labels[0] == labels[1]), bool(labels[0] == labels[2])
+        (True, False)
     """
     x = checked_points(points).astype(np.float64)
     require_enough(x, clusters)
