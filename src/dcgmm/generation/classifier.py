@@ -36,10 +36,25 @@ class Examples:
 
 @dataclass(frozen=True)
 class Judge:
-    """A classifier by its parameters."""
+    """A classifier of real images by its parameters, whose features tell how other images differ from them.
+
+    `dcgmm.judges.judge_of` trains one, and keeps it in the user's cache.
+
+    Attributes:
+        weights: parameters by name.
+        labels: (K,) int64, in the order of the outputs.
+
+    Example:
+        >>> import dcgmm
+        >>> from dcgmm.judges import judge_of
+        >>> train = dcgmm.datasets.load("mnist_sample").train
+        >>> judge = judge_of("mnist_sample", train.images, train.labels)
+        >>> judge.accuracy(train.images[:50], train.labels[:50]) > 0.9, judge.features(train.images[:5]).shape
+        (True, torch.Size([5, 64]))
+    """
 
     weights: dict[str, Tensor]
-    labels: Tensor  # (K,) int64, in the order of the outputs
+    labels: Tensor
 
     def to(self, device: torch.device) -> "Judge":
         """The judge with its parameters on a device."""

@@ -37,10 +37,24 @@ from dcgmm.options import checked_seed, made
 
 @dataclass(frozen=True)
 class Completions:
-    """Completed images; what was seen of each is as it was, bit for bit."""
+    """Completed images; what was seen of each is as it was, bit for bit.
 
-    mean: Tensor  # (N, H, W, C), conditional mean
-    draws: Tensor  # (count, N, H, W, C)
+    Attributes:
+        mean: (N, H, W, C), conditional mean.
+        draws: (count, N, H, W, C).
+
+    Example:
+        >>> import dcgmm
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("1L"))
+        >>> images = dcgmm.datasets.load("mnist_sample", limit=5).test.images / 255
+        >>> seen = dcgmm.generation.observed_part("right", 28, 28, 5)
+        >>> completed = dcgmm.inpaint(model, images, seen, count=2)
+        >>> bool((completed.mean[seen] == images[seen]).all()), completed.draws.shape
+        (True, torch.Size([2, 5, 28, 28, 1]))
+    """
+
+    mean: Tensor
+    draws: Tensor
 
 
 @torch.no_grad()
@@ -72,9 +86,10 @@ def inpaint(
 
     Example:
         >>> import dcgmm
+        >>> import torch
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
         >>> left = torch.arange(28).expand(28, 28) < 14
-        >>> inpaint(model, torch.rand(5, 28, 28), left, count=3).draws.shape
+        >>> dcgmm.inpaint(model, dcgmm.datasets.load("mnist_sample", limit=5).test.images, left, count=3).draws.shape
         torch.Size([3, 5, 28, 28, 1])
     """
     options = made(CompletionOptions, vars(options or CompletionOptions()) | fields)

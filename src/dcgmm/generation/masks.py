@@ -30,11 +30,15 @@ def observed_part(
             of centre a quarter.
         seed: of what is random.
 
+    Returns:
+        (N, H, W) truth values.
+
     Raises:
         OptionError: there is no such area, the share is not in (0, 1), or leaves nothing to see or to complete.
 
     Example:
-        >>> observed_part("right", 1, 4, 1).tolist()
+        >>> import dcgmm
+        >>> dcgmm.generation.observed_part("right", 1, 4, 1).tolist()
         [[[True, True, False, False]]]
     """
     if area not in AREAS:

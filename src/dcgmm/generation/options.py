@@ -21,6 +21,12 @@ class SamplingOptions(Options):
 
     Raises:
         OptionError: a value is out of its range.
+
+    Example:
+        >>> import dcgmm
+        >>> options = dcgmm.generation.SamplingOptions(top_s=3)  # sample(..., options=options), or top_s=3 itself
+        >>> options.top_s, options.std_scale
+        (3, 1.0)
     """
 
     top_s: int = option(
@@ -50,6 +56,12 @@ class CompletionOptions(Options):
 
     Raises:
         OptionError: a value is out of its range.
+
+    Example:
+        >>> import dcgmm
+        >>> options = dcgmm.generation.CompletionOptions(count=8)  # inpaint(..., options=options), or count=8 itself
+        >>> options.count, options.temperature
+        (8, 10.0)
     """
 
     count: int = option(4, "draws of each image", whole(least=0))
@@ -69,7 +81,13 @@ class CompletionOptions(Options):
 
 
 class Setting(StrEnum):
-    """Named ways to sharpen."""
+    """Named ways to sharpen.
+
+    Example:
+        >>> import dcgmm
+        >>> list(map(str, dcgmm.generation.Setting))
+        ['default', 'paper']
+    """
 
     default = "default"
     paper = "paper"
@@ -106,6 +124,13 @@ class SharpeningOptions(Options):
 
     Raises:
         OptionError: a value is out of its range.
+
+    Example:
+        >>> import dcgmm
+        >>> options = dcgmm.generation.SharpeningOptions(iterations=10, layers=["folding1"])
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> dcgmm.sample(model, 4, sharpening=options).images.shape
+        torch.Size([4, 28, 28, 1])
     """
 
     setting: Setting = option(

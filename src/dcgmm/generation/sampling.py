@@ -23,11 +23,24 @@ from dcgmm.runtime import require_memory
 
 @dataclass(frozen=True)
 class Samples:
-    """Drawn images, and how each came about."""
+    """Drawn images, and how each came about.
 
-    images: Tensor  # (N, H, W, C), not clamped: a Gaussian knows no range of pixels
-    components: dict[str, Tensor]  # (N, H, W) per GMM layer, the component drawn at each position
-    control: dict[str, Tensor]  # (N, H, W, K) per GMM layer under the start, what the components were drawn from
+    Attributes:
+        images: (N, H, W, C), not clamped: a Gaussian knows no range of pixels.
+        components: (N, H, W) per GMM layer, the component drawn at each position.
+        control: (N, H, W, K) per GMM layer under the start, what the components were drawn from.
+
+    Example:
+        >>> import dcgmm
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> samples = dcgmm.sample(model, 9, seed=1)
+        >>> {name: drawn.shape for name, drawn in samples.components.items()}
+        {'gmm2': torch.Size([9, 1, 1]), 'gmm1': torch.Size([9, 4, 4])}
+    """
+
+    images: Tensor
+    components: dict[str, Tensor]
+    control: dict[str, Tensor]
 
     def to(self, device: torch.device | str) -> "Samples":
         """The same on another device."""
@@ -92,8 +105,10 @@ def sample(
     Example:
         >>> import dcgmm
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
-        >>> sample(model, 36, top_s=3, seed=1).images.shape
+        >>> dcgmm.sample(model, 36, top_s=3, seed=1).images.shape
         torch.Size([36, 28, 28, 1])
+
+    Source: sections 3.1 and 3.2.3.
     """
     options = made(SamplingOptions, vars(options or SamplingOptions()) | fields)
     generator = torch.Generator(model.device).manual_seed(checked_seed(seed))

@@ -28,13 +28,30 @@ RECORDS = 50  # points of a curve, about
 
 @dataclass(frozen=True)
 class Sharpened:
-    """A sharpened tensor, and how its log-likelihood rose."""
+    """A sharpened tensor, and how its log-likelihood rose.
 
-    signal: Tensor  # (N, H, W, C)
-    target: str  # the GMM layer that was ascended
+    Attributes:
+        signal: (N, H, W, C).
+        target: the GMM layer that was ascended.
+        step_size: eps_s.
+        iterations: when the log-likelihood was taken; the first is 0, the last is G.
+        log_likelihood: L* then, mean over positions and samples (nats).
+
+    Example:
+        >>> import dcgmm
+        >>> train = dcgmm.datasets.load("mnist_sample", limit=300).train.images
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> _ = dcgmm.fit(model, train, steps=20)
+        >>> sharp = dcgmm.sharpen(model, train[:5], iterations=3)
+        >>> sharp.target, sharp.iterations, sharp.log_likelihood[0] < sharp.log_likelihood[-1]
+        ('gmm1', [0, 1, 2, 3], True)
+    """
+
+    signal: Tensor
+    target: str
     step_size: float
-    iterations: list[int]  # when the log-likelihood was taken; the first is 0, the last is G
-    log_likelihood: list[float]  # L* then, mean over positions and samples (nats)
+    iterations: list[int]
+    log_likelihood: list[float]
 
 
 def sharpen(
@@ -64,8 +81,11 @@ def sharpen(
     Example:
         >>> import dcgmm
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
-        >>> sharpen(model, torch.rand(5, 28, 28, 1), iterations=2).signal.shape
+        >>> images = dcgmm.datasets.load("mnist_sample", limit=5).test.images
+        >>> dcgmm.sharpen(model, images, iterations=2).signal.shape
         torch.Size([5, 28, 28, 1])
+
+    Source: section 3.2.3.
     """
     options = made(SharpeningOptions, vars(options or SharpeningOptions()) | fields)
     if next(iter(model.named_layers)) != FIRST:

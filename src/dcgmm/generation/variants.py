@@ -28,13 +28,17 @@ def control_signal(model: DCGMM, images: Images, layer: str | None = None) -> Te
         images: (N, H, W, C) as `as_images` takes them.
         layer: the GMM layer's name; None: the last layer.
 
+    Returns:
+        (N, H, W, K), at the H W positions of the layer.
+
     Raises:
         InputError: there is no such layer, the images do not fit the model, or the model is several.
 
     Example:
         >>> import dcgmm
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
-        >>> signal = control_signal(model, torch.rand(5, 28, 28))
+        >>> images = dcgmm.datasets.load("mnist_sample", limit=5).test.images
+        >>> signal = dcgmm.generation.control_signal(model, images)
         >>> dcgmm.sample(model, 5, weights=signal, seed=1).images.shape
         torch.Size([5, 28, 28, 1])
     """
@@ -52,9 +56,22 @@ def control_signal(model: DCGMM, images: Images, layer: str | None = None) -> Te
 
 @dataclass(frozen=True)
 class Nearness:
-    """Mean Euclidean distance from images, over all pixels in [0, 1]."""
+    """Mean Euclidean distance from images, over all pixels in [0, 1].
 
-    variant: float  # to their variants
+    Attributes:
+        variant: to their variants.
+        nearest_training_image: to the nearest image that the model was trained on.
+        unrelated_sample: to samples that have nothing to do with them.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> images = torch.zeros(2, 28, 28, 1)
+        >>> dcgmm.generation.nearness(images, variants=images + 0.5, unrelated=images + 1, training=images)
+        Nearness(variant=14.0, nearest_training_image=0.0, unrelated_sample=28.0)
+    """
+
+    variant: float
     nearest_training_image: float
     unrelated_sample: float
 
@@ -65,7 +82,24 @@ def nearness(
     unrelated: Tensor,  # (N, H, W, C)
     training: Tensor,  # (M, H, W, C)
 ) -> Nearness:
-    """How far variants lie from their originals, beside what else lies near."""
+    """How far variants lie from their originals, beside what else lies near.
+
+    Args:
+        originals: (N, H, W, C), uint8 or float.
+        variants: (N, H, W, C), one of each.
+        unrelated: (N, H, W, C), samples that have nothing to do with them.
+        training: (M, H, W, C), what the model was trained on.
+
+    Example:
+        >>> import dcgmm
+        >>> data = dcgmm.datasets.load("mnist_sample", limit=50)
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> images, signal = data.test.images, dcgmm.generation.control_signal(model, data.test.images)
+        >>> variants, unrelated = (dcgmm.sample(model, 50, weights=weights).images for weights in (signal, None))
+        >>> found = dcgmm.generation.nearness(images, variants, unrelated, data.train.images)
+        >>> found.nearest_training_image < found.unrelated_sample
+        True
+    """
     given = rows(originals)
     return Nearness(
         variant=float((given - rows(variants)).norm(dim=1).mean()),
