@@ -61,6 +61,14 @@ class AnnealingRule:
         rate_end: floor of the learning rate eps_inf.
         delta: the objective counts as stationary while -2 delta <= r <= delta.
         gamma: factor that sigma and the learning rate shrink by.
+
+    Example:
+        >>> import dcgmm
+        >>> rule = dcgmm.model.AnnealingRule(33, sigma_end=0.01, rate_start=0.05, rate_end=0.03, delta=0.05, gamma=0.9)
+        >>> rule.minimal_steps(components=25)
+        1716
+
+    Source: section 3.2.1; Gepperth & Pfuelb (2020).
     """
 
     window: int
@@ -109,13 +117,31 @@ class AnnealingRule:
 
 @dataclass(frozen=True)
 class AnnealingState:
-    """Where a GMM layer stands in its annealing."""
+    """Where a GMM layer stands in its annealing.
 
-    sigma: Tensor  # (...), width of the smoothing kernel in grid steps
-    rate: Tensor  # (...), learning rate
-    first: Tensor  # (...), L_0: mean objective of the first window
-    last: Tensor  # (...), L_last: mean objective of the window before
-    windows: int  # windows that have ended
+    Attributes:
+        sigma: (...), width of the smoothing kernel in grid steps.
+        rate: (...), learning rate.
+        first: (...), L_0: mean objective of the first window.
+        last: (...), L_last: mean objective of the window before.
+        windows: windows that have ended.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> rule = dcgmm.model.AnnealingRule(33, sigma_end=0.01, rate_start=0.05, rate_end=0.03, delta=0.05, gamma=0.5)
+        >>> state = rule.start(components=8, batch_shape=(), dtype=torch.float64)
+        >>> for average in (0.0, 10.0, 10.1):  # the objective no longer rises
+        ...     state = rule.advance(state, torch.tensor(average, dtype=torch.float64))
+        >>> state.windows, float(state.sigma), float(state.rate)  # sigma was 1
+        (3, 0.5, 0.03)
+    """
+
+    sigma: Tensor
+    rate: Tensor
+    first: Tensor
+    last: Tensor
+    windows: int
 
     def tensors(self) -> dict[str, Tensor]:
         """What each model has of its own, by name."""

@@ -42,6 +42,14 @@ class FactorGMM(GMM):
     Raises:
         OptionError: K is not a square number, or L is not from 1 to D - 1.
 
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> layer = dcgmm.model.FactorGMM((4, 4, 9), components=25, factors=2)
+        >>> layer.begin_factors(torch.tensor(True), seeds=[0])
+        >>> layer.factors.shape, layer.log_prob(torch.rand(3, 4, 4, 9)).shape
+        (torch.Size([25, 9, 2]), torch.Size([3, 4, 4]))
+
     Source: Richardson & Weiss (2018); Gepperth (2023).
     """
 

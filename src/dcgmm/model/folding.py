@@ -19,6 +19,15 @@ class Folding(nn.Module):
 
     Raises:
         InputError: a value is not positive, or the window does not fit the input.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> layer, x = dcgmm.model.Folding((28, 28, 1), kernel=(7, 7), stride=(7, 7)), torch.rand(5, 28, 28, 1)
+        >>> layer(x).shape, bool(layer.downward(layer(x)).allclose(x))  # the patches, and put together again
+        (torch.Size([5, 4, 4, 49]), True)
+
+    Source: section 3.1.
     """
 
     def __init__(self, input_shape: Shape, kernel: Sequence[int], stride: Sequence[int] = (1, 1)) -> None:

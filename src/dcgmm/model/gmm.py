@@ -11,13 +11,7 @@ from dcgmm.errors import OptionError
 from dcgmm.model import fused, native
 from dcgmm.model.annealing import grid_side
 from dcgmm.model.arrays import check_step
-from dcgmm.model.gaussian import (
-    Gradient,
-    NaturalParameters,
-    natural_parameters,
-    objective_gradient,
-    smoothed_winner,
-)
+from dcgmm.model.gaussian import Gradient, NaturalParameters, natural_parameters, objective_gradient, smoothed_winner
 from dcgmm.model.options import GMMOptions, LayerOptions, LayerType, Start
 from dcgmm.model.patches import SINGLE, Patches
 from dcgmm.model.shapes import Shape
@@ -26,7 +20,12 @@ IN_USE = 0.1  # of an even share: a component with less counts as unused
 
 
 class Rates(NamedTuple):
-    """Learning rate of each kind of parameter, of batch_shape."""
+    """Learning rate of each kind of parameter, of batch_shape.
+
+    Example:
+        >>> Rates(*torch.full((4,), 0.05)).loc
+        tensor(0.0500)
+    """
 
     logits: Tensor
     loc: Tensor
@@ -36,7 +35,12 @@ class Rates(NamedTuple):
 
 @dataclass(frozen=True)
 class Scored:
-    """What a GMM layer says of a batch. Densities are in nats, per sample and position."""
+    """What a GMM layer says of a batch. Densities are in nats, per sample and position.
+
+    Example:
+        >>> GMM(Shape(4, 4, 49), components=25).score(torch.rand(5, 4, 4, 49)).responsibilities.shape
+        torch.Size([5, 4, 4, 25])
+    """
 
     patches: Patches  # what was scored
     log_weights: Tensor  # (..., K), or (..., H, W, K) where each position has its own, and with which parameters
@@ -78,6 +82,10 @@ class GMM(nn.Module):
 
     Raises:
         InputError: K is not a square number.
+
+    Example:
+        >>> GMM(Shape(4, 4, 49), components=25).log_prob(torch.rand(5, 4, 4, 49)).shape
+        torch.Size([5, 4, 4])
     """
 
     def __init__(
@@ -145,10 +153,7 @@ class GMM(nn.Module):
 
     @torch.no_grad()
     def draw_start(self, generator: torch.Generator) -> None:
-        """Draw start values of the centroids (section 3.2.1), and set all else back to where it starts.
-
-        The generator lives on the CPU: one seed, one start.
-        """
+        """Draw centroids by a CPU generator (section 3.2.1), and set all else back to where it starts."""
         noise = torch.rand(self.loc.shape, generator=generator, dtype=torch.float64, device="cpu")
         # Rounded to float32, so that a model starts from the same values in float64.
         self.loc.copy_(((2 * noise - 1) * self.options.loc_range).float())
@@ -251,11 +256,7 @@ class GMM(nn.Module):
         return value, responsibilities
 
     @torch.no_grad()
-    def objective(
-        self,
-        scored: Scored,
-        kernel: Tensor | None,  # (..., S, S), of one side of the grid; None after annealing
-    ) -> tuple[Tensor, Gradient]:
+    def objective(self, scored: Scored, kernel: Tensor | None) -> tuple[Tensor, Gradient]:  # kernel as in `step`
         """Mean over samples and positions of max_k sum_j G_kj s_j, of batch_shape, and its gradient.
 
         `scored` was given by `score` with the parameters that the layer has now.

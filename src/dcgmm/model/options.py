@@ -9,7 +9,13 @@ from dcgmm.options import Options, Rule, number, option, several, whole
 
 
 class LayerType(StrEnum):
-    """Types of layers."""
+    """Types of layers.
+
+    Example:
+        >>> import dcgmm
+        >>> list(map(str, dcgmm.model.LayerType))
+        ['folding', 'pooling', 'gmm']
+    """
 
     folding = "folding"
     pooling = "pooling"
@@ -34,6 +40,7 @@ class LayerOptions(Options):
         InputError: a field is missing, or is not for this type of layer.
 
     Example:
+        >>> from dcgmm.model import LayerOptions
         >>> print(LayerOptions("folding", kernel=[7, 7], stride=[3, 3]), LayerOptions("gmm", components=25))
         F(7,7,3,3) G(25)
     """
@@ -79,7 +86,17 @@ class LayerOptions(Options):
 
 @dataclass
 class SharpeningPreset(Options):
-    """How samples of an architecture are sharpened by default: part of the way, so that it does no harm."""
+    """How samples of an architecture are sharpened by default: part of the way, so that it does no harm.
+
+    Raises:
+        OptionError: a value is out of its range.
+
+    Example:
+        >>> import dcgmm
+        >>> layers = [{"type": "folding", "kernel": [28, 28]}, {"type": "gmm", "components": 25}]
+        >>> dcgmm.Architecture(layers, sharpening={"iterations": 5}).sharpening
+        SharpeningPreset(iterations=5, rate=0.02, layers=None)
+    """
 
     iterations: int = option(10, "steps of gradient ascent", whole(least=0))
     rate: float = option(0.02, "step over the largest that is safe, see largest_curvature", number(above=0, below=2))
@@ -101,8 +118,9 @@ class Architecture(Options):
         OptionError: a value is out of its range, or a layer that is sharpened is no Folding layer of it.
 
     Example:
+        >>> import dcgmm
         >>> layers = [{"type": "folding", "kernel": [28, 28]}, {"type": "gmm", "components": 25}]
-        >>> print(Architecture(layers, name="1L"))
+        >>> print(dcgmm.Architecture(layers, name="1L"))
         F(28,28,1,1) G(25)
     """
 
@@ -147,6 +165,12 @@ class GMMOptions(Options):
 
     Raises:
         OptionError: a value is out of its range.
+
+    Example:
+        >>> import dcgmm
+        >>> precise = dcgmm.model.GMMOptions(precision_limit=100.0)
+        >>> dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("1L"), precise).gmms["gmm1"].options.precision_sqrt_max
+        10.0
     """
 
     loc_range: float = option(0.01, "centroids start in U[-loc_range, loc_range]", number(least=0))

@@ -31,6 +31,15 @@ class Pooling(nn.Module):
 
     Raises:
         InputError: a value is not positive, or the window does not fit the input.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> layer, x = dcgmm.model.Pooling((2, 3, 1), kernel=(2, 2)), torch.arange(6.0).view(1, 2, 3, 1)
+        >>> layer(x).flatten().tolist(), layer.downward(layer(x)).flatten().tolist()
+        ([4.0, 5.0], [4.0, 4.0, 5.0, 4.0, 4.0, 5.0])
+
+    Source: section 3.1.
     """
 
     def __init__(self, input_shape: Shape, kernel: Sequence[int], stride: Sequence[int] | None = None) -> None:

@@ -12,7 +12,14 @@ from dcgmm.errors import InputError, OptionError
 
 
 class Shape(NamedTuple):
-    """Shape of one sample's activation: height and width in positions, then channels."""
+    """Shape of one sample's activation: height and width in positions, then channels.
+
+    Example:
+        >>> import dcgmm
+        >>> shape = dcgmm.model.Shape(4, 4, 25)
+        >>> str(shape), shape.positions
+        ('4x4x25', 16)
+    """
 
     height: int
     width: int
@@ -33,6 +40,12 @@ class Window:
 
     Raises:
         OptionError: a kernel or stride is not a pair of positive integers.
+
+    Example:
+        >>> import dcgmm
+        >>> window = dcgmm.model.Window(kernel=(7, 7), stride=(3, 3))
+        >>> window.positions(28, 30), window.positions(28, 30, partial=True)  # one more that juts out to the right
+        ((8, 8), (8, 9))
     """
 
     kernel: tuple[int, ...]

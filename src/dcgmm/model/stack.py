@@ -42,9 +42,9 @@ class DCGMM(nn.Module):
         OptionError: the exponent is not a positive number.
 
     Example:
-        >>> model = DCGMM.build((28, 28, 1), [LayerOptions("folding", [28, 28]), LayerOptions("gmm", components=25)])
-        >>> list(model.named_layers)
-        ['folding1', 'gmm1']
+        >>> import dcgmm
+        >>> list(dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b")).named_layers)
+        ['folding1', 'gmm1', 'folding2', 'gmm2']
     """
 
     def __init__(

@@ -10,15 +10,31 @@ from dcgmm.model.stack import DCGMM
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """A layer of a model, in numbers."""
+    """A layer of a model, in numbers.
 
-    name: str  # folding1, gmm1, ...
-    layer: str  # as the paper writes it
+    Attributes:
+        name: folding1, gmm1, ...
+        layer: as the paper writes it.
+        input_shape: of one sample.
+        output_shape: of one sample.
+        positions: of its output, H * W.
+        parameters: how many.
+        flops: floating-point operations of the products that score one image.
+
+    Example:
+        >>> import dcgmm
+        >>> top = dcgmm.model.summarise(dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b")))[-1]
+        >>> top.name, top.layer, str(top.input_shape), str(top.output_shape)
+        ('gmm2', 'G(36)', '1x1x400', '1x1x36')
+    """
+
+    name: str
+    layer: str
     input_shape: Shape
     output_shape: Shape
-    positions: int  # of its output, H * W
+    positions: int
     parameters: int
-    flops: int  # floating-point operations of the products that score one image
+    flops: int
 
 
 def summarise(model: DCGMM) -> list[LayerSummary]:
@@ -27,10 +43,14 @@ def summarise(model: DCGMM) -> list[LayerSummary]:
     A GMM layer takes 4 P K D operations for an image of P positions: x and x^2 with the parameters of each of K
     components; with L factors 2 P K D L more. Folding and Pooling multiply nothing.
 
+    Args:
+        model: the model, or several side by side.
+
     Example:
-        >>> model = DCGMM.build((28, 28, 1), [{"type": "folding", "kernel": [7, 7], "stride": [3, 3]},
-        ...                                   {"type": "gmm", "components": 25}])
-        >>> [(layer.name, layer.positions, layer.parameters, layer.flops) for layer in summarise(model)]
+        >>> import dcgmm
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), [{"type": "folding", "kernel": [7, 7], "stride": [3, 3]},
+        ...                                         {"type": "gmm", "components": 25}])
+        >>> [(layer.name, layer.positions, layer.parameters, layer.flops) for layer in dcgmm.model.summarise(model)]
         [('folding1', 64, 0, 0), ('gmm1', 64, 2475, 313600)]
     """
     models = math.prod(model.batch_shape)
