@@ -12,11 +12,15 @@ from dcgmm.options import made
 def arch(name: str) -> Architecture:
     """An architecture by its name, such as one of the paper's Table 1.
 
+    Args:
+        name: as in `conf/arch/2L-c.yaml`; an unknown one is told which there are.
+
     Raises:
         OptionError: there is none of that name.
 
     Example:
-        >>> print(arch("2L-c"))
+        >>> import dcgmm
+        >>> print(dcgmm.arch("2L-c"))
         F(7,7,3,3) G(25) F(8,8,1,1) G(36)
     """
     folder = _folder()

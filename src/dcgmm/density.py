@@ -30,10 +30,22 @@ LEVELS = 255  # steps between black and white: a pixel's level stands for a cell
 
 @dataclass(frozen=True)
 class Density:
-    """Log-density of images."""
+    """Log-density of images.
 
-    nats: Tensor  # (N,) float64, of pixel values in [0, 1]
-    bits_per_dimension: Tensor  # (N,) float64, of byte values
+    Attributes:
+        nats: (N,) float64, of pixel values in [0, 1].
+        bits_per_dimension: (N,) float64, of byte values.
+
+    Example:
+        >>> import dcgmm
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("1L"))
+        >>> found = dcgmm.density(model, dcgmm.datasets.load("mnist_sample", limit=5).test.images)
+        >>> found.nats.shape, found.bits_per_dimension.dtype
+        (torch.Size([5]), torch.float64)
+    """
+
+    nats: Tensor
+    bits_per_dimension: Tensor
 
 
 def why_no_density(model: DCGMM) -> str | None:
@@ -79,8 +91,9 @@ def density(model: DCGMM, images: Images) -> Density:
     Example:
         >>> import dcgmm
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("1L"))
-        >>> density(model, torch.zeros(2, 28, 28, 1)).bits_per_dimension.shape
-        torch.Size([2])
+        >>> images = dcgmm.datasets.load("mnist_sample", limit=5).test.images
+        >>> dcgmm.density(model, images).bits_per_dimension.shape
+        torch.Size([5])
     """
     if reason := why_no_density(model):
         raise InputError(f"the model is not a density of the image: {reason}")

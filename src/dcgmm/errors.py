@@ -7,6 +7,14 @@ class InputError(ValueError):
     """What was given cannot be used: the message is one line that says what was given and what is allowed.
 
     The command line prints the message without a traceback and exits with code 2.
+
+    Example:
+        >>> import dcgmm
+        >>> try:
+        ...     dcgmm.DCGMM.build((28, 28), dcgmm.arch("1L"))
+        ... except dcgmm.InputError as error:
+        ...     print(error)
+        input_shape must be three positive whole numbers (H, W, C), not [28, 28]
     """
 
 
@@ -20,8 +28,10 @@ class OptionError(InputError):
         owner: the class of options that has the field; None for an argument of a function.
 
     Example:
-        >>> str(OptionError("epochs", "a whole number of at least 1", 0))
-        'epochs must be a whole number of at least 1, not 0'
+        >>> import dcgmm
+        >>> dcgmm.training.TrainerOptions(epochs=0)
+        Traceback (most recent call last):
+        dcgmm.errors.OptionError: epochs must be a whole number of at least 1, not 0
     """
 
     def __init__(self, field: str, rule: str, value: Any, owner: type | None = None) -> None:

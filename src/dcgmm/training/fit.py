@@ -26,11 +26,25 @@ Callback = Callable[[Trainer, dict[str, LayerReport]], Any]
 
 @dataclass(repr=False)
 class History:
-    """How a training went: a row for each annealing window."""
+    """How a training went: a row for each annealing window.
 
-    steps: list[int] = field(default_factory=list)  # done at its end
+    Attributes:
+        steps: done at its end.
+        epochs: done at its end, with the fraction of the one under way.
+        layers: reports by GMM layer.
+
+    Example:
+        >>> import dcgmm
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> train = dcgmm.datasets.load("mnist_sample", limit=300).train
+        >>> history = dcgmm.fit(model, train.images, steps=20, annealing={"alpha": 0.1})
+        >>> history, history.steps, len(history.layers["gmm2"])
+        (History(2 windows of gmm1, gmm2, 20 steps), [10, 20], 2)
+    """
+
+    steps: list[int] = field(default_factory=list)
     epochs: list[float] = field(default_factory=list)
-    layers: dict[str, list[LayerReport]] = field(default_factory=dict)  # by GMM layer
+    layers: dict[str, list[LayerReport]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         steps = self.steps[-1] if self.steps else 0
@@ -71,10 +85,11 @@ def fit(
 
     Example:
         >>> import dcgmm
+        >>> crops = dcgmm.datasets.load("mnist_sample", limit=100).train.images[:, 12:16, 12:16]
         >>> model = dcgmm.DCGMM.build((4, 4, 1), [{"type": "gmm", "components": 4}])
-        >>> history = fit(model, torch.rand(50, 4, 4, 1), epochs=100, batch_size=10)
+        >>> history = dcgmm.fit(model, crops, steps=100, batch_size=10)
         >>> history.steps[-1], len(history.layers["gmm1"])
-        (495, 15)
+        (99, 3)
 
     Source: section 3.2.1.
     """

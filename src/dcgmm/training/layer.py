@@ -30,11 +30,26 @@ def annealing_rule(options: TrainerOptions) -> AnnealingRule:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """A GMM layer at the end of an annealing window."""
+    """A GMM layer at the end of an annealing window.
 
-    objective: float  # mean smoothed max-component score over the window, nats
-    log_likelihood: float  # mean log-likelihood (log-sum-exp) of the window's last batch, after its step; nats
-    sigma: float  # smoothing width in grid steps
+    Attributes:
+        objective: mean smoothed max-component score over the window, nats.
+        log_likelihood: mean log-likelihood (log-sum-exp) of the window's last batch, after its step; nats.
+        sigma: smoothing width in grid steps.
+        learning_rate: eps.
+
+    Example:
+        >>> import dcgmm
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> train = dcgmm.datasets.load("mnist_sample", limit=300).train
+        >>> first, last = dcgmm.fit(model, train.images, steps=20, annealing={"alpha": 0.1}).layers["gmm1"]
+        >>> first.log_likelihood < last.log_likelihood, round(first.sigma, 3)
+        (True, 1.768)
+    """
+
+    objective: float
+    log_likelihood: float
+    sigma: float
     learning_rate: float
 
 

@@ -20,6 +20,11 @@ class LearningRateOptions(Options):
 
     Raises:
         OptionError: a value is out of its range, or the end lies above the start.
+
+    Example:
+        >>> import dcgmm
+        >>> dcgmm.training.TrainerOptions(learning_rate={"start": 0.1}).learning_rate.end
+        0.03
     """
 
     start: float = option(
@@ -39,7 +44,16 @@ class LearningRateOptions(Options):
 
 @dataclass
 class AnnealingOptions(Options):
-    """When the component smoothing and the learning rate shrink (section 3.2.1)."""
+    """When the component smoothing and the learning rate shrink (section 3.2.1).
+
+    Raises:
+        OptionError: a value is out of its range.
+
+    Example:
+        >>> import dcgmm
+        >>> dcgmm.training.AnnealingOptions(alpha=0.01).window  # or fit(..., annealing={"alpha": 0.01})
+        100
+    """
 
     alpha: float = option(
         0.03, "the objective is averaged over windows of round(1 / alpha) steps", number(above=0, most=1)
@@ -60,8 +74,12 @@ class AnnealingOptions(Options):
 class TrainerOptions(Options):
     """How a model is trained.
 
+    Raises:
+        OptionError: a value is out of its range, or there are steps beside epochs.
+
     Example:
-        >>> TrainerOptions(epochs=5, annealing={"gamma": 0.8}).annealing.window
+        >>> import dcgmm
+        >>> dcgmm.training.TrainerOptions(epochs=5, annealing={"gamma": 0.8}).annealing.window  # or fit(..., epochs=5)
         33
     """
 

@@ -36,6 +36,20 @@ class Trainer:
     Raises:
         InputError: a batch needs more memory than is free.
         OptionError: the images are of another shape than the model's or no pixels, or fewer than one batch takes.
+
+    Example:
+        >>> import dcgmm
+        >>> import torch
+        >>> train = dcgmm.datasets.load("mnist_sample", limit=300).train
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> model.draw_start(generator := torch.Generator().manual_seed(0))
+        >>> trainer = dcgmm.training.Trainer(model, train.images, dcgmm.training.TrainerOptions(steps=20), [generator])
+        >>> while trainer.steps < trainer.total_steps:
+        ...     reports = trainer.step()  # None but at an annealing window's end
+        >>> trainer.steps, round(trainer.epoch, 2)
+        (20, 6.67)
+
+    Source: section 3.2.1.
     """
 
     def __init__(
