@@ -2,7 +2,7 @@
 
 Names are loaded when they are first used: `import dcgmm` alone imports neither torch nor NumPy.
 
-Example:
+Examples:
     >>> import dcgmm
     >>> data = dcgmm.datasets.load("mnist_sample", classes=[0, 1, 2], limit=200)
     >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))

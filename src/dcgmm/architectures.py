@@ -18,7 +18,7 @@ def arch(name: str) -> Architecture:
     Raises:
         OptionError: there is none of that name.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> print(dcgmm.arch("2L-c"))
         F(7,7,3,3) G(25) F(8,8,1,1) G(36)

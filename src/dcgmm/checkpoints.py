@@ -40,7 +40,7 @@ def save(model: DCGMM, path: str | Path) -> None:
     Raises:
         InputError: the file cannot be written.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> model = DCGMM.build((28, 28, 1), dcgmm.arch("1L"))
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -99,7 +99,7 @@ class TrainedRun:
         Raises:
             InputError: there are no such images, or none of them can be used.
 
-        Example:
+        Examples:
             >>> run = load_run("runs/latest")  # doctest: +SKIP
             >>> run.detector().scores(run.prepare("new/").images)["joint"]  # doctest: +SKIP
         """
@@ -144,7 +144,7 @@ class TrainedRun:
         Raises:
             InputError: the data are missing, are of one class, or an option is unknown or out of its range.
 
-        Example:
+        Examples:
             >>> load_run("runs/latest").classifier().predict(images, observed=mask)  # doctest: +SKIP
         """
         train = self.data().train
@@ -157,7 +157,7 @@ def load_run(path: str | Path) -> TrainedRun:
     Raises:
         InputError: there is no such run, it has no checkpoint, or that is damaged or of another version.
 
-    Example:
+    Examples:
         >>> load_run("runs/latest").model  # doctest: +SKIP
     """
     directory = Path(path).resolve()

@@ -36,7 +36,7 @@ class Density:
         nats: (N,) float64, of pixel values in [0, 1].
         bits_per_dimension: (N,) float64, of byte values.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("1L"))
         >>> found = dcgmm.density(model, dcgmm.datasets.load("mnist_sample", limit=5).test.images)
@@ -88,7 +88,7 @@ def density(model: DCGMM, images: Images) -> Density:
     Raises:
         InputError: the model is no density of the image, or the images do not fit it.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("1L"))
         >>> images = dcgmm.datasets.load("mnist_sample", limit=5).test.images

@@ -8,7 +8,7 @@ class InputError(ValueError):
 
     The command line prints the message without a traceback and exits with code 2.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> try:
         ...     dcgmm.DCGMM.build((28, 28), dcgmm.arch("1L"))
@@ -27,7 +27,7 @@ class OptionError(InputError):
         value: what was given.
         owner: the class of options that has the field; None for an argument of a function.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> dcgmm.training.TrainerOptions(epochs=0)
         Traceback (most recent call last):

@@ -27,7 +27,7 @@ def as_images(images: Images, shape: tuple[int, int, int] | None = None) -> Tens
     Raises:
         OptionError: they have another shape or type, hold NaN, or values outside [0, 1].
 
-    Example:
+    Examples:
         >>> as_images(np.zeros((5, 28, 28), np.uint8)).shape
         torch.Size([5, 28, 28, 1])
     """

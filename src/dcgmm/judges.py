@@ -41,7 +41,7 @@ def judge_of(
     Raises:
         InputError: there are too few images or classes, or the images are too small.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> train = dcgmm.datasets.load("mnist_sample").train
         >>> judge_of("mnist_sample", train.images, train.labels).features(train.images[:5]).shape

@@ -2,7 +2,7 @@
 
 The library's functions take them, the command line makes its keys of them. Imports nothing slow.
 
-Example:
+Examples:
     >>> from dataclasses import dataclass
     >>> @dataclass
     ... class Walk(Options):

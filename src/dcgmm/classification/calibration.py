@@ -23,7 +23,7 @@ class Reliability:
         confidence: (B,) float64, mean confidence; NaN in an empty bin.
         accuracy: (B,) float64, share that is right; NaN in an empty bin.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> confidence, right = torch.tensor([0.25, 0.75, 0.75]), torch.tensor([True, True, False])
@@ -52,7 +52,7 @@ def reliability(
     Raises:
         OptionError: bins is no whole number of at least 1.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> right = torch.tensor([True, True, False])
@@ -84,7 +84,7 @@ def expected_calibration_error(
     Raises:
         OptionError: bins is no whole number of at least 1.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> dcgmm.classification.expected_calibration_error(torch.tensor([0.75, 0.75]), torch.tensor([True, False]))

@@ -31,7 +31,7 @@ class Classifier(ABC):
         model: that scores the images.
         classes: labels that it was fitted to, ascending: the order of its G columns.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> train = dcgmm.datasets.load("mnist_sample", limit=300).train
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
@@ -86,7 +86,7 @@ def log_posteriors(
     Raises:
         InputError: the images or the mask do not fit the model.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> train = dcgmm.datasets.load("mnist_sample", limit=300).train
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))

@@ -23,7 +23,7 @@ class ClassFigures:
         confusion: (G, G), images by class (rows) and by what they were taken for (columns).
         reliability: confidence and accuracy in bins.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> log_posterior = torch.tensor([[0.75, 0.25], [0.25, 0.75]]).log()
@@ -52,7 +52,7 @@ def class_figures(
     Raises:
         InputError: there are no images.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> log_posterior = torch.tensor([[0.9, 0.1], [0.2, 0.8]]).log()

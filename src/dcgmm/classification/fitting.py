@@ -28,7 +28,7 @@ def fit_classifier(
         InputError: there is no such method, images, labels and model do not fit each other, there are fewer than two
             classes, or an option is unknown or out of its range.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> train = dcgmm.datasets.load("mnist_sample", limit=300).train
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))

@@ -44,7 +44,7 @@ def log_class_weights(
 ) -> Tensor:  # (G, P, K), or (G, 1, K) the same for all positions
     """log pi_{k|c}, the smoothed shares of the sums.
 
-    Example:
+    Examples:
         >>> log_class_weights(torch.tensor([[[3.0, 0.0]]]), 0.5, per_position=True).exp()
         tensor([[[0.8750, 0.1250]]])
     """
@@ -70,7 +70,7 @@ class GenerativeClassifier(Classifier):
         log_prior: (G,), log p(c).
         position_weight: w, the power of each position's likelihood.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> train = dcgmm.datasets.load("mnist_sample", limit=300).train
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))

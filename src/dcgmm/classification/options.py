@@ -9,7 +9,7 @@ from dcgmm.options import Options, Rule, number, option
 class Method(StrEnum):
     """Ways to tell classes.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> list(map(str, dcgmm.classification.Method))
         ['generative', 'readout']
@@ -26,7 +26,7 @@ class GenerativeOptions(Options):
     Raises:
         OptionError: a value is out of its range.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> dcgmm.classification.GenerativeOptions(concentration=1.0)  # or fit_classifier(..., concentration=1.0)
         GenerativeOptions(concentration=1.0, per_position=None, position_weight=None)
@@ -53,7 +53,7 @@ class ReadoutOptions(Options):
     Raises:
         OptionError: a value is out of its range.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> dcgmm.classification.ReadoutOptions(layers=["gmm1"])  # or fit_classifier(..., "readout", layers=["gmm1"])
         ReadoutOptions(layers=['gmm1'], C=None)

@@ -45,7 +45,7 @@ class Readout(Classifier):
         coefficients: (D, G), on the CPU.
         intercept: (G,).
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> train = dcgmm.datasets.load("mnist_sample", limit=300).train
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))

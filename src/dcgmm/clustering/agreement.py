@@ -24,7 +24,7 @@ def contingency_matrix(
     Raises:
         InputError: labels and classes that do not fit each other.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> labels, classes = torch.tensor([0, 0, 0, 5, 5]), torch.tensor([1, 1, 2, 2, 2])
@@ -50,7 +50,7 @@ def purity(
     Raises:
         InputError: labels and classes that do not fit each other.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> dcgmm.clustering.purity(torch.tensor([0, 0, 1, 1]), torch.tensor([7, 7, 7, 4]))
@@ -75,7 +75,7 @@ def matched_accuracy(
     Raises:
         InputError: labels and classes that do not fit each other.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> dcgmm.clustering.matched_accuracy(torch.tensor([0, 0, 1, 2]), torch.tensor([7, 7, 4, 4]))  # none left for 2
@@ -105,7 +105,7 @@ def majority_accuracy(
     Raises:
         InputError: labels and classes that do not fit each other.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> training = torch.tensor([0, 0, 1]), torch.tensor([7, 7, 4])

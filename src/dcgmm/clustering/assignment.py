@@ -24,7 +24,7 @@ class Assigned:
         labels: (N,), the most likely component.
         responsibilities: (N, K).
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
         >>> found = dcgmm.clustering.assign(model, dcgmm.datasets.load("mnist_sample", limit=5).test.images)
@@ -57,7 +57,7 @@ def assign(
         OptionError: there is no such layer or position, or the layer has several and none is given.
         InputError: the images have another shape than the model takes, or values outside [0, 1].
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
         >>> images = dcgmm.datasets.load("mnist_sample", limit=5).test.images

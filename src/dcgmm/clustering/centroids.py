@@ -27,7 +27,7 @@ def cluster_means(
     Raises:
         InputError: points and labels that do not fit each other.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> used, means = dcgmm.clustering.cluster_means(torch.tensor([[0.0], [2.0], [9.0]]), torch.tensor([3, 3, 5]))
@@ -56,7 +56,7 @@ def nearest_to_means(
     Raises:
         InputError: points and labels that do not fit each other, or a count below 1.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> points, labels = torch.tensor([[0.0], [1.0], [5.0], [9.0]]), torch.tensor([0, 0, 0, 1])
@@ -88,7 +88,7 @@ def centroid_dunn_index(
     Raises:
         InputError: all points in one cluster, or points and labels that do not fit each other.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> points, labels = torch.tensor([[0.0], [2.0], [7.0], [9.0]]), torch.tensor([0, 0, 1, 1])

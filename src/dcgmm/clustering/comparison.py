@@ -24,7 +24,7 @@ class Compared:
         methods: figures by method, those of the clustering first.
         unconverged: methods whose figures are those of a fit that was cut short.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> points, labels = torch.tensor([[0.0], [0.5], [1.0], [7.0], [8.0], [9.0]]), torch.tensor([0, 0, 0, 1, 1, 1])
@@ -58,7 +58,7 @@ def compare(
     Raises:
         InputError: arguments that do not fit each other.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> digits = dcgmm.datasets.load("mnist_sample", classes=[0, 1], limit=30).test
         >>> points = digits.images[:, 10:18, 10:18].flatten(1) / 255

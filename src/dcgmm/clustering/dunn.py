@@ -33,7 +33,7 @@ class DunnIndex:
         separation_without_duplicates: the same, of the separation.
         separation_pair_without_duplicates: the same, of its pair.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> points, labels = torch.tensor([[0.0], [2.0], [7.0], [7.0]]), torch.tensor([0, 0, 0, 1])
@@ -76,7 +76,7 @@ def dunn_index(
     Raises:
         InputError: all points in one cluster, or points and labels that do not fit each other.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> points, labels = torch.tensor([[0.0], [2.0], [7.0], [9.0]]), torch.tensor([0, 0, 1, 1])

@@ -42,7 +42,7 @@ class ClusterFigures(TypedDict):
         accuracy: see `matched_accuracy`.
         majority_accuracy: see `majority_accuracy`.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> figures = dcgmm.clustering.cluster_figures(torch.tensor([[0.0], [1.0]]), torch.tensor([3, 3]))
@@ -89,7 +89,7 @@ def cluster_figures(
     Raises:
         InputError: arguments that do not fit each other.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> points, labels = torch.tensor([[0.0], [2.0], [7.0], [9.0]]), torch.tensor([0, 0, 1, 1])

@@ -38,7 +38,7 @@ def merge_ward(
     Raises:
         InputError: a number of clusters outside 1 to K, or weights that fit no components.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> centroids, counts = torch.tensor([[0.0], [1.0], [9.0], [8.0]]), torch.tensor([5, 1, 2, 2])
@@ -88,7 +88,7 @@ def torus_neighbours(components: int) -> Tensor:  # (K, K)
     Raises:
         InputError: a number of components that is no square number.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> dcgmm.clustering.torus_neighbours(9)[0].nonzero().flatten().tolist()  # beside the corner of a 3x3 grid
         [1, 2, 3, 6]

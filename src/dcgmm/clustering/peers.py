@@ -29,7 +29,7 @@ def kmeans_labels(
     Raises:
         InputError: fewer points than clusters, or no cluster.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> labels = dcgmm.clustering.kmeans_labels(torch.tensor([[0.0], [1.0], [9.0]]), clusters=2, seed=0)
@@ -60,7 +60,7 @@ def gaussian_mixture_labels(
     Raises:
         InputError: fewer points than clusters, or no cluster.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> labels = dcgmm.clustering.gaussian_mixture_labels(torch.tensor([[0.0], [1.0], [9.0]]), clusters=2, seed=0)

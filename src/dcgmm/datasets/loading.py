@@ -43,7 +43,7 @@ def load(
         InputError: an option is unknown or out of its range, or a file of a known data set is missing or damaged, or
             none of a folder is readable.
 
-    Example:
+    Examples:
         >>> data = load("mnist_sample", classes=[0, "1"], limit=100)
         >>> data.train.images.shape, data.classes
         (torch.Size([100, 28, 28, 1]), (0, 1))

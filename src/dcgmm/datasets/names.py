@@ -10,7 +10,7 @@ SHOWN = 10  # names in a list of many
 def natural_key(name: str) -> tuple[tuple[tuple[bool, int, str], ...], str]:
     """Sorts names with numbers as people do.
 
-    Example:
+    Examples:
         >>> sorted(["10", "9b", "9a", "2"], key=natural_key)
         ['2', '9a', '9b', '10']
     """
@@ -24,7 +24,7 @@ def printable(name: str) -> str:
 
     Bytes that are no UTF-8 (which Python keeps as lone surrogates) become `\\xff`, a newline `\\n`.
 
-    Example:
+    Examples:
         >>> printable("two\\nlines, a byte \\udcff, 日本")
         'two\\\\nlines, a byte \\\\xff, 日本'
     """
@@ -52,7 +52,7 @@ def class_name(folder: str) -> str:
 def enumerated(names: Sequence[object]) -> str:
     """Names in a list, the first ones of many.
 
-    Example:
+    Examples:
         >>> enumerated(["a", "b"]), enumerated(range(500))
         ('a, b', '0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... (500 in all)')
     """

@@ -37,7 +37,7 @@ ENDINGS = (".npz", ".safetensors")
 def arrays(model: DCGMM, detector: Detector | None = None) -> dict[str, NDArray[Any]]:
     """A model's arrays, and those of its detector, by name.
 
-    Example:
+    Examples:
         >>> model = DCGMM.build((28, 28, 1), dcgmm.arch("1L"))
         >>> {name: array.shape for name, array in arrays(model).items()}
         {'gmm1.log_weights': (25,), 'gmm1.loc': (25, 784), 'gmm1.precision_sqrt': (25, 784)}

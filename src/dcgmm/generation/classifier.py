@@ -44,7 +44,7 @@ class Judge:
         weights: parameters by name.
         labels: (K,) int64, in the order of the outputs.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> from dcgmm.judges import judge_of
         >>> train = dcgmm.datasets.load("mnist_sample").train

@@ -43,7 +43,7 @@ class Completions:
         mean: (N, H, W, C), conditional mean.
         draws: (count, N, H, W, C).
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("1L"))
         >>> images = dcgmm.datasets.load("mnist_sample", limit=5).test.images / 255
@@ -84,7 +84,7 @@ def inpaint(
     Raises:
         InputError: an option is unknown or out of its range, the images or the mask do not fit the model, all was seen.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))

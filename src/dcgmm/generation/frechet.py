@@ -22,7 +22,7 @@ class Moments:
         mean: (D,).
         covariance: (D, D), unbiased.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> dcgmm.generation.Moments.of(torch.tensor([[0.0, 1.0], [2.0, 1.0]])).covariance.tolist()
@@ -58,7 +58,7 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     Args:
         first, second: moments of features in the same D dimensions.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> features = torch.tensor([[0.0, 1.0], [2.0, 1.0]])
@@ -91,7 +91,7 @@ class FeatureReference:
         size: how many real images that were.
         count: images of a set that are compared.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> from dcgmm.judges import judge_of
         >>> data = dcgmm.datasets.load("mnist_sample")

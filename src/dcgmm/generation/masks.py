@@ -36,7 +36,7 @@ def observed_part(
     Raises:
         OptionError: there is no such area, the share is not in (0, 1), or leaves nothing to see or to complete.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> dcgmm.generation.observed_part("right", 1, 4, 1).tolist()
         [[[True, True, False, False]]]

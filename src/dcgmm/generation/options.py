@@ -22,7 +22,7 @@ class SamplingOptions(Options):
     Raises:
         OptionError: a value is out of its range.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> options = dcgmm.generation.SamplingOptions(top_s=3)  # sample(..., options=options), or top_s=3 itself
         >>> options.top_s, options.std_scale
@@ -57,7 +57,7 @@ class CompletionOptions(Options):
     Raises:
         OptionError: a value is out of its range.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> options = dcgmm.generation.CompletionOptions(count=8)  # inpaint(..., options=options), or count=8 itself
         >>> options.count, options.temperature
@@ -83,7 +83,7 @@ class CompletionOptions(Options):
 class Setting(StrEnum):
     """Named ways to sharpen.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> list(map(str, dcgmm.generation.Setting))
         ['default', 'paper']
@@ -125,7 +125,7 @@ class SharpeningOptions(Options):
     Raises:
         OptionError: a value is out of its range.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> options = dcgmm.generation.SharpeningOptions(iterations=10, layers=["folding1"])
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))

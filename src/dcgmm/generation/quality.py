@@ -35,7 +35,7 @@ class Reference:
         bins: Voronoi cells of them; None: there are fewer images than bins.
         duplicate_distance: two images closer than this are near-duplicates.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> train = dcgmm.datasets.load("mnist_sample", limit=100).train.images
@@ -65,7 +65,7 @@ class Quality:
             that judge: not comparable with distances of another, nor with published ones.
         bins: B; 0 without bins.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> train = dcgmm.datasets.load("mnist_sample", limit=100).train.images
@@ -198,7 +198,7 @@ def reference_of(train: Tensor, bins: int, count: int, generator: torch.Generato
     Raises:
         InputError: fewer than 2 training images.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> train = dcgmm.datasets.load("mnist_sample", limit=100).train.images
@@ -226,7 +226,7 @@ def judge(
         reference: of training images.
         features: of held-out images; None leaves out the Fréchet distance.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> data = dcgmm.datasets.load("mnist_sample", limit=100)

@@ -30,7 +30,7 @@ class Samples:
         components: (N, H, W) per GMM layer, the component drawn at each position.
         control: (N, H, W, K) per GMM layer under the start, what the components were drawn from.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
         >>> samples = dcgmm.sample(model, 9, seed=1)
@@ -102,7 +102,7 @@ def sample(
     Raises:
         InputError: an option is unknown or out of its range, or does not fit the model.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
         >>> dcgmm.sample(model, 36, top_s=3, seed=1).images.shape

@@ -37,7 +37,7 @@ class Sharpened:
         iterations: when the log-likelihood was taken; the first is 0, the last is G.
         log_likelihood: L* then, mean over positions and samples (nats).
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> train = dcgmm.datasets.load("mnist_sample", limit=300).train.images
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
@@ -78,7 +78,7 @@ def sharpen(
         InputError: the first layer is no Folding layer, an option is unknown, out of its range or leaves that layer
             out, the images do not fit the model, or the steps diverge.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
         >>> images = dcgmm.datasets.load("mnist_sample", limit=5).test.images

@@ -34,7 +34,7 @@ def control_signal(model: DCGMM, images: Images, layer: str | None = None) -> Te
     Raises:
         InputError: there is no such layer, the images do not fit the model, or the model is several.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
         >>> images = dcgmm.datasets.load("mnist_sample", limit=5).test.images
@@ -63,7 +63,7 @@ class Nearness:
         nearest_training_image: to the nearest image that the model was trained on.
         unrelated_sample: to samples that have nothing to do with them.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> images = torch.zeros(2, 28, 28, 1)
@@ -90,7 +90,7 @@ def nearness(
         unrelated: (N, H, W, C), samples that have nothing to do with them.
         training: (M, H, W, C), what the model was trained on.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> data = dcgmm.datasets.load("mnist_sample", limit=50)
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))

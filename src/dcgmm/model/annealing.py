@@ -62,7 +62,7 @@ class AnnealingRule:
         delta: the objective counts as stationary while -2 delta <= r <= delta.
         gamma: factor that sigma and the learning rate shrink by.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> rule = dcgmm.model.AnnealingRule(33, sigma_end=0.01, rate_start=0.05, rate_end=0.03, delta=0.05, gamma=0.9)
         >>> rule.minimal_steps(components=25)
@@ -126,7 +126,7 @@ class AnnealingState:
         last: (...), L_last: mean objective of the window before.
         windows: windows that have ended.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> rule = dcgmm.model.AnnealingRule(33, sigma_end=0.01, rate_start=0.05, rate_end=0.03, delta=0.05, gamma=0.5)

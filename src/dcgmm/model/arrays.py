@@ -22,7 +22,7 @@ def check(
     Raises:
         OptionError: it is; the error names the array.
 
-    Example:
+    Examples:
         >>> check("rates", torch.zeros(3), (2,))
         Traceback (most recent call last):
         dcgmm.errors.OptionError: rates must be of shape (2,), float32, on cpu, not of shape (3,), float32, on cpu

@@ -42,7 +42,7 @@ class FactorGMM(GMM):
     Raises:
         OptionError: K is not a square number, or L is not from 1 to D - 1.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> layer = dcgmm.model.FactorGMM((4, 4, 9), components=25, factors=2)

@@ -20,7 +20,7 @@ class Folding(nn.Module):
     Raises:
         InputError: a value is not positive, or the window does not fit the input.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> layer, x = dcgmm.model.Folding((28, 28, 1), kernel=(7, 7), stride=(7, 7)), torch.rand(5, 28, 28, 1)

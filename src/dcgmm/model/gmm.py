@@ -22,7 +22,7 @@ IN_USE = 0.1  # of an even share: a component with less counts as unused
 class Rates(NamedTuple):
     """Learning rate of each kind of parameter, of batch_shape.
 
-    Example:
+    Examples:
         >>> Rates(*torch.full((4,), 0.05)).loc
         tensor(0.0500)
     """
@@ -37,7 +37,7 @@ class Rates(NamedTuple):
 class Scored:
     """What a GMM layer says of a batch. Densities are in nats, per sample and position.
 
-    Example:
+    Examples:
         >>> GMM(Shape(4, 4, 49), components=25).score(torch.rand(5, 4, 4, 49)).responsibilities.shape
         torch.Size([5, 4, 4, 25])
     """
@@ -83,7 +83,7 @@ class GMM(nn.Module):
     Raises:
         InputError: K is not a square number.
 
-    Example:
+    Examples:
         >>> GMM(Shape(4, 4, 49), components=25).log_prob(torch.rand(5, 4, 4, 49)).shape
         torch.Size([5, 4, 4])
     """

@@ -11,7 +11,7 @@ from dcgmm.options import Options, Rule, number, option, several, whole
 class LayerType(StrEnum):
     """Types of layers.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> list(map(str, dcgmm.model.LayerType))
         ['folding', 'pooling', 'gmm']
@@ -39,7 +39,7 @@ class LayerOptions(Options):
         OptionError: the type is unknown, or a value is out of its range.
         InputError: a field is missing, or is not for this type of layer.
 
-    Example:
+    Examples:
         >>> from dcgmm.model import LayerOptions
         >>> print(LayerOptions("folding", kernel=[7, 7], stride=[3, 3]), LayerOptions("gmm", components=25))
         F(7,7,3,3) G(25)
@@ -91,7 +91,7 @@ class SharpeningPreset(Options):
     Raises:
         OptionError: a value is out of its range.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> layers = [{"type": "folding", "kernel": [28, 28]}, {"type": "gmm", "components": 25}]
         >>> dcgmm.Architecture(layers, sharpening={"iterations": 5}).sharpening
@@ -117,7 +117,7 @@ class Architecture(Options):
     Raises:
         OptionError: a value is out of its range, or a layer that is sharpened is no Folding layer of it.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> layers = [{"type": "folding", "kernel": [28, 28]}, {"type": "gmm", "components": 25}]
         >>> print(dcgmm.Architecture(layers, name="1L"))
@@ -166,7 +166,7 @@ class GMMOptions(Options):
     Raises:
         OptionError: a value is out of its range.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> precise = dcgmm.model.GMMOptions(precision_limit=100.0)
         >>> dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("1L"), precise).gmms["gmm1"].options.precision_sqrt_max

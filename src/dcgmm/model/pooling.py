@@ -32,7 +32,7 @@ class Pooling(nn.Module):
     Raises:
         InputError: a value is not positive, or the window does not fit the input.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> layer, x = dcgmm.model.Pooling((2, 3, 1), kernel=(2, 2)), torch.arange(6.0).view(1, 2, 3, 1)

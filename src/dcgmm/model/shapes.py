@@ -14,7 +14,7 @@ from dcgmm.errors import InputError, OptionError
 class Shape(NamedTuple):
     """Shape of one sample's activation: height and width in positions, then channels.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> shape = dcgmm.model.Shape(4, 4, 25)
         >>> str(shape), shape.positions
@@ -41,7 +41,7 @@ class Window:
     Raises:
         OptionError: a kernel or stride is not a pair of positive integers.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> window = dcgmm.model.Window(kernel=(7, 7), stride=(3, 3))
         >>> window.positions(28, 30), window.positions(28, 30, partial=True)  # one more that juts out to the right

@@ -41,7 +41,7 @@ class DCGMM(nn.Module):
         InputError: no layers, no GMM layer, or neighbours whose shapes differ.
         OptionError: the exponent is not a positive number.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> list(dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b")).named_layers)
         ['folding1', 'gmm1', 'folding2', 'gmm2']
@@ -92,7 +92,7 @@ class DCGMM(nn.Module):
             InputError: names the layer's number and description, and what is wrong with it; or there is no
                 memory for it.
 
-        Example:
+        Examples:
             >>> DCGMM.build((28, 28, 1), [{"type": "folding", "kernel": [30, 30]}, {"type": "gmm", "components": 25}])
             Traceback (most recent call last):
             dcgmm.errors.InputError: layer 1, F(30,30,1,1): the window does not fit its 28x28 input; a kernel of at \
@@ -264,7 +264,7 @@ most 28x28 would
         Raises:
             InputError: as for `score`.
 
-        Example:
+        Examples:
             >>> model = DCGMM.build((4, 4, 1), [LayerOptions("folding", [4, 4]), LayerOptions("gmm", components=4)])
             >>> model.log_prob(torch.zeros(3, 4, 4, 1)).shape
             torch.Size([3])

@@ -21,7 +21,7 @@ class LayerSummary:
         parameters: how many.
         flops: floating-point operations of the products that score one image.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> top = dcgmm.model.summarise(dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b")))[-1]
         >>> top.name, top.layer, str(top.input_shape), str(top.output_shape)
@@ -46,7 +46,7 @@ def summarise(model: DCGMM) -> list[LayerSummary]:
     Args:
         model: the model, or several side by side.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> model = dcgmm.DCGMM.build((28, 28, 1), [{"type": "folding", "kernel": [7, 7], "stride": [3, 3]},
         ...                                         {"type": "gmm", "components": 25}])

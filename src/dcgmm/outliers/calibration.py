@@ -39,7 +39,7 @@ class Distribution:
     def of(cls, values: Tensor) -> Self:  # (N,), N >= 1
         """The distribution of values, of which those that are NaN or infinite are left out.
 
-        Example:
+        Examples:
             >>> uniform = Distribution.of(torch.arange(1.0, 100.0))
             >>> round(uniform.value(0.5), 3), round(float(uniform.p_values(torch.tensor(20.0))), 3)
             (50.0, 0.2)

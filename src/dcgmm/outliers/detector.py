@@ -23,7 +23,13 @@ POOLED = 500_000  # positions of a layer, of images spread evenly, are enough fo
 
 @dataclass(frozen=True)
 class ImageReport:
-    """What a detector says of some images."""
+    """What a detector says of some images.
+
+    Examples:
+        >>> model, images = DCGMM.build((8, 8, 1), [{"type": "gmm", "components": 4}]), torch.rand(50, 8, 8, 1)
+        >>> Detector.fit(model, images).report(images[:3]).maps["gmm1"].shape
+        torch.Size([3, 8, 8])
+    """
 
     scores: dict[str, Tensor]  # (N,) float64, by name
     maps: dict[str, Tensor]  # (N, H, W) float64, standardised log-likelihood by GMM layer
@@ -33,11 +39,11 @@ class ImageReport:
 class Detector:
     """A model that knows how its scores are distributed over its training images. The scores: `dcgmm.outliers.scores`.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
-        >>> detector = Detector.fit(model, torch.rand(50, 28, 28, 1))
-        >>> detector.scores(torch.rand(3, 28, 28, 1))["joint"].shape
+        >>> train = dcgmm.datasets.load("mnist_sample", limit=50).train.images
+        >>> dcgmm.Detector.fit(model, train).scores(train[:3])["joint"].shape
         torch.Size([3])
     """
 
@@ -81,12 +87,11 @@ class Detector:
         Raises:
             InputError: there are no images, or they or the masks do not fit the model.
 
-        Example:
+        Examples:
             >>> import dcgmm
             >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
-            >>> training, left = torch.rand(50, 28, 28, 1), torch.arange(28).expand(28, 28) < 14
-            >>> detector = Detector.fit(model, training).seen_through(training, left)
-            >>> detector.scores(torch.rand(3, 28, 28, 1), observed=left)["joint"].shape
+            >>> x, left = torch.rand(50, 28, 28, 1), torch.arange(28).expand(28, 28) < 14
+            >>> Detector.fit(model, x).seen_through(x, left).scores(x[:3], observed=left)["joint"].shape
             torch.Size([3])
         """
         masks = torch.as_tensor(observed)

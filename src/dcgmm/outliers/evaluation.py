@@ -17,11 +17,26 @@ from dcgmm.outliers.metrics import Curve, Detection, Floats, detection_curve, ju
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All scores of known images, by name."""
+    """All scores of known images, by name.
+
+    Attributes:
+        detector: whose scores they are.
+        inliers: (n,) each.
+        outliers: (m,) each.
+
+    Examples:
+        >>> import dcgmm
+        >>> data = dcgmm.datasets.load("mnist_sample", limit=50)
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> detector = dcgmm.Detector.fit(model, data.train.images)
+        >>> evaluation = dcgmm.outliers.evaluate(detector, data.test.images, 255 - data.test.images)
+        >>> evaluation.figures()["gmm1_log_prob"].auroc, evaluation.curve("joint", [1.0, 1.5]).inliers_kept.shape
+        (1.0, (2,))
+    """
 
     detector: Detector
-    inliers: dict[str, Floats]  # (n,) each
-    outliers: dict[str, Floats]  # (m,) each
+    inliers: dict[str, Floats]
+    outliers: dict[str, Floats]
 
     def figures(self) -> dict[str, Detection]:
         """Figures of every score."""
@@ -53,15 +68,24 @@ def evaluate(
 
     Args:
         detector: the detector.
-        inliers: images of the kind that the detector was fitted to, at least one.
-        outliers: images of another kind, at least one.
+        inliers: (n, H, W, C), images of the kind that the detector was fitted to, at least one.
+        outliers: (m, H, W, C), images of another kind, at least one.
         batch_size: images at a time; by default as many as memory bears.
         report: called after every batch with the number of images that are scored.
-        observed: which pixels were seen of the inliers, and of the outliers; None: all. The detector must be one of
-            such images: `Detector.seen_through`.
+        observed: (n, H, W) and (m, H, W), which pixels were seen of the inliers, and of the outliers; None: all. The
+            detector must be one of such images: `Detector.seen_through`.
 
     Raises:
         InputError: the images have another shape than the model takes, or values outside [0, 1].
+
+    Examples:
+        >>> import dcgmm
+        >>> data = dcgmm.datasets.load("mnist_sample", limit=50)
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> detector = dcgmm.Detector.fit(model, data.train.images)
+        >>> evaluation = dcgmm.outliers.evaluate(detector, data.test.images, data.test.images.flip(1)[:9])
+        >>> evaluation.inliers["joint"].shape, evaluation.outliers["joint"].shape
+        ((50,), (9,))
     """
     done = 0
 

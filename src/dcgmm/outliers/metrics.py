@@ -12,16 +12,40 @@ Floats = NDArray[np.floating[Any]]
 
 
 class Detection(NamedTuple):
-    """Figures of a score, each in [0, 1]."""
+    """Figures of a score, each in [0, 1].
 
-    auroc: float  # probability that an inlier scores higher than an outlier, ties as half
-    average_precision_inliers: float  # inliers are what is looked for
-    average_precision_outliers: float  # outliers are what is looked for
-    false_positive_rate_95: float  # outliers taken for inliers where at least 95% of the inliers are kept
+    Attributes:
+        auroc: probability that an inlier scores higher than an outlier, ties as half.
+        average_precision_inliers: inliers are what is looked for.
+        average_precision_outliers: outliers are what is looked for.
+        false_positive_rate_95: outliers taken for inliers where at least 95% of the inliers are kept.
+
+    Examples:
+        >>> import dcgmm
+        >>> import numpy as np
+        >>> dcgmm.outliers.judge(np.array([3.0, 4.0]), np.array([1.0, 2.0])).false_positive_rate_95
+        0.0
+    """
+
+    auroc: float
+    average_precision_inliers: float
+    average_precision_outliers: float
+    false_positive_rate_95: float
 
 
 def judge(inliers: Floats, outliers: Floats) -> Detection:  # (n,), (m,), n and m at least 1
-    """All figures of a score."""
+    """All figures of a score.
+
+    Args:
+        inliers: (n,), scores of at least one.
+        outliers: (m,), scores of at least one; high scores are those of inliers.
+
+    Examples:
+        >>> import dcgmm
+        >>> import numpy as np
+        >>> dcgmm.outliers.judge(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.0, 1.5])).auroc
+        0.875
+    """
     return Detection(
         auroc(inliers, outliers),
         average_precision(inliers, outliers),
@@ -54,14 +78,39 @@ def false_positive_rate(inliers: Floats, outliers: Floats, kept: float = 0.95) -
 
 
 class Curve(NamedTuple):
-    """Figure 3: what each threshold does."""
+    """Figure 3: what each threshold does.
 
-    inliers_kept: Floats  # (T,), fraction of inliers at or above it
-    outliers_removed: Floats  # (T,), fraction of outliers below it
+    Attributes:
+        inliers_kept: (T,), fraction of inliers at or above it.
+        outliers_removed: (T,), fraction of outliers below it.
+
+    Examples:
+        >>> import dcgmm
+        >>> import numpy as np
+        >>> curve = dcgmm.outliers.detection_curve(np.array([2.0, 3.0]), np.array([0.0, 2.5]), np.array([1.0, 2.7]))
+        >>> curve.outliers_removed.tolist()
+        [0.5, 1.0]
+    """
+
+    inliers_kept: Floats
+    outliers_removed: Floats
 
 
 def detection_curve(inliers: Floats, outliers: Floats, thresholds: Floats) -> Curve:  # (n,), (m,), (T,)
-    """Inliers kept and outliers removed by each threshold (figure 3)."""
+    """Inliers kept and outliers removed by each threshold (figure 3).
+
+    Args:
+        inliers: (n,), scores; those that are NaN are kept by no threshold.
+        outliers: (m,), scores.
+        thresholds: (T,).
+
+    Examples:
+        >>> import dcgmm
+        >>> import numpy as np
+        >>> curve = dcgmm.outliers.detection_curve(np.array([2.0, 3.0]), np.array([0.0, 2.5]), np.array([1.0, 2.7]))
+        >>> curve.inliers_kept.tolist()
+        [1.0, 0.5]
+    """
     # What has no score (NaN) is no inlier.
     inliers, outliers = (np.where(np.isnan(scores), -np.inf, scores) for scores in (inliers, outliers))
     below_in = np.searchsorted(np.sort(inliers), thresholds, "left")

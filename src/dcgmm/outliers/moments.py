@@ -18,11 +18,27 @@ DEVIATION_FLOOR = 0.02
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, mean and sum of squared deviations over samples, float64; mergeable in any order (Chan et al., 1983)."""
+    """Count, mean and sum of squared deviations over samples, float64; mergeable in any order.
+
+    Attributes:
+        count: samples.
+        mean: (H, W), or of any other shape that values have.
+        squares: (H, W), sum over samples of (value - mean)^2.
+
+    Examples:
+        >>> import dcgmm
+        >>> import torch
+        >>> values = torch.tensor([1.0, 3.0, 8.0]).view(3, 1, 1)
+        >>> both = dcgmm.outliers.Moments.of(values[:1]).merge(dcgmm.outliers.Moments.of(values[1:]))
+        >>> both.count, float(both.mean), float(both.squares)
+        (3, 4.0, 26.0)
+
+    Source: Chan, Golub & LeVeque (1983).
+    """
 
     count: int
-    mean: Tensor  # (H, W)
-    squares: Tensor  # (H, W), sum over samples of (value - mean)^2
+    mean: Tensor
+    squares: Tensor
 
     @classmethod
     def from_state(cls, state: dict[str, Any], device: torch.device) -> Self:
@@ -93,6 +109,19 @@ def log_likelihood_moments(
         batch_size: images at a time, by default as many as memory bears; the result does not depend on it beyond
             float64 rounding.
         observed: (N, H, W) or (H, W), which pixels are taken for seen; None: all.
+
+    Raises:
+        InputError: the images or the mask do not fit the model.
+
+    Examples:
+        >>> import dcgmm
+        >>> data = dcgmm.datasets.load("mnist_sample", limit=50)
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> moments = dcgmm.outliers.log_likelihood_moments(model, data.train.images)
+        >>> moments["gmm1"].count, moments["gmm1"].variance.shape
+        (50, torch.Size([4, 4]))
+
+    Source: section 3.2.2.
     """
     total: dict[str, Moments] = {}
     for batch in batches(model, images, observed, batch_size):

@@ -1,4 +1,10 @@
-"""Names of outlier scores and figures. Imports nothing slow."""
+"""Names of outlier scores and figures. Imports nothing slow.
+
+Examples:
+    >>> import dcgmm
+    >>> dcgmm.outliers.SCORES  # what `Detector.name_of` takes; log_prob and standardised are of a GMM layer
+    ('log_prob', 'standardised', 'ratio', 'joint', 'pixels', 'worst', 'auto')
+"""
 
 LAYER_SCORES = ("log_prob", "standardised")  # of each GMM layer
 MODEL_SCORES = ("ratio", "joint", "pixels", "worst", "auto")  # of the whole model

@@ -24,12 +24,25 @@ _NEIGHBOURS = np.ones((3, 3))  # pixels that touch at a corner are of one region
 
 
 class Localisation(NamedTuple):
-    """How well maps meet marked defects."""
+    """How well maps meet marked defects.
 
-    pixel_auroc: float  # over all pixels
-    pro: float  # per-region overlap, the area up to PRO_LIMIT of false positives, in [0, 1]
-    f1: float  # of pixels at the best threshold
-    f1_threshold: float  # that: pixels at or above it are defects
+    Attributes:
+        pixel_auroc: over all pixels.
+        pro: per-region overlap, the area up to `PRO_LIMIT` of false positives, in [0, 1].
+        f1: of pixels at the best threshold.
+        f1_threshold: that: pixels at or above it are defects.
+
+    Examples:
+        >>> import dcgmm
+        >>> import numpy as np
+        >>> dcgmm.outliers.localise(np.array([[[0.0, 3.0, 1.0]]]), np.array([[[False, True, False]]]))
+        Localisation(pixel_auroc=1.0, pro=1.0, f1=1.0, f1_threshold=3.0)
+    """
+
+    pixel_auroc: float
+    pro: float
+    f1: float
+    f1_threshold: float
 
 
 def outlying_maps(detector: Detector, maps: Mapping[str, Tensor]) -> Tensor:  # (N, H, W) each -> (N, Y, X)
@@ -40,10 +53,23 @@ def outlying_maps(detector: Detector, maps: Mapping[str, Tensor]) -> Tensor:  # 
 
     Args:
         detector: the detector.
-        maps: standardised log-likelihoods, by GMM layer, as in its `ImageReport`.
+        maps: (N, H, W) each, standardised log-likelihoods, by GMM layer, as in its `ImageReport`.
+
+    Returns:
+        (N, Y, X), of the images' pixels.
 
     Raises:
         InputError: the detector was measured by an earlier version.
+
+    Examples:
+        >>> import dcgmm
+        >>> data = dcgmm.datasets.load("mnist_sample", limit=50)
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> images, detector = data.test.images[:1].clone(), dcgmm.Detector.fit(model, data.train.images)
+        >>> images[0, :7, :7] = 255  # a defect in a corner
+        >>> outlying = dcgmm.outliers.outlying_maps(detector, detector.report(images).maps)
+        >>> bool(outlying[0, :7, :7].min() > outlying[0, 7:, 7:].max())
+        True
     """
     log_p = detector.known_calibration.position_log_p(maps)
     found = [pixel_maps(detector.model, name, each) for name, each in log_p.items()]
@@ -54,8 +80,20 @@ def outlying_maps(detector: Detector, maps: Mapping[str, Tensor]) -> Tensor:  # 
 def localise(outlying: Floats, masks: Masks) -> Localisation:  # (N, Y, X), (N, Y, X)
     """Figures of maps, high where images are outlying, against masks of defects, as MVTec AD and anomalib define them.
 
+    Args:
+        outlying: (N, Y, X), as `outlying_maps` gives them.
+        masks: (N, Y, X) truth values.
+
     Raises:
         ValueError: all pixels are marked, or none.
+
+    Examples:
+        >>> import dcgmm
+        >>> import numpy as np
+        >>> outlying, defect = np.array([[[0.0, 3.0, 1.0, 2.0]]]), np.array([[[False, True, True, False]]])
+        >>> figures = dcgmm.outliers.localise(outlying, defect)
+        >>> figures.pixel_auroc, round(figures.f1, 2), figures.f1_threshold
+        (0.75, 0.8, 1.0)
 
     Source: Bergmann et al., The MVTec Anomaly Detection Dataset, 2021, section 5.
     """

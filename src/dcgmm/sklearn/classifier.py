@@ -35,7 +35,7 @@ class MixtureClassifier(ClassifierMixin, ModelEstimator):  # type: ignore[misc] 
     Raises:
         ValueError: as for `ConvolutionalGaussianMixture`; y holds no classes, or fewer than two.
 
-    Example:
+    Examples:
         >>> from sklearn.datasets import load_iris
         >>> X, y = load_iris(return_X_y=True)
         >>> bool(MixtureClassifier(random_state=0).fit(X, y).score(X, y) > 0.9)

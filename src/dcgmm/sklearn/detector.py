@@ -37,7 +37,7 @@ class MixtureOutlierDetector(OutlierMixin, ModelEstimator):  # type: ignore[misc
     Raises:
         ValueError: as for `ConvolutionalGaussianMixture`.
 
-    Example:
+    Examples:
         >>> X = np.random.RandomState(0).normal(size=(200, 2))
         >>> detector = MixtureOutlierDetector(n_components=4, random_state=0).fit(X)
         >>> detector.predict([[0.0, 0.0], [9.0, -9.0]])

@@ -52,7 +52,7 @@ class ConvolutionalGaussianMixture(
         ValueError: from `fit`, a parameter is out of its range, the layers do not fit the shape, X holds NaN, other
             shapes or pixel values outside [0, 1], or fewer than two samples; or training diverges.
 
-    Example:
+    Examples:
         >>> from sklearn.datasets import load_iris
         >>> X = load_iris().data
         >>> mixture = ConvolutionalGaussianMixture(n_components=4, random_state=0).fit(X)

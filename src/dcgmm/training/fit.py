@@ -33,7 +33,7 @@ class History:
         epochs: done at its end, with the fraction of the one under way.
         layers: reports by GMM layer.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
         >>> train = dcgmm.datasets.load("mnist_sample", limit=300).train
@@ -83,7 +83,7 @@ def fit(
             than a batch takes, training diverges, or there is no tqdm for the bar. Where it ends worse than it
             started, the log has a warning.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> crops = dcgmm.datasets.load("mnist_sample", limit=100).train.images[:, 12:16, 12:16]
         >>> model = dcgmm.DCGMM.build((4, 4, 1), [{"type": "gmm", "components": 4}])

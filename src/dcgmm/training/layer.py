@@ -38,7 +38,7 @@ class LayerReport:
         sigma: smoothing width in grid steps.
         learning_rate: eps.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
         >>> train = dcgmm.datasets.load("mnist_sample", limit=300).train

@@ -21,7 +21,7 @@ class LearningRateOptions(Options):
     Raises:
         OptionError: a value is out of its range, or the end lies above the start.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> dcgmm.training.TrainerOptions(learning_rate={"start": 0.1}).learning_rate.end
         0.03
@@ -49,7 +49,7 @@ class AnnealingOptions(Options):
     Raises:
         OptionError: a value is out of its range.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> dcgmm.training.AnnealingOptions(alpha=0.01).window  # or fit(..., annealing={"alpha": 0.01})
         100
@@ -77,7 +77,7 @@ class TrainerOptions(Options):
     Raises:
         OptionError: a value is out of its range, or there are steps beside epochs.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> dcgmm.training.TrainerOptions(epochs=5, annealing={"gamma": 0.8}).annealing.window  # or fit(..., epochs=5)
         33

@@ -34,7 +34,7 @@ def progress(model: DCGMM, images: Images, seed: int) -> dict[str, Progress]:
     Raises:
         InputError: the images do not fit the model.
 
-    Example:
+    Examples:
         >>> model = DCGMM.build((4, 4, 1), [{"type": "gmm", "components": 4}])
         >>> model.draw_start(torch.Generator().manual_seed(0))
         >>> found = progress(model, torch.rand(10, 4, 4, 1), seed=0)["gmm1"]

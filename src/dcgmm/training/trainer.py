@@ -37,7 +37,7 @@ class Trainer:
         InputError: a batch needs more memory than is free.
         OptionError: the images are of another shape than the model's or no pixels, or fewer than one batch takes.
 
-    Example:
+    Examples:
         >>> import dcgmm
         >>> import torch
         >>> train = dcgmm.datasets.load("mnist_sample", limit=300).train

@@ -34,7 +34,7 @@ def weights_by_use(model: DCGMM, images: Images) -> None:
     Raises:
         InputError: the images do not fit the model.
 
-    Example:
+    Examples:
         >>> model = DCGMM.build((4, 4, 1), [{"type": "gmm", "components": 4}])
         >>> weights_by_use(model, torch.rand(10, 4, 4, 1))
         >>> model.gmms["gmm1"].log_weights.exp().sum()
