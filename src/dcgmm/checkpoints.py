@@ -37,15 +37,20 @@ WRITTEN_BY = {1: "0.1"}  # earlier formats: the version of dcgmm that wrote them
 def save(model: DCGMM, path: str | Path) -> None:
     """Write a model, whole or not at all.
 
+    Args:
+        model: the model, one (no batch_shape).
+        path: of the file.
+
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written, or the model is several, side by side.
 
     Examples:
         >>> import tempfile
-        >>> model = DCGMM.build((28, 28, 1), dcgmm.arch("1L"))
+        >>> import dcgmm
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("1L"))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save(model, f"{folder}/model.pt")
-        ...     print(load(f"{folder}/model.pt").architecture)
+        ...     dcgmm.save(model, f"{folder}/model.pt")
+        ...     print(dcgmm.load(f"{folder}/model.pt").architecture)
         F(28,28,1,1) G(25)
     """
     if model.batch_shape:
@@ -58,19 +63,38 @@ def load(path: str | Path) -> DCGMM:
 
     Raises:
         InputError: the file is missing or damaged, or another version of dcgmm wrote it.
+
+    Examples:
+        >>> import dcgmm
+        >>> dcgmm.load("runs/latest/checkpoints/last.pt").input_shape
+        Shape(height=28, width=28, channels=1)
     """
     return _model(read_state(Path(path)), Path(path))
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A training run: its model, on the CPU, and what it was trained with."""
+    """A training run: its model, on the CPU, and what it was trained with.
+
+    Attributes:
+        directory: of the run.
+        model: as training left it, or had it at its last checkpoint.
+        config: as `dcgmm train --cfg job` shows it.
+        class_names: of the data set, also of classes that the run was not trained on.
+        state: the checkpoint.
+
+    Examples:
+        >>> import dcgmm
+        >>> run = dcgmm.load_run("runs/latest")
+        >>> str(run.model.architecture), run.config["dataset"]["name"], run.finished
+        ('F(7,7,7,7) G(25) F(4,4,1,1) G(36)', 'mnist_sample', True)
+    """
 
     directory: Path
     model: DCGMM
-    config: dict[str, Any]  # as `dcgmm train --cfg job` shows it
-    class_names: list[str]  # of the data set, also of classes that the run was not trained on
-    state: dict[str, Any]  # the checkpoint
+    config: dict[str, Any]
+    class_names: list[str]
+    state: dict[str, Any]
 
     @property
     def classes(self) -> list[str]:
@@ -100,8 +124,10 @@ class TrainedRun:
             InputError: there are no such images, or none of them can be used.
 
         Examples:
-            >>> run = load_run("runs/latest")  # doctest: +SKIP
-            >>> run.detector().scores(run.prepare("new/").images)["joint"]  # doctest: +SKIP
+            >>> import dcgmm
+            >>> run = dcgmm.load_run("runs/latest")
+            >>> run.detector().scores(run.prepare("new.npy").images)["joint"].shape
+            torch.Size([5])
         """
         from dcgmm.datasets.images import load_images
 
@@ -145,7 +171,10 @@ class TrainedRun:
             InputError: the data are missing, are of one class, or an option is unknown or out of its range.
 
         Examples:
-            >>> load_run("runs/latest").classifier().predict(images, observed=mask)  # doctest: +SKIP
+            >>> import dcgmm
+            >>> run = dcgmm.load_run("runs/latest")
+            >>> run.classifier().predict(run.prepare("new.npy").images).shape
+            torch.Size([5])
         """
         train = self.data().train
         return fit_classifier(self.model, train.images, train.labels, method, seed=seed, **fields)
@@ -154,11 +183,17 @@ class TrainedRun:
 def load_run(path: str | Path) -> TrainedRun:
     """A training run, by its directory; writes nothing.
 
+    Args:
+        path: of the directory, as `dcgmm train` tells it on its last line.
+
     Raises:
         InputError: there is no such run, it has no checkpoint, or that is damaged or of another version.
 
     Examples:
-        >>> load_run("runs/latest").model  # doctest: +SKIP
+        >>> import dcgmm
+        >>> run = dcgmm.load_run("runs/latest")
+        >>> dcgmm.sample(run.model, 4, seed=1).images.shape, run.data().test.images.shape
+        (torch.Size([4, 28, 28, 1]), torch.Size([300, 28, 28, 1]))
     """
     directory = Path(path).resolve()
     if not (directory / CHECKPOINT).is_file():

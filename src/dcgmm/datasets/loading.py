@@ -44,7 +44,8 @@ def load(
             none of a folder is readable.
 
     Examples:
-        >>> data = load("mnist_sample", classes=[0, "1"], limit=100)
+        >>> import dcgmm
+        >>> data = dcgmm.datasets.load("mnist_sample", classes=[0, "1"], limit=100)
         >>> data.train.images.shape, data.classes
         (torch.Size([100, 28, 28, 1]), (0, 1))
     """
@@ -66,6 +67,12 @@ class Listing:
 
     Raises:
         InputError: it is not there, or is no data set.
+
+    Examples:
+        >>> import dcgmm
+        >>> listing = dcgmm.datasets.Listing(dcgmm.datasets.DatasetOptions(name="mnist_sample"))
+        >>> listing.class_names[:3], len(listing.load([0, 1]).train)
+        (('0', '1', '2'), 400)
     """
 
     def __init__(self, options: DatasetOptions) -> None:

@@ -1,4 +1,10 @@
-"""Which images, and which part of them."""
+"""Which images, and which part of them.
+
+Examples:
+    >>> import dcgmm
+    >>> dcgmm.datasets.NAMES  # of data sets, as `load` takes them
+    ('mnist', 'fashion_mnist', 'kmnist', 'cifar10', 'svhn', 'mnist_sample', 'fashion_mnist_sample', 'folder')
+"""
 
 import os
 from dataclasses import dataclass
@@ -42,6 +48,12 @@ class DatasetOptions(DataPlaceOptions):
 
     Raises:
         OptionError: a value is out of its range, or is not for this data set.
+
+    Examples:
+        >>> import dcgmm
+        >>> options = dcgmm.datasets.DatasetOptions(name="mnist_sample", classes=[0, 1], limit=50)
+        >>> len(dcgmm.datasets.load(options).train)  # as load("mnist_sample", classes=[0, 1], limit=50)
+        50
     """
 
     name: str = option(help=f"{', '.join(NAMES[:-1])} or {NAMES[-1]}", rule=among(NAMES), choices=NAMES)

@@ -24,12 +24,26 @@ class Part(StrEnum):
 
 @dataclass(frozen=True)
 class Split:
-    """Labelled images. A float image is `images / 255`."""
+    """Labelled images, bytes. A float image is `images / 255`.
 
-    images: Tensor  # (N, H, W, C) uint8
-    labels: Tensor  # (N,) int64, an index into the data set's `class_names`
-    files: tuple[Path, ...] | None = None  # of a folder of images: the file of each
-    masks: tuple[Path | None, ...] | None = None  # and the file that marks its defects, where there is one
+    Attributes:
+        images: (N, H, W, C) uint8.
+        labels: (N,) int64, an index into the data set's `class_names`.
+        files: of a folder of images: the file of each.
+        masks: and the file that marks its defects, where there is one.
+
+    Examples:
+        >>> import dcgmm
+        >>> test = dcgmm.datasets.load("mnist_sample").test
+        >>> sevens = test[test.labels == 7]
+        >>> len(test), sevens.images.shape, sevens.labels.unique().tolist()
+        (500, torch.Size([50, 28, 28, 1]), [7])
+    """
+
+    images: Tensor
+    labels: Tensor
+    files: tuple[Path, ...] | None = None
+    masks: tuple[Path | None, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,15 +58,31 @@ class Split:
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set: training and test images, and where they were found."""
+    """A data set: training and test images, and where they were found.
+
+    Attributes:
+        name: of the data set.
+        train: training images.
+        test: test images.
+        class_names: of all classes that it has, by label.
+        source: where the files came from, in words.
+        classes: labels of the classes that were kept.
+        failures: what was left out: names of files, and why.
+
+    Examples:
+        >>> import dcgmm
+        >>> data = dcgmm.datasets.load("fashion_mnist_sample", classes=["dress", "coat"])
+        >>> data.classes, data.chosen_names, len(data.train), len(data.test)
+        ((3, 4), ('dress', 'coat'), 400, 100)
+    """
 
     name: str
     train: Split
     test: Split
     class_names: tuple[str, ...]
-    source: str  # where the files came from, in words
-    classes: tuple[int, ...]  # labels of the classes that were kept
-    failures: Failures = ()  # what was left out
+    source: str
+    classes: tuple[int, ...]
+    failures: Failures = ()
 
     @property
     def chosen_names(self) -> tuple[str, ...]:

@@ -37,9 +37,17 @@ ENDINGS = (".npz", ".safetensors")
 def arrays(model: DCGMM, detector: Detector | None = None) -> dict[str, NDArray[Any]]:
     """A model's arrays, and those of its detector, by name.
 
+    Args:
+        model: the model, one (no batch_shape).
+        detector: of the model; None leaves it out.
+
+    Raises:
+        InputError: the model is several, side by side.
+
     Examples:
-        >>> model = DCGMM.build((28, 28, 1), dcgmm.arch("1L"))
-        >>> {name: array.shape for name, array in arrays(model).items()}
+        >>> import dcgmm
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("1L"))
+        >>> {name: array.shape for name, array in dcgmm.exporting.arrays(model).items()}
         {'gmm1.log_weights': (25,), 'gmm1.loc': (25, 784), 'gmm1.precision_sqrt': (25, 784)}
     """
     if model.batch_shape:
@@ -61,9 +69,24 @@ def arrays(model: DCGMM, detector: Detector | None = None) -> dict[str, NDArray[
 def save_arrays(model: DCGMM, path: str | Path, detector: Detector | None = None) -> None:
     """Write a model's arrays, whole or not at all; the name's ending, .npz or .safetensors, says how.
 
+    Args:
+        model: the model, one (no batch_shape).
+        path: of the file.
+        detector: of the model; None leaves it out.
+
     Raises:
-        InputError: the file cannot be written, or safetensors is not installed.
+        InputError: the file cannot be written, safetensors is not installed, or the model is several, side by side.
         OptionError: the ending is another.
+
+    Examples:
+        >>> import tempfile
+        >>> import dcgmm
+        >>> import numpy as np
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("1L"))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     dcgmm.exporting.save_arrays(model, f"{folder}/model.npz")
+        ...     print(np.load(f"{folder}/model.npz")["gmm1.loc"].shape)
+        (25, 784)
     """
     path, content = Path(path), arrays(model, detector)
     if path.suffix == ".npz":

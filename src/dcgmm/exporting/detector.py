@@ -52,6 +52,16 @@ def save_onnx(
     Raises:
         InputError: onnx is not installed, or the file cannot be written.
         OptionError: there is no such score or type.
+
+    Examples:
+        >>> import os, tempfile
+        >>> import dcgmm
+        >>> model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch("2L-b"))
+        >>> detector = dcgmm.Detector.fit(model, dcgmm.datasets.load("mnist_sample", limit=50).train.images)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     dcgmm.exporting.save_onnx(detector, f"{folder}/detector.onnx", score="joint", c=1.5)
+        ...     print(os.listdir(folder))
+        ['detector.onnx']
     """
     content = onnx_detector(detector, score, c, pixels)
     write_whole(Path(path), lambda file: file.write(content))
