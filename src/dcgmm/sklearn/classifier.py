@@ -36,9 +36,11 @@ class MixtureClassifier(ClassifierMixin, ModelEstimator):  # type: ignore[misc] 
         ValueError: as for `ConvolutionalGaussianMixture`; y holds no classes, or fewer than two.
 
     Examples:
+        >>> import dcgmm
         >>> from sklearn.datasets import load_iris
         >>> X, y = load_iris(return_X_y=True)
-        >>> bool(MixtureClassifier(random_state=0).fit(X, y).score(X, y) > 0.9)
+        >>> classifier = dcgmm.sklearn.MixtureClassifier(epochs=20, batch_size=10, random_state=0)
+        >>> bool(classifier.fit(X, y).score(X, y) > 0.9)
         True
     """
 

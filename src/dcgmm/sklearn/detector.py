@@ -38,9 +38,11 @@ class MixtureOutlierDetector(OutlierMixin, ModelEstimator):  # type: ignore[misc
         ValueError: as for `ConvolutionalGaussianMixture`.
 
     Examples:
+        >>> import dcgmm
+        >>> import numpy as np
         >>> X = np.random.RandomState(0).normal(size=(200, 2))
-        >>> detector = MixtureOutlierDetector(n_components=4, random_state=0).fit(X)
-        >>> detector.predict([[0.0, 0.0], [9.0, -9.0]])
+        >>> detector = dcgmm.sklearn.MixtureOutlierDetector(n_components=4, epochs=10, batch_size=20, random_state=0)
+        >>> detector.fit(X).predict([[0.0, 0.0], [9.0, -9.0]])
         array([ 1, -1])
 
     Source: section 3.2.2.

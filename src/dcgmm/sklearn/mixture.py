@@ -53,11 +53,13 @@ class ConvolutionalGaussianMixture(
             shapes or pixel values outside [0, 1], or fewer than two samples; or training diverges.
 
     Examples:
-        >>> from sklearn.datasets import load_iris
-        >>> X = load_iris().data
-        >>> mixture = ConvolutionalGaussianMixture(n_components=4, random_state=0).fit(X)
-        >>> mixture.predict_proba(X).shape, round(mixture.score(X), 1)
-        ((150, 4), -1.8)
+        >>> import dcgmm
+        >>> X = dcgmm.datasets.load("mnist_sample", limit=300).train.images
+        >>> mixture = dcgmm.sklearn.ConvolutionalGaussianMixture(
+        ...     image_shape=(28, 28), arch="2L-b", epochs=5, random_state=0
+        ... )
+        >>> mixture.fit(X).predict_proba(X).shape, mixture.sample(3)[0].shape
+        ((300, 36), (3, 784))
 
     Source: sections 3.1 and 3.2.1.
     """
