@@ -61,6 +61,9 @@ def save(model: DCGMM, path: str | Path) -> None:
 def load(path: str | Path) -> DCGMM:
     """The model in a file that `save` wrote, or in a run's checkpoint; on the CPU.
 
+    Args:
+        path: of the file.
+
     Raises:
         InputError: the file is missing or damaged, or another version of dcgmm wrote it.
 
