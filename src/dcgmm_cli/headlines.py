@@ -29,7 +29,7 @@ DECLARED: list[dict[str, bool]] = [
 def higher_is_better(column: str) -> bool | None:
     """Whether more of a result is better, as the library declares it of the figure; None where it says nothing.
 
-    Example:
+    Examples:
         >>> higher_is_better("methods.k-means.dunn"), higher_is_better("mse.draws"), higher_is_better("mse_share")
         (True, False, None)
     """

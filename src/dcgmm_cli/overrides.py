@@ -10,7 +10,7 @@ _WORDS = {"null", "true", "false", "nan", "inf", "yes", "no", "on", "off"}  # wh
 def value_text(value: Any) -> str:
     """A value as it is given on the command line, before the shell's own quotes.
 
-    Example:
+    Examples:
         >>> print(value_text([{"type": "gmm", "components": 25, "kernel": None}]), value_text([1, 0.5, "1"]))
         [{type:gmm,components:25}] [1,0.5,'1']
     """

@@ -17,7 +17,7 @@ def read_yaml(path: Path, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> An
     Raises:
         InputError: it cannot be read, or is no YAML, nested too deeply or, with its aliases written out, too large.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "a.yaml"

@@ -83,7 +83,7 @@ class _Scale:
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Round numbers from low to high.
 
-    Example:
+    Examples:
         >>> ticks(0, 25), ticks(-0.3, 0.4)
         ([0.0, 5.0, 10.0, 15.0, 20.0, 25.0], [-0.2, 0.0, 0.2, 0.4])
     """

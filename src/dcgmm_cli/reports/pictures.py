@@ -41,7 +41,7 @@ def pictures_of(directory: Path) -> list[Picture]:
 def alt_text(stem: str) -> str:
     """What a picture shows, by its file's name without the ending.
 
-    Example:
+    Examples:
         >>> alt_text("samples_top10")
         'images drawn from the model, top 10'
     """

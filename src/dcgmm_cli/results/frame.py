@@ -17,7 +17,7 @@ def frame(*paths: str, where: str = "command=train") -> Any:
     Raises:
         InputError: pandas is not installed, there is no run, or no run has the condition's column.
 
-    Example:
+    Examples:
         >>> frame("runs").groupby("arch")["layers.gmm1.test_log_likelihood"].mean()  # doctest: +SKIP
     """
     try:
