@@ -53,7 +53,7 @@ class Classifier(ABC):
         """What was chosen for it, in built-ins."""
 
     def log_posterior(self, images: Images, observed: Images | None = None) -> Tensor:  # (N, G) float64
-        """log p(c | x) of each image, on the CPU.
+        """log p(c | x) of each image, (N, G), on the CPU.
 
         Args:
             images: (N, H, W, C) as `as_images` takes them.
@@ -65,7 +65,7 @@ class Classifier(ABC):
         return log_posteriors({"": self}, images, observed)[""]
 
     def predict(self, images: Images, observed: Images | None = None) -> Tensor:  # (N,)
-        """The most likely class's label of each image, on the CPU; arguments and errors as for `log_posterior`."""
+        """The most likely class's label of each image, (N,), on the CPU; arguments and errors as of `log_posterior`."""
         return torch.tensor(self.classes)[self.log_posterior(images, observed).argmax(-1)]
 
 

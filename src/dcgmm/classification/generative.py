@@ -141,6 +141,12 @@ class GenerativeClassifier(Classifier):
     def component_weights(self, labels: Tensor) -> Tensor:  # (N,) -> (N, H, W, K)
         """pi_{.|c} at each position of the top layer, for images of these classes: `dcgmm.sample` draws by them.
 
+        Args:
+            labels: (N,), one of the classes for each image.
+
+        Returns:
+            (N, H, W, K), at the H W positions of the top layer.
+
         Raises:
             OptionError: a label is none of the classes.
         """

@@ -88,7 +88,10 @@ class Listing:
         self.class_names = self._found.class_names
 
     def load(self, classes: Sequence[int | str] | None) -> ImageData:
-        """Training and test images of some classes, each of which has training images; None is all of them.
+        """Training and test images of some classes, each of which has training images.
+
+        Args:
+            classes: by name or number; None: all.
 
         Raises:
             InputError: there are no such classes or images, or the options cannot be for so few.
@@ -100,7 +103,10 @@ class Listing:
         return self._data(train_split, test_split, chosen, (*failures, *more))
 
     def load_test(self, classes: Sequence[int | str] | None) -> ImageData:
-        """Test images alone, also of classes without training images; None is all classes that have some of these.
+        """Test images alone, also of classes without training images.
+
+        Args:
+            classes: by name or number; None: all that have test images.
 
         Raises:
             InputError: there are no such classes or images.

@@ -63,13 +63,13 @@ class Judge:
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:  # (N, H, W, C) -> (N, D)
-        """Features of images, uint8 or float; what lies outside [0, 1] is clamped, as in a picture."""
+        """Features (N, D) of images (N, H, W, C), uint8 or float; what lies outside [0, 1] is clamped."""
         batches, device = image_batches(images, 500, torch.float32), self.labels.device
         return torch.cat([_features(self.weights, batch.to(device).clamp(0, 1)) for batch in batches])
 
     @torch.no_grad()
     def accuracy(self, images: Tensor, labels: Tensor) -> float:  # (N, H, W, C), (N,)
-        """Share of images that are given their label."""
+        """Share of images (N, H, W, C) that are given their label (N,)."""
         found = self.labels[_logits(self.weights, self.features(images)).argmax(-1)]
         return float((found == labels.to(found.device)).double().mean())
 

@@ -34,7 +34,7 @@ class Moments:
 
     @classmethod
     def of(cls, features: Tensor) -> Self:  # (N, D)
-        """Moments of some rows.
+        """Moments of the rows of features (N, D).
 
         Raises:
             InputError: there are fewer than 2, or a value is NaN or infinite.
@@ -113,6 +113,11 @@ class FeatureReference:
 
         Those that are left out are as good as samples can be: their distance is what a perfect model would have.
 
+        Args:
+            judge: of the data set.
+            held_out: (M, H, W, C), uint8 or float.
+            count: images of a set that is to be compared.
+
         Raises:
             InputError: there are fewer than 4 held-out images, or `count` is below 2.
         """
@@ -124,5 +129,5 @@ class FeatureReference:
         return cls(judge, Moments.of(judge.features(held_out[count:])), len(held_out) - count, count)
 
     def distance(self, images: Tensor) -> float:  # (N, H, W, C), uint8 or float
-        """Distance of the first `count` images."""
+        """Distance of the first `count` of images (N, H, W, C), uint8 or float."""
         return frechet_distance(Moments.of(self.judge.features(images[: self.count])), self.moments)

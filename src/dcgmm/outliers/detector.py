@@ -224,7 +224,7 @@ class Detector:
     def scores(
         self, images: Images, batch_size: int | None = None, observed: Images | None = None
     ) -> dict[str, Tensor]:  # (N,) each
-        """All scores of images, by name, float64, on the CPU; arguments as for `report`.
+        """All scores of images, (N,) each by name, float64, on the CPU; arguments as for `report`.
 
         Raises:
             InputError: the images or the mask do not fit the model.
@@ -236,7 +236,7 @@ class Detector:
         return found or {name: torch.empty(0, dtype=torch.float64) for name in self.names}
 
     def standardised(self, name: str, scores: Tensor) -> Tensor:  # (N,) -> (N,)
-        """A score in training standard deviations from its training mean: an outlier at c lies below -c."""
+        """A score (N,) in training standard deviations from its training mean: an outlier at c lies below -c."""
         moments = self.images[name]
         return standardise(scores.to(moments.mean.device), moments).to(scores.device)
 
@@ -246,7 +246,7 @@ class Detector:
         return float(moments.mean - c * moments.variance.sqrt())
 
     def p_values(self, name: str, scores: Tensor) -> Tensor:  # (N,) -> (N,)
-        """The share of calibration images that score at most so, extrapolated where they are few (`Distribution`)."""
+        """The share (N,) of calibration images that score at most so, extrapolated where they are few."""
         distribution = self.known_calibration.scores[name]
         return distribution.p_values(scores.to(distribution.values.device)).to(scores.device)
 

@@ -48,7 +48,7 @@ class Evaluation:
         return detection_curve(self.inliers[name], self.outliers[name], thresholds)
 
     def standardised(self, name: str) -> tuple[Floats, Floats]:  # (n,), (m,)
-        """A score of the inliers and of the outliers, in training standard deviations from its training mean."""
+        """A score of the inliers (n,) and the outliers (m,), in training standard deviations from its training mean."""
         inside, outside = (
             self.detector.standardised(name, torch.from_numpy(scores[name])).numpy()
             for scores in (self.inliers, self.outliers)

@@ -51,7 +51,7 @@ class Moments:
 
     @classmethod
     def of(cls, values: Tensor) -> Self:  # (N, H, W), N >= 1
-        """Moments of one batch."""
+        """Moments of one batch, (N, H, W), N >= 1."""
         exact = values.double()
         mean = exact.mean(0)
         return cls(len(exact), mean, (exact - mean).square().sum(0))

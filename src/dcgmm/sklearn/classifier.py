@@ -80,7 +80,7 @@ class MixtureClassifier(ClassifierMixin, ModelEstimator):  # type: ignore[misc] 
         self.method = method
 
     def fit(self, X: Any, y: Any = None) -> Self:  # (N, F) or (N, H, W, C), (N,)
-        """Train a new model on X, then count its components by the classes y, or fit the readout."""
+        """Train a new model on X, then count its components by the classes y, (N,), or fit the readout."""
         self._validate_params()
         rows, labels = self._rows(X, reset=True, y=y)
         check_classification_targets(labels)
@@ -92,17 +92,17 @@ class MixtureClassifier(ClassifierMixin, ModelEstimator):  # type: ignore[misc] 
         return self
 
     def predict_log_proba(self, X: Any) -> Floats:  # (N, G)
-        """log p(c | x)."""
+        """log p(c | x) of the classes in `classes_`, (N, G)."""
         images = self._checked(X)
         return self._gathered(images, lambda batch: self.classifier_.of_scores(self.model_.score_floats(batch)))
 
     def predict_proba(self, X: Any) -> Floats:  # (N, G)
-        """p(c | x)."""
+        """p(c | x) of the classes in `classes_`, (N, G)."""
         shares: Floats = np.exp(self.predict_log_proba(X))
         return shares
 
     def predict(self, X: Any) -> NDArray[Any]:  # (N,)
-        """The most likely class."""
+        """The most likely class, (N,)."""
         best = self.predict_log_proba(X).argmax(1)
         classes: NDArray[Any] = self.classes_[best]
         return classes

@@ -87,7 +87,7 @@ class MixtureOutlierDetector(OutlierMixin, ModelEstimator):  # type: ignore[misc
         self.contamination = contamination
 
     def fit(self, X: Any, y: Any = None) -> Self:  # (N, F) or (N, H, W, C)
-        """Train a new model, then choose the threshold; y is ignored."""
+        """Train a new model on X, (N, F) or images, then choose the threshold; y is ignored."""
         images = self._images(self._fit_model(X))
         self.detector_ = Detector.fit(self.model_, images)
         scores = self._scores(images)
@@ -98,15 +98,15 @@ class MixtureOutlierDetector(OutlierMixin, ModelEstimator):  # type: ignore[misc
         return self
 
     def score_samples(self, X: Any) -> Floats:  # (N,)
-        """The score of each sample, high for inliers."""
+        """The score of each sample, (N,), high for inliers."""
         return self._scores(self._checked(X))
 
     def decision_function(self, X: Any) -> Floats:  # (N,)
-        """The score less the threshold: negative for outliers."""
+        """The score less the threshold, (N,): negative for outliers."""
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> NDArray[np.int64]:  # (N,)
-        """1 for inliers, -1 for outliers, and for what has no score (NaN)."""
+        """1 for inliers, -1 for outliers, and for what has no score (NaN); (N,)."""
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
     def _scores(self, images: Tensor) -> Floats:  # (N, H, W, C) -> (N,)

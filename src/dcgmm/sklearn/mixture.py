@@ -70,16 +70,16 @@ class ConvolutionalGaussianMixture(
         return math.prod(self._top_shape())
 
     def fit(self, X: Any, y: Any = None) -> Self:  # (N, F) or (N, H, W, C)
-        """Train a new model; y is ignored."""
+        """Train a new model on X, (N, F) or images; y is ignored."""
         self._fit_model(X)
         return self
 
     def fit_predict(self, X: Any, y: Any = None) -> NDArray[np.int64]:  # (N,)
-        """Train a new model and assign each sample of X to a component."""
+        """Train a new model and assign each sample of X to a component, (N,)."""
         return self.fit(X).predict(X)
 
     def score_samples(self, X: Any) -> Floats:  # (N,)
-        """Log-likelihood of each sample in the top GMM layer, mean over that layer's positions (nats; equation 3).
+        """Log-likelihood of each sample in the top GMM layer, (N,), mean over its positions (nats; equation 3).
 
         With one mixture over all, it is the log-density of the sample.
         """
@@ -90,29 +90,31 @@ class ConvolutionalGaussianMixture(
         return float(self.score_samples(X).mean())
 
     def predict_proba(self, X: Any) -> Floats:  # (N, K)
-        """Responsibilities of the top layer's components, mean over its positions (equation 2)."""
+        """Responsibilities of the top layer's K components, (N, K), mean over its positions (equation 2)."""
         shares: Floats = self._responsibilities(self._checked(X)).mean(1)
         return shares
 
     def predict(self, X: Any) -> NDArray[np.int64]:  # (N,)
-        """The top layer's component with the largest responsibility."""
+        """The top layer's component with the largest responsibility, (N,)."""
         components: NDArray[np.int64] = self.predict_proba(X).argmax(1)
         return components
 
     def transform(self, X: Any) -> Floats:  # (N, P * K)
-        """Responsibilities of the top layer's components, position by position."""
+        """Responsibilities of the top layer's K components at its P positions, position by position, (N, P * K)."""
         responsibilities = self._responsibilities(self._checked(X))
         return responsibilities.reshape(len(responsibilities), -1)
 
     def sample(self, n_samples: int = 1, **options: Any) -> tuple[Floats, NDArray[np.int64]]:  # (N, F), (N,)
         """Draw samples and the components that they come from, of the layer drawn first, by default the top one.
 
-        The components are (N, P) where that layer has P > 1 positions. Pixel values are clipped to [0, 1], so that
-        the model takes its own samples.
+        Pixel values are clipped to [0, 1], so that the model takes its own samples.
 
         Args:
             n_samples: N.
             options: of `dcgmm.sample`, as in `top_s=3, std_scale=0.3`.
+
+        Returns:
+            (N, F) samples, and (N,) components, (N, P) where that layer has P > 1 positions.
 
         Raises:
             InputError: n_samples is below 1, or an option is unknown or out of its range.
