@@ -66,7 +66,7 @@ def frechet_distance(first: Moments, second: Moments) -> float:
         >>> round(dcgmm.generation.frechet_distance(near, far), 6)  # 3^2 in each dimension
         18.0
 
-    Source: Heusel et al. (2017), "GANs trained by a two time-scale update rule", equation 6.
+    Source: Dowson & Landau (1982); Heusel et al. (2017), "GANs trained by a two time-scale update rule".
     """
     gap = (first.mean - second.mean).square().sum()
     common = torch.linalg.svdvals(_root(first.covariance) @ _root(second.covariance)).sum()
