@@ -18,7 +18,14 @@ from dcgmm.options import Options, option_type
 from dcgmm_cli.keys import Key, keys
 from dcgmm_cli.schema import GROUPS, SCHEMAS
 
-LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")  # those of the extra `sweep`
+# Of Hydra's plugins those of our extras.
+PLUGINS = {
+    **dict.fromkeys(
+        ("hydra/launcher=joblib", "hydra/launcher=submitit_local", "hydra/launcher=submitit_slurm"), "sweep"
+    ),
+    "hydra/launcher=ray": "ray",
+    "hydra/sweeper=optuna": "optuna",
+}
 WITHOUT_SWEEPS = {
     "data": "fetch=[mnist,svhn] fetches several data sets",
     "show": "dcgmm compare run=A run=B puts runs side by side",
@@ -37,8 +44,10 @@ def explain(error: Exception, command: str) -> str:
         )
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
-        if group == "hydra/launcher" and choice in LAUNCHERS:
-            return f"{group}={choice} is not installed: pip install 'dcgmm[sweep]', or leave it out"
+        if extra := PLUGINS.get(f"{group}={choice}"):
+            return f"{group}={choice} is not installed: pip install 'dcgmm[{extra}]', or leave it out"
+        if choice == "rq":
+            return "hydra/launcher=rq is not for dcgmm: its plugin 1.2.0 breaks every sweep on Python 3.11 and later"
         return f"{group}={choice} is unknown; choose {', '.join(error.options)}"
     if found := re.search(r"(?:Input|Option)Error raised while resolving interpolation: (.*)", str(error)):
         return found[1]  # our own, by a resolver

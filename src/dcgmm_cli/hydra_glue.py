@@ -155,6 +155,8 @@ def _parse(command: str, arguments: list[str]) -> Namespace:
 
 
 def _prepare_training(asked: Namespace, given: dict[str, str], shows: bool) -> None:
+    if given.get("hydra/sweeper") == "optuna" and "sweep.objective" not in given and not shows:
+        raise InputError("hydra/sweeper=optuna searches by sweep.objective: give one, and dataset.holdout=0.1")
     run = _unquoted(given.get("run", "null"))
     if run != "null" and not shows:
         if asked.multirun:

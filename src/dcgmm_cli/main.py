@@ -45,6 +45,10 @@ Hydra flags that are often of use: -m (sweep over comma-separated values), --cfg
 """
 
 
+# What Optuna says where no job has come to its end, with a file of trials and without.
+NO_TRIAL = ("Record does not exist.", "No trials are completed yet.")
+
+
 def main() -> None:
     """Entry point: exits with 0, 1 (our fault: traceback in the run's log), 2 (the user's mistake), 128 + signal."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -126,7 +130,7 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     from dcgmm_cli.interruption import Interruption
     from dcgmm_cli.job import remember_command_line
     from dcgmm_cli.sweep_start import SweepStart
-    from dcgmm_cli.sweeps import summary
+    from dcgmm_cli.sweeps import best, summary
     from dcgmm_cli.task import FAILURES, TOLD, run_task
 
     logging.raiseExceptions = False  # a log on a full disk is not worth a traceback each line
@@ -154,14 +158,17 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     except Exception as error:
         if fault := storage_fault(error):  # Hydra makes the output directory, and opens the log in it
             return _fail(f"cannot write {fault.filename or 'the run directory'}: {fault.strerror}")
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        print(f"dcgmm {command}: internal error: {text}", file=sys.stderr)
-        return 1
+        if str(error) not in NO_TRIAL:  # the summary says of each job why it failed
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            print(f"dcgmm {command}: internal error: {text}", file=sys.stderr)
+            return 1
     finally:
         if (sweep := SweepStart.take()) and (outcomes := sweep.outcomes()):
             if sweep.prints_elsewhere:
                 print(*filter(None, (outcome.directory for outcome in outcomes)), sep="\n", flush=True)
             print(summary(sweep.jobs, outcomes), file=sys.stderr)
+            if sweep.objective and (found := best(command, sweep.objective, outcomes)):
+                print(found, file=sys.stderr)
             FAILURES[:] = [outcome.code for outcome in outcomes if outcome.code]
     # Our own failures before the user's.
     return 1 if 1 in FAILURES else max(FAILURES, default=0)

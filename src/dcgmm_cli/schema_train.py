@@ -1,12 +1,14 @@
 """Configuration of `dcgmm train`, and the options that the other commands take as well. Imports nothing slow."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from dcgmm.datasets.options import DatasetOptions
-from dcgmm.model.options import Architecture, GMMOptions
-from dcgmm.options import Options, among, one_or_several, option, whole
+from dcgmm.errors import OptionError
+from dcgmm.model.options import Architecture, GMMOptions, LayerType
+from dcgmm.options import Options, Rule, among, one_or_several, option, whole
 from dcgmm.training.options import TrainerOptions
 
 SEEDS = 2**32  # NumPy takes no seed from here on
@@ -53,6 +55,35 @@ class TrainerConfig(TrainerOptions):
     )
 
 
+OBJECTIVE = Rule(
+    "layers.gmm1.test_log_likelihood, or that of another layer, train_log_likelihood, weights_in_use; density.nats, "
+    "density.bits_per_dimension; or train_seconds",
+    lambda key: bool(re.fullmatch(OBJECTIVES, key)),
+)
+OBJECTIVES = (
+    r"layers\.gmm[1-9]\d*\.(train_log_likelihood|test_log_likelihood|weights_in_use)"
+    r"|density\.(nats|bits_per_dimension)|train_seconds"
+)
+
+
+@dataclass
+class SweepOptions(Options):
+    """What a sweep of trainings searches for."""
+
+    objective: str | None = option(
+        None,
+        "key of result.json that jobs are compared by, and that a sweeper such as optuna searches by, as in "
+        "layers.gmm1.test_log_likelihood; measured on held-out training images (dataset.holdout); null: nothing",
+        OBJECTIVE,
+        incidental=True,
+    )
+    on_test_images: bool = option(
+        False,
+        "whether the objective may be measured on the test images, which nothing should be chosen by",
+        incidental=True,
+    )
+
+
 @dataclass(kw_only=True)
 class TrainConfig(Options):
     """`dcgmm train`."""
@@ -70,4 +101,18 @@ class TrainConfig(Options):
         choices=LOGGERS,
         incidental=True,
     )
+    sweep: SweepOptions = option(SweepOptions)
     run: str | None = option(None, "an interrupted run to go on with: its path, its name, or latest")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        key = self.sweep.objective
+        if key is None:
+            return
+        layers = sum(layer.type is LayerType.gmm for layer in self.arch.layers)
+        if (found := re.match(r"layers\.gmm(\d+)", key)) and int(found[1]) > layers:
+            raise OptionError("objective", f"of one of the {layers} GMM layers", key, SweepOptions)
+        tested = "test" in key or key.startswith("density")
+        if tested and not self.dataset.holdout and not self.sweep.on_test_images:
+            rule = "measured on held-out training images: give dataset.holdout=0.1, or sweep.on_test_images=true"
+            raise OptionError("objective", rule, key, SweepOptions)

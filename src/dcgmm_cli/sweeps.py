@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,13 +12,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from dcgmm.errors import InputError
 from dcgmm.files import CHECKPOINT, read_json
+from dcgmm_cli.headlines import higher_is_better, rounded
 from dcgmm_cli.keys import flat
 from dcgmm_cli.records import is_at_work
 from dcgmm_cli.runs import META, RESULT, unique_name
 from dcgmm_cli.schema import marked
 
+STUDY_RESULTS = "optimization_results.yaml"
 RECORD = "DCGMM_SWEEP"  # environment variable of a sweep's jobs: the file that they write their outcomes to
 
 
@@ -31,6 +36,7 @@ class JobOutcome:
     directory: str | None  # where it wrote
     code: int = 0  # what it gives to the exit code
     error: str | None = None
+    objective: float | None = None  # what it reached
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Sweep:
     jobs: int  # how many there are; 0: not known
     record: Path  # where they tell how far they came
     prints_elsewhere: bool  # whether what its jobs print goes to files of their own
+    objective: str | None = None  # by which they are compared
 
     def outcomes(self) -> list[JobOutcome]:
         """How far each job came that has begun, in their order; the record is gone after it."""
@@ -102,12 +109,42 @@ def summary(jobs: int, outcomes: Sequence[JobOutcome]) -> str:
     return "\n".join(lines)
 
 
+def best(command: str, objective: str, outcomes: Sequence[JobOutcome]) -> str | None:
+    """The job that has reached most, and its command; None where none has reached anything.
+
+    A study of Optuna that goes on knows of jobs of earlier starts, too.
+    """
+    higher = higher_is_better(objective)
+    reached = [(each.objective, each) for each in outcomes if each.objective is not None]
+    if not reached:
+        return None
+    value, job = (max if higher else min)(reached, key=lambda pair: pair[0])
+    overrides, which = job.overrides, f"of {len(reached)} jobs"
+    if study := _best_of_study(Path(job.directory or "").parent / STUDY_RESULTS):
+        found, searched = study
+        if found != value:
+            given = {**dict(each.split("=", 1) for each in overrides), **searched}
+            value, overrides, which = found, [f"{key}={each}" for key, each in given.items()], "of the study"
+    end = "largest" if higher else "smallest"
+    return f"{end} {objective} {which}: {rounded(value)} by {shlex.join(['dcgmm', command, *overrides])}"
+
+
+def _best_of_study(results: Path) -> tuple[float, dict[str, Any]] | None:
+    """Value and parameters of the best trial, as Optuna's sweeper writes them into a sweep's directory."""
+    if not results.is_file():
+        return None
+    content = yaml.safe_load(results.read_text())
+    return content["best_value"], content["best_params"]
+
+
 def job_name(overrides: Sequence[str]) -> str:
     """A directory name for a job's overrides, whatever their order: readable, legal, and unlike that of others.
 
     It holds nothing that a shell or Hydra would want quoted: `seed=0 arch=1L` gives `arch-1L+seed-0`.
     """
-    items = sorted(overrides)
+    items = sorted(
+        item for item in overrides if not item.startswith("sweep.")
+    )  # how jobs are compared, not what they do
     plain = "+".join(item.replace("=", "-", 1) for item in items)
     if plain and len(plain) <= 100 and all(re.fullmatch(r"[\w.]+=[\w.-]+", item, re.ASCII) for item in items):
         return plain

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from dcgmm.errors import InputError, OptionError
-from dcgmm.files import CHECKPOINT
+from dcgmm.files import CHECKPOINT, read_json
 from dcgmm.options import Options, plain
 from dcgmm_cli.faults import explained
 from dcgmm_cli.headlines import headlines, rounded
@@ -28,7 +28,7 @@ from dcgmm_cli.keys import flat, with_prefix
 from dcgmm_cli.leftovers import is_leftover
 from dcgmm_cli.logs import LOG_ALONE
 from dcgmm_cli.records import recorded
-from dcgmm_cli.runs import META, find_run
+from dcgmm_cli.runs import META, RESULT, find_run
 from dcgmm_cli.schema import FollowUpConfig
 from dcgmm_cli.schema_train import TrainConfig
 from dcgmm_cli.sweeps import JobOutcome, check_same, is_done, tell
@@ -41,8 +41,11 @@ log = logging.getLogger(__name__)
 register()  # a process that runs a sweep's jobs begins here
 
 
-def run_task(config: DictConfig) -> None:
-    """Run a command. A failure is logged and told, not raised: in a sweep the other jobs run on."""
+def run_task(config: DictConfig) -> float | None:
+    """Run a command. A failure is logged and told, not raised: in a sweep the other jobs run on.
+
+    Returns what a sweeper searches by, the value of `sweep.objective`; None where there is none.
+    """
     hydra = HydraConfig.get()
     command, sweeps = str(hydra.job.name), hydra.mode == RunMode.MULTIRUN
     overrides = list(hydra.overrides.task)
@@ -65,6 +68,8 @@ def run_task(config: DictConfig) -> None:
                 with recorded(job), interruption.told(), explained(command, written), _named_by_keys(options):
                     module.run(_with_run_found(options), job)
                 _log_figures(job)
+            if written is not None:
+                outcome = replace(outcome, objective=_objective(options, written))
     except Exception as error:
         mistake = isinstance(error, InputError)
         text = " ".join(str(error).split()) if mistake else f"{type(error).__name__}: {error}"
@@ -90,6 +95,21 @@ def run_task(config: DictConfig) -> None:
         raise
     tell(outcome)
     _print(written)
+    return outcome.objective
+
+
+def _objective(options: Any, written: Path) -> float | None:
+    """What a training has reached of that by which a sweep compares its jobs; None where it did not get that far.
+
+    Raises:
+        InputError: its result has no such key.
+    """
+    if not isinstance(options, TrainConfig) or options.sweep.objective is None:
+        return None
+    value = flat(read_json(written / RESULT)).get(options.sweep.objective)
+    if not isinstance(value, int | float):
+        raise InputError(f"sweep.objective={options.sweep.objective}: {written / RESULT} has no such number")
+    return value
 
 
 def _log_figures(job: Job) -> None:

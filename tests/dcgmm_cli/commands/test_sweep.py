@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
 from dcgmm.checkpoints import load_run, read_state
 from dcgmm.files import CHECKPOINT, read_json
+from dcgmm_cli.sweep_start import _telling
 from tests.dcgmm_cli.commands.conftest import QUICK, Outcome, Runner
 from tests.dcgmm_cli.commands.test_train import SELF_SIGNAL
 
@@ -211,6 +213,72 @@ def test_an_unknown_key_is_refused_before_any_job_starts(given: str, dcgmm: Runn
     assert len(outcome.err.splitlines()) == 1
     assert not outcome.out
     assert not [path for path in tmp_path.glob("runs/*") if path.is_dir()]
+
+
+OBJECTIVE = ["sweep.objective=layers.gmm1.test_log_likelihood", "dataset.holdout=0.1"]
+
+
+def test_the_best_job_is_named_with_its_command(dcgmm: Runner) -> None:
+    given = ["train", "-m", *QUICK, *OBJECTIVE, "trainer.learning_rate.start=0.04,0.1", "hydra.sweep.dir=runs/few"]
+    first, again = dcgmm(*given), dcgmm(*given)  # of jobs that were done before, too
+    for outcome in (first, again):
+        assert outcome.code == 0, outcome.err
+        best = outcome.err.splitlines()[-1]
+        assert best.startswith("largest layers.gmm1.test_log_likelihood of 2 jobs: ")
+        assert " by dcgmm train " in best
+        assert "trainer.learning_rate.start=0.1" in best
+    assert "2 skipped" in again.err
+
+
+def test_a_job_that_fails_has_reached_nothing(dcgmm: Runner) -> None:
+    outcome = dcgmm("train", "-m", *QUICK, *OBJECTIVE, "trainer.batch_size=100,5000")
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[-1].startswith("largest layers.gmm1.test_log_likelihood of 1 jobs: ")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["sweep.objective=layers.gmm1.test_log_likelihood"], "measured on held-out training images"),
+        (["sweep.objective=layers.gmm3.train_log_likelihood"], "of one of the 2 GMM layers"),
+        (["sweep.objective=auroc"], "layers.gmm1.test_log_likelihood"),
+        (["hydra/sweeper=optuna"], "searches by sweep.objective"),
+    ],
+)
+def test_an_objective_that_cannot_be(given: list[str], told: str, dcgmm: Runner) -> None:
+    outcome = dcgmm("train", "-m", *QUICK, *given, "seed=0")
+    assert outcome.code == 2
+    assert told in outcome.err
+
+
+def test_jobs_that_differ_in_numbers_alone_are_composed_once_before_any_starts() -> None:
+    batch = [["arch=1L", f"seed={seed}"] for seed in range(3)] + [["arch=2L-c", "seed=0"], ["arch=1L", "seed=x"]]
+    assert list(_telling(batch)) == [batch[0], batch[3], batch[4]]
+
+
+@pytest.mark.slow
+def test_a_study_in_which_all_jobs_fail(installed: Runner, tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    given = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "trainer.batch_size=choice(5000,6000)"]
+    outcome = installed("train", "-m", *given, *QUICK, *OBJECTIVE)
+    assert outcome.code == 2
+    assert "internal error" not in outcome.err
+    assert "sweep of 2 jobs: 0 finished, 2 failed" in outcome.err
+
+
+@pytest.mark.slow
+def test_a_study_searches_and_goes_on(installed: Runner, tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    given = ["train", "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweep.dir=runs/study", *QUICK]
+    given += [*OBJECTIVE, "trainer.learning_rate.start=interval(0.05,0.2)", "trainer.batch_size=choice(50,100)"]
+    for starts in (1, 2):
+        outcome = installed(*given)
+        assert "internal error" not in outcome.err
+        assert len(list((tmp_path / "runs/study").glob("*/meta.json"))) == 3 * starts
+    best = outcome.err.splitlines()[-1]
+    assert best.startswith("largest layers.gmm1.test_log_likelihood of ")
+    results = yaml.safe_load((tmp_path / "runs/study/optimization_results.yaml").read_text())
+    assert f"trainer.learning_rate.start={results['best_params']['trainer.learning_rate.start']}" in best
 
 
 def test_ctrl_c_stops_the_sweep(tmp_path: Path) -> None:
