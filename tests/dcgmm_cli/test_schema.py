@@ -37,6 +37,7 @@ def test_what_does_not_identify_a_run() -> None:
     assert marked("incidental") == {
         *("runs_dir", "logger", "device", "threads", "dataset.root"),
         *("trainer.device", "trainer.threads", "trainer.checkpoint_epochs"),
+        *("sweep.objective", "sweep.on_test_images"),
     }
     assert marked("extendable") == {"trainer.epochs", "trainer.steps", "dataset.path"}
 
