@@ -62,7 +62,11 @@ LIBRARY: dict[str, set[str]] = {
     # Models from and to files, and as others know them.
     "dcgmm.architectures": BASE | {"dcgmm.model.options"},
     "dcgmm.density": MODEL | {"dcgmm.outliers"},
-    "dcgmm.checkpoints": MODEL | {"dcgmm", "dcgmm.files", "dcgmm.outliers", "dcgmm.classification", "dcgmm.datasets"},
+    "dcgmm.states": MODEL,
+    "dcgmm.checkpoints": MODEL
+    | {
+        f"dcgmm{name}" for name in ("", ".background", ".states", ".files", ".outliers", ".classification", ".datasets")
+    },
     "dcgmm.exporting": MODEL | {"dcgmm", "dcgmm.exporting", "dcgmm.files", "dcgmm.outliers"},
     "dcgmm.judges": BASE | {"dcgmm.files", "dcgmm.generation"},
     "dcgmm.sklearn": MODEL
@@ -106,7 +110,8 @@ RUNNER: dict[str, set[str]] = {
     "variants": RECORDS | {"trained"},
     "quality": RECORDS | {"progress", "terminal", "trained"},
     "loggers": {"loggers", "keys", "runs", "records"},
-    "trainings": RECORDS | {"figures", "interruption", "loggers", "progress"},
+    "checkpointing": set(),
+    "trainings": RECORDS | {"checkpointing", "figures", "interruption", "loggers", "progress"},
     "commands": RECORDS
     | {
         "commands",

@@ -4,26 +4,26 @@ A training run's checkpoint holds its model in the same form, and beside it all 
 """
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 import dcgmm
+from dcgmm.background import on_host
 from dcgmm.classification.classifier import Classifier
 from dcgmm.classification.fitting import fit_classifier
 from dcgmm.classification.options import Method
 from dcgmm.datasets import DatasetOptions, ImageData, loading
 from dcgmm.errors import InputError
 from dcgmm.files import CHECKPOINT, DETECTOR, write_whole
-from dcgmm.model.options import Architecture, GMMOptions
 from dcgmm.model.stack import DCGMM
-from dcgmm.options import made, plain
+from dcgmm.options import made
 from dcgmm.outliers.detector import Detector
+from dcgmm.states import build_model, model_state
 
 if TYPE_CHECKING:
     from dcgmm.datasets.images import ImageBatch, Preparation
@@ -223,11 +223,15 @@ def save_detector(detector: Detector, directory: Path) -> None:
 def write_state(path: Path, state: dict[str, Any]) -> None:
     """Write a state of tensors and built-ins with its format version, whole or not at all, over the one before.
 
+    In the file all tensors are on the CPU.
+
     Raises:
         InputError: the file cannot be written.
     """
     marks = {"format": FORMAT, "dcgmm": dcgmm.__version__}
-    write_whole(path, lambda file: torch.save({**marks, **state}, file))
+    content, wait = on_host(state)
+    wait()
+    write_whole(path, lambda file: torch.save({**marks, **content}, file))
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -272,62 +276,6 @@ def fitting(path: Path) -> Iterator[None]:
     except _UNFIT as error:
         said = next(iter(str(error).splitlines()), "")[:200]
         raise InputError(f"{path} is damaged: {type(error).__name__}: {said}; train it again") from None
-
-
-def model_state(model: DCGMM) -> dict[str, Any]:
-    """All that a model is made of again, as tensors and built-ins."""
-    gmm = next(iter(model.gmms.values()))
-    return {
-        "input_shape": list(model.input_shape),
-        "architecture": plain(model.architecture),
-        "gmm": plain(gmm.options),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        # Row by row, however they lie in memory: what is read back must be.
-        "parameters": {
-            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, value in model.state_dict().items()
-        },
-    }
-
-
-def build_model(state: dict[str, Any]) -> DCGMM:
-    """The model of a `model_state`, with its parameters.
-
-    Raises:
-        InputError: its parts do not fit each other.
-    """
-    architecture, gmm = made(Architecture, state["architecture"]), made(GMMOptions, state["gmm"])
-    if state["dtype"] not in ("float32", "float64"):
-        raise InputError(f"parameters of type {state['dtype']}")
-    with torch.device("meta"):  # no memory is taken for what does not fit
-        expected = DCGMM.build(state["input_shape"], architecture, gmm).state_dict()
-    parameters = state["parameters"]
-    _check_parameters(parameters, {name: tuple(value.shape) for name, value in expected.items()})
-    model = DCGMM.build(state["input_shape"], architecture, gmm).to(getattr(torch, state["dtype"]))
-    model.load_state_dict(parameters)
-    if bad := [name for name, each in model.gmms.items() if not (each.precision_sqrt > 0).all()]:
-        raise InputError(f"standard deviations that are not positive in {', '.join(bad)}")
-    return model
-
-
-def _check_parameters(given: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Compare parameters with what a model has.
-
-    Raises:
-        InputError: one is missing or of another shape, not finite, or not as long as its shape says.
-    """
-    if given.keys() != expected.keys():
-        raise InputError(f"parameters {', '.join(sorted(map(str, given)))}, not {', '.join(sorted(expected))}")
-    for name, shape in expected.items():
-        value = given[name]
-        if not isinstance(value, Tensor) or tuple(value.shape) != shape:
-            raise InputError(f"parameter {name} of shape {list(getattr(value, 'shape', []))}, not {list(shape)}")
-        plain = value.is_floating_point() and value.layout is torch.strided
-        # A tensor that repeats a few stored values can be of any size. Those of factors are stored in another order.
-        if not plain or 0 in value.stride() or value.untyped_storage().nbytes() < value.nbytes:
-            raise InputError(f"parameter {name} is no array of numbers")
-        if not bool(value.isfinite().all()):
-            raise InputError(f"NaN or infinite values in {name}")
 
 
 def _model(state: dict[str, Any], path: Path) -> DCGMM:

@@ -2,13 +2,15 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from dcgmm.checkpoints import model_state, save_detector, write_state
+from dcgmm.background import on_host
+from dcgmm.checkpoints import save_detector, write_state
 from dcgmm.datasets import ImageData, Split
 from dcgmm.density import density, why_no_density
 from dcgmm.errors import InputError
@@ -16,9 +18,11 @@ from dcgmm.files import CHECKPOINT
 from dcgmm.model import DCGMM, summarise
 from dcgmm.options import plain
 from dcgmm.outliers import Detector, Moments, log_likelihood_moments
+from dcgmm.states import model_state, model_states
 from dcgmm.training import LayerReport, Trainer
 from dcgmm.training.outcome import Progress, progress, trouble
 from dcgmm.training.weights import weights_by_use
+from dcgmm_cli.checkpointing import Checkpoints
 from dcgmm_cli.figures.train import save_training_figures
 from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.loggers.feeding import Loggers
@@ -56,7 +60,6 @@ class Training:
         """Take all steps, with measurements at each window's end and a checkpoint every so many epochs."""
         trainer, pending = self.trainer, dict[Path, list[dict[str, Any]]]()
         self._started = time.monotonic() - self.seconds
-        saved, cost = self._started, 0.0  # the last checkpoint, and the seconds that it took
 
         def write_measurements() -> None:
             for home, lines in pending.items():
@@ -72,18 +75,16 @@ class Training:
                 raise
 
         def save() -> None:
-            nonlocal saved, cost
             begun = time.monotonic()
             if not self.directory.is_dir():  # else it would be made again, with no more than this in it
                 raise InputError(f"{self.directory} is not there any more: it was removed while the run was under way")
             # Measurements first: what lies behind the checkpoint is cut off when the run is resumed.
             write_measurements()
-            self._save()
-            saved = time.monotonic()
-            cost = saved - begun
+            checkpoints.begin(self._snapshot(), begun)
 
         every = self.config.trainer.checkpoint_epochs * trainer.steps_per_epoch
-        with ProgressBar("train", trainer.total_steps, "steps", trainer.steps) as bar, interruption.held():
+        bar = ProgressBar("train", trainer.total_steps, "steps", trainer.steps)
+        with bar, interruption.held(), Checkpoints() as checkpoints:
             while trainer.steps < trainer.total_steps:
                 reports = step()
                 if reports:
@@ -93,26 +94,38 @@ class Training:
                         pending.setdefault(home, []).append(line)
                     epoch = f"epoch {trainer.epoch:.1f} of {trainer.epochs:g}"
                     bar.update(trainer.steps, f"{epoch}  {_brief(reports)}", f"{epoch}  {_briefest(reports)}")
-                # Where epochs are of few steps, no more than a tenth of the time goes into checkpoints.
-                is_due = trainer.steps % every == 0 and time.monotonic() - saved >= 9 * cost
-                if is_due or trainer.steps == trainer.total_steps:
+                ends = trainer.steps == trainer.total_steps or interruption.pending is not None
+                if ends or (trainer.steps % every == 0 and checkpoints.is_due()):
                     save()
-                if interruption.pending:
-                    save()
+                if ends:
+                    checkpoints.finish()
                     interruption.check()
         self.seconds = time.monotonic() - self._started
 
-    def _save(self) -> None:
-        """Write the one checkpoint that training goes on from: all models are at the same step in it."""
+    def _snapshot(self) -> Callable[[], None]:
+        """The one checkpoint that training goes on from, as all is now: all models are at the same step in it.
+
+        Returns:
+            What waits for the values, looks whether they can be gone on with, and writes them; for any thread.
+        """
         self.seconds = time.monotonic() - self._started
-        models, states = self.trainer.model.alone(), self._states()
-        parts = [{"model": model_state(model), "training": state} for model, state in zip(models, states, strict=True)]
-        state = parts[0] if len(parts) == 1 else {"replicas": parts}
-        write_state(self.directory / CHECKPOINT, {**self._description(self.config), **state})
+        trainer, models = self.trainer, model_states(self.trainer.model)
+        pairs = zip(models, self._states(), strict=True)
+        parts = [{"model": model, "training": state} for model, state in pairs]
+        content = {**self._description(self.config), **(parts[0] if len(parts) == 1 else {"replicas": parts})}
+        (state, finite), wait = on_host((content, trainer.finite()))
+        check = partial(trainer.check_finite, finite, trainer.steps)
+
+        def write() -> None:
+            wait()
+            check()
+            write_state(self.directory / CHECKPOINT, state)
+
+        return write
 
     def _states(self) -> list[dict[str, Any]]:
         """What each model's training goes on from, with the time that it has taken."""
-        return [{**state, "seconds": self.seconds} for state in self.trainer.state_dicts()]
+        return [{**state, "seconds": self.seconds} for state in self.trainer.state_dicts(checked=False)]
 
     def _description(self, config: TrainConfig) -> dict[str, Any]:
         return {

@@ -11,22 +11,14 @@ import pytest
 import torch
 
 import dcgmm
-from dcgmm.checkpoints import (
-    build_model,
-    load,
-    load_run,
-    model_state,
-    read_state,
-    save,
-    save_detector,
-    write_state,
-)
+from dcgmm.checkpoints import load, load_run, read_state, save, save_detector, write_state
 from dcgmm.errors import InputError
 from dcgmm.files import CHECKPOINT, DETECTOR
 from dcgmm.model import DCGMM, Architecture, GMMOptions
 from dcgmm.model.options import Start
 from dcgmm.options import made
 from dcgmm.outliers import Detector
+from dcgmm.states import build_model, model_state
 from tests.conftest import normal, uniform
 
 OPTIONS = GMMOptions(loc_range=0.5, precision_limit=9.0, precision_sqrt_start=Start.unit)

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import dcgmm
-from dcgmm.checkpoints import build_model, model_state
 from dcgmm.datasets.sample.cut import balanced_order
 from dcgmm.generation import observed_part
 from dcgmm.generation.classifier import _start
 from dcgmm.model import LayerOptions
 from dcgmm.model.annealing import ring_distances
 from dcgmm.outliers.localisation import nearest_positions
+from dcgmm.states import build_model, model_state
 from dcgmm.training import TrainerOptions
 from dcgmm.training.layer import LayerTraining
 from tests.conftest import uniform

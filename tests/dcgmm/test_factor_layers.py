@@ -13,7 +13,7 @@ from sklearn.base import clone
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from dcgmm.checkpoints import build_model, load, load_run, model_state, save, save_detector, write_state
+from dcgmm.checkpoints import load, load_run, save, save_detector, write_state
 from dcgmm.clustering import assign
 from dcgmm.errors import InputError
 from dcgmm.files import CHECKPOINT
@@ -24,6 +24,7 @@ from dcgmm.outliers import Detector, evaluate, worst_positions
 from dcgmm.outliers.localisation import pixel_maps
 from dcgmm.sklearn import ConvolutionalGaussianMixture, MixtureOutlierDetector
 from dcgmm.sklearn.recipes import FEATURES
+from dcgmm.states import build_model, model_state
 from dcgmm.training.weights import mean_responsibilities, weights_by_use
 from tests.dcgmm.small import LAYERS, SHAPE, give_factors, small_images, small_model
 

@@ -11,12 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcgmm.checkpoints import load_run, model_state, write_state
+from dcgmm.checkpoints import load_run, write_state
 from dcgmm.errors import InputError
 from dcgmm.files import CHECKPOINT, DETECTOR, parse_json
 from dcgmm.model import DCGMM
 from dcgmm.options import made
 from dcgmm.outliers import Detector
+from dcgmm.states import model_state
 from dcgmm.training import Trainer, TrainerOptions
 from dcgmm.training.weights import weights_by_use
 from tests.conftest import uniform

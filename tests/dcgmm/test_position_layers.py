@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dcgmm.checkpoints import build_model, load, model_state, save
+from dcgmm.checkpoints import load, save
 from dcgmm.clustering import assign
 from dcgmm.density import density
 from dcgmm.errors import InputError
@@ -21,6 +21,7 @@ from dcgmm.options import made
 from dcgmm.outliers import Detector
 from dcgmm.outliers.ratio import SMOOTHING, log_ratio
 from dcgmm.sklearn import ConvolutionalGaussianMixture
+from dcgmm.states import build_model, model_state
 from dcgmm.training import Trainer, TrainerOptions, weights
 from tests.conftest import FLOAT32, ROUNDING, normal, uniform
 from tests.dcgmm.small import give_factors

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from dcgmm.errors import InputError, OptionError
 from dcgmm.images import Images, as_images
@@ -126,21 +127,30 @@ class Trainer:
         # The first two windows end otherwise than those that come.
         self._end_graph.run(self._end_window, (min(self.steps // self._window, 3), *phases))
         measured = dict(zip(self._layers, self._measured.tolist(), strict=True))  # the window's only look at values
-        self._check_finite({name: rows[FINITE] for name, rows in measured.items()})
+        self._check_finite({name: rows[FINITE] for name, rows in measured.items()}, self.steps)
         return by_model({name: self._layers[name].begin_window(rows) for name, rows in measured.items()})
 
-    def check_finite(self) -> None:
-        """Raise an InputError where a layer's objective or parameters are NaN or infinite."""
-        self._check_finite({name: layer.finite().tolist() for name, layer in self._layers.items()})
+    def finite(self) -> dict[str, Tensor]:  # (models,) by layer
+        """Whether each GMM layer's objective and parameters are, for each model."""
+        return {name: layer.finite() for name, layer in self._layers.items()}
 
-    def _check_finite(self, finite: Mapping[str, Sequence[float]]) -> None:  # (models,) by layer: 0 where it is not
+    def check_finite(self, finite: Mapping[str, Tensor] | None = None, steps: int | None = None) -> None:
+        """Raise an InputError where a layer's objective or parameters are NaN or infinite.
+
+        Args:
+            finite, steps: what `finite` gave, and after how many steps; None: as it is now.
+        """
+        given = {name: models.tolist() for name, models in (self.finite() if finite is None else finite).items()}
+        self._check_finite(given, self.steps if steps is None else steps)
+
+    def _check_finite(self, finite: Mapping[str, Sequence[float]], steps: int) -> None:  # (models,) by layer, 0: not
         """Raise an InputError where a layer's objective, parameters or log-likelihood are not."""
         for name, models in finite.items():
             if bad := [number for number, value in enumerate(models, start=1) if not value]:
                 which = f" of model {bad[0]} of {len(self._generators)}" if len(self._generators) > 1 else ""
                 raise InputError(
                     f"{name}{which}: NaN or infinite log-likelihood or parameters within the "
-                    f"{self._window} steps up to step {self.steps}; check the data for such values "
+                    f"{self._window} steps up to step {steps}; check the data for such values "
                     "or lower the learning rate's start"
                 )
 
@@ -158,13 +168,17 @@ class Trainer:
         for row, (name, layer) in zip(self._measured, self._layers.items(), strict=True):
             row.copy_(layer.end_window(scored[name].log_prob.mean((-3, -2, -1))))
 
-    def state_dicts(self) -> list[dict[str, Any]]:
+    def state_dicts(self, *, checked: bool = True) -> list[dict[str, Any]]:
         """All that training goes on from beside the model, for each as if it were trained alone: tensors and built-ins.
+
+        Args:
+            checked: whether all is looked at first, which waits for a device; else it is on the caller.
 
         Raises:
             InputError: a layer's objective or parameters are NaN or infinite, so that nothing could go on from here.
         """
-        self.check_finite()
+        if checked:
+            self.check_finite()
         generators = self._batches.states(self.steps % self.steps_per_epoch)
         layers = by_model({name: layer.state_dicts() for name, layer in self._layers.items()})
         return [

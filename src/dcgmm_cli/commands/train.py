@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from dcgmm.checkpoints import build_model, fitting, read_state
+from dcgmm.checkpoints import fitting, read_state
 from dcgmm.datasets import ImageData, load
 from dcgmm.datasets.loading import at_hand, root_of
 from dcgmm.errors import InputError
@@ -17,6 +17,7 @@ from dcgmm.files import CHECKPOINT, DETECTOR, read_json
 from dcgmm.model import DCGMM
 from dcgmm.options import made, plain
 from dcgmm.runtime import choose_device, describe_device, set_threads
+from dcgmm.states import build_model
 from dcgmm.training.fit import length_of, short_training
 from dcgmm.training.trainer import Trainer
 from dcgmm_cli.job import Job

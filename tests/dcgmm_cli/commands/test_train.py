@@ -87,7 +87,7 @@ def test_same_seed_same_parameters(dcgmm: Runner) -> None:
 
 # Runs a command line that sends itself a signal when the trainer has done a given number of steps.
 SELF_SIGNAL = """
-import os, sys
+import os, sys, threading
 from dcgmm.training import trainer
 from dcgmm_cli import main
 number, at = int(sys.argv.pop(1)), int(sys.argv.pop(1))
@@ -95,6 +95,9 @@ step = trainer.Trainer.step
 def signalling_step(self):
     report = step(self)
     if self.steps == at:
+        for thread in threading.enumerate():
+            if thread.name == "checkpoint":  # what was begun before is written
+                thread.join()
         os.kill(os.getpid(), number)
     return report
 trainer.Trainer.step = signalling_step
