@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -7,7 +9,10 @@ from dcgmm.states import build_model, model_state, model_states
 
 @pytest.mark.parametrize("factors", [0, 2])
 def test_models_side_by_side_have_the_states_of_each_alone(factors: int) -> None:
-    layers = [{"type": "folding", "kernel": [2, 2]}, {"type": "gmm", "components": 4, "factors": factors}]
+    layers: list[dict[str, Any]] = [
+        {"type": "folding", "kernel": [2, 2]},
+        {"type": "gmm", "components": 4, "factors": factors},
+    ]
     models = [DCGMM.build((3, 3, 1), layers) for _ in range(3)]
     for seed, model in enumerate(models):
         model.draw_start(torch.Generator().manual_seed(seed))

@@ -13,9 +13,14 @@ def failing() -> None:
 
 def test_one_is_written_at_a_time_while_others_are_not_due() -> None:
     gate, written = threading.Event(), list[int]()
+
+    def waiting() -> None:
+        gate.wait()
+        written.append(1)
+
     with Checkpoints() as checkpoints:
         assert checkpoints.is_due()
-        checkpoints.begin(lambda: gate.wait() and written.append(1), time.monotonic())
+        checkpoints.begin(waiting, time.monotonic())
         assert not checkpoints.is_due()
         gate.set()
         checkpoints.begin(lambda: written.append(2), time.monotonic())
@@ -41,6 +46,10 @@ def test_what_went_wrong_is_raised_where_the_next_one_is_asked_for() -> None:
 
 
 def test_an_error_of_training_itself_goes_first() -> None:
-    with pytest.raises(InputError, match="diverged"), Checkpoints() as checkpoints:
-        checkpoints.begin(failing, time.monotonic())
-        raise InputError("diverged")
+    def training() -> None:
+        with Checkpoints() as checkpoints:
+            checkpoints.begin(failing, time.monotonic())
+            raise InputError("diverged")
+
+    with pytest.raises(InputError, match="diverged"):
+        training()
