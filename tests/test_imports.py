@@ -30,6 +30,7 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.images": {"dcgmm.errors"},
     "dcgmm.runtime": {"dcgmm.errors"},
     "dcgmm.background": set(),
+    "dcgmm.graphs": set(),
     # The model: formulas <- layers <- stack.
     "dcgmm.model.options": BASE,
     "dcgmm.model.shapes": BASE,
@@ -52,8 +53,8 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.model.stack": MODEL | {"dcgmm.runtime"},
     "dcgmm.model": MODEL,
     # What is computed with a model. Neither knows another, nor files.
-    "dcgmm.training": MODEL | {"dcgmm.background", "dcgmm.runtime", "dcgmm.training"},
-    "dcgmm.generation": MODEL | {"dcgmm.runtime", "dcgmm.generation"},
+    "dcgmm.training": MODEL | {"dcgmm.background", "dcgmm.graphs", "dcgmm.runtime", "dcgmm.training"},
+    "dcgmm.generation": MODEL | {"dcgmm.graphs", "dcgmm.runtime", "dcgmm.generation"},
     "dcgmm.outliers": MODEL | {"dcgmm.outliers"},
     "dcgmm.clustering": MODEL | {"dcgmm.clustering"},
     "dcgmm.classification": MODEL | {"dcgmm.classification"},

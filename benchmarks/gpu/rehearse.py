@@ -17,7 +17,9 @@ import parts.shared
 from parts import PARTS
 from parts.shared import Notes, torch
 
-from dcgmm.training import graphs, trainer
+from dcgmm import graphs
+from dcgmm.generation import sharpening
+from dcgmm.training import trainer
 
 
 class Graph:
@@ -44,7 +46,7 @@ def nothing(*_: Any, **__: Any) -> Iterator[None]:
 
 
 def stand_in() -> None:
-    trainer.Graphs = Graphs
+    trainer.Graphs = sharpening.Graphs = Graphs
     parts.shared.is_cuda = lambda device: True  # before the parts are imported, which take it from there
     cuda = torch.cuda
     cuda.CUDAGraph, cuda.graph, cuda.synchronize = Graph, nothing, nothing

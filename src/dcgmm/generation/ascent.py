@@ -4,7 +4,7 @@ Legend: N samples, H W positions, C channels, K components, D patch features, T 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,7 @@ from dcgmm.model.gaussian import natural_parameters
 from dcgmm.model.gmm import GMM
 from dcgmm.model.patches import SINGLE, Patches, fold_sum, unfold
 from dcgmm.model.pooling import Pooling
+from dcgmm.model.shapes import Window
 from dcgmm.model.stack import DCGMM
 
 # A stage's output, and the function that takes a gradient of the output back to one of the input.
@@ -179,10 +180,36 @@ def _pooled(pooling: Pooling) -> Stage:
         pooled, index = F.max_pool2d(maps, window.kernel, window.stride, ceil_mode=True, return_indices=True)
 
         def pull(gradient: Tensor) -> Tensor:
+            given = gradient.movedim(-1, 1)
+            if any(k > s for k, s in zip(window.kernel, window.stride, strict=True)):
+                return _pulled_back(given, index, window, maps.shape).movedim(1, -1)
             flat = torch.zeros_like(maps, memory_format=torch.contiguous_format).flatten(2)
-            flat.scatter_add_(2, index.flatten(2), gradient.movedim(-1, 1).flatten(2))
+            flat.scatter_add_(2, index.flatten(2), given.flatten(2))  # to each place once
             return flat.view(maps.shape).movedim(1, -1)
 
         return pooled.movedim(1, -1), pull
 
     return stage
+
+
+def _pulled_back(
+    gradient: Tensor,  # (N, C, H', W')
+    index: Tensor,  # (N, C, H', W'), place in a map (H, W) of the largest value of each window
+    window: Window,
+    shape: Sequence[int],  # N, C, H, W
+) -> Tensor:  # (N, C, H, W)
+    """The gradient of each window, added at the place of its largest value, in the order of the windows.
+
+    Windows overlap: `scatter_add` on a GPU would add what falls on one place in any order.
+    """
+    (height, width), (rows, columns), (sh, sw) = shape[-2:], gradient.shape[-2:], window.stride
+    kh, kw = window.kernel
+    # Windows at an image's edge reach over it.
+    padded = gradient.new_zeros(*shape[:2], max(height, (rows - 1) * sh + kh), max(width, (columns - 1) * sw + kw))
+    top = torch.arange(rows, device=gradient.device).unsqueeze(-1) * sh
+    left = torch.arange(columns, device=gradient.device) * sw
+    for a in reversed(range(kh)):
+        for b in reversed(range(kw)):
+            places = padded[..., a : a + (rows - 1) * sh + 1 : sh, b : b + (columns - 1) * sw + 1 : sw]
+            places += torch.where(index == (top + a) * width + left + b, gradient, 0.0)
+    return padded[..., :height, :width]

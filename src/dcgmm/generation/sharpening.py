@@ -14,6 +14,7 @@ from torch import Tensor
 from dcgmm.errors import InputError, OptionError
 from dcgmm.generation.ascent import ascent_of
 from dcgmm.generation.options import SharpeningOptions, Steps
+from dcgmm.graphs import Graphs
 from dcgmm.images import Images, as_images, to_float
 from dcgmm.model.stack import DCGMM
 from dcgmm.options import made
@@ -131,13 +132,18 @@ def sharpen_output(
     every = max(1, steps.iterations // RECORDS)
     signal = start.clone()
     when, values = [0], [ascent.log_likelihood(signal).mean()]
-    for done in range(1, steps.iterations + 1):
+
+    def climb() -> None:
         gradient = ascent.gradient(signal)
         if steps.penalty:
             gradient = gradient.add(signal - start, alpha=-steps.penalty)
         if held is not None:
             gradient = gradient.masked_fill(held, 0.0)
         signal.add_(gradient, alpha=step)
+
+    graphs = Graphs(signal.device)
+    for done in range(1, steps.iterations + 1):
+        graphs.run(climb)
         if done % every == 0 or done == steps.iterations:
             when.append(done)
             values.append(ascent.log_likelihood(signal).mean())

@@ -163,12 +163,14 @@ class LayerTraining:
         columns = (average, log_likelihood, self._state.sigma, self._state.rate)
         before = torch.stack([*map(self._means, columns), finite])
         self._total.zero_()
-        self._take(self._rule.advance(self._state, average))
+        # How many windows have ended is for `begin_window` to count: no replayed graph does.
+        self._take(replace(self._rule.advance(self._state, average), windows=self._state.windows))
         return torch.cat([before, self._means(self._prepare().to(before.dtype)).unsqueeze(0)])
 
     def begin_window(self, measured: list[list[float]]) -> list[LayerReport]:  # (MEASURES, models)
         """Take in what `end_window` has measured; returns where each model stood."""
         *columns, _, annealed = measured
+        self._state = replace(self._state, windows=self._state.windows + 1)
         self._windows_of_factors = [
             windows + int(at_floor and self._all_adapt)
             for windows, at_floor in zip(self._windows_of_factors, self._at_floor, strict=True)

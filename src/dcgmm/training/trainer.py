@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from dcgmm.errors import InputError, OptionError
+from dcgmm.graphs import Graphs
 from dcgmm.images import Images, as_images
 from dcgmm.model.options import MOST_PRECISE, GMMOptions
 from dcgmm.model.stack import DCGMM
 from dcgmm.runtime import require_memory
 from dcgmm.training.batches import Batches
-from dcgmm.training.graphs import Graphs
 from dcgmm.training.layer import FINITE, MEASURES, LayerReport, LayerTraining, annealing_rule
 from dcgmm.training.options import ANNEALINGS, EPOCHS, TrainerOptions
 
