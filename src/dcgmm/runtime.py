@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import sys
 from pathlib import Path
 
@@ -65,28 +66,41 @@ def set_up_cpu() -> None:
             mallopt(trim_threshold, 2**30)
 
 
-def require_memory(size: float, what: str) -> None:
+_CPU = torch.device("cpu")
+
+
+def require_memory(size: float, what: str, device: torch.device = _CPU) -> None:
     """Refuse what cannot fit before any of it is taken: later the system would end the process without a word.
 
     Args:
         size: bytes.
         what: needs them, in words.
+        device: where.
 
     Raises:
         InputError: more is needed than is free.
     """
-    free = _free_memory()
+    free = _free_on_gpu(device) if device.type == "cuda" else _free_memory()
     if free is not None and size > free:
-        raise InputError(f"{what}: this needs about {_in_words(size)} of memory, {_in_words(free)} are free")
+        where = f" on {device}" if device.type == "cuda" else ""
+        raise InputError(f"{what}: this needs about {_in_words(size)} of memory{where}, {_in_words(free)} are free")
 
 
 def fits(values: torch.Tensor, device: torch.device) -> bool:
     """Whether values may lie on a device, with as much room left for what is made of them; on the CPU they do."""
-    if device.type == "cpu" or values.device == device:
-        return True
+    return device.type != "cuda" or values.device == device or 2 * values.nbytes <= _free_on_gpu(device)
+
+
+def _free_on_gpu(device: torch.device) -> int:
+    """Bytes that this process may still take: what nobody has, and what torch keeps for it."""
     free, _ = torch.cuda.mem_get_info(device)
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return 2 * values.nbytes <= free + kept
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+@functools.cache
+def memory_of(device: torch.device) -> int:
+    """Bytes of a GPU in all."""
+    return torch.cuda.get_device_properties(device).total_memory
 
 
 def _in_words(size: float) -> str:

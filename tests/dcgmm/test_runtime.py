@@ -11,7 +11,15 @@ import torch
 from dcgmm import runtime
 from dcgmm.errors import InputError, OptionError
 from dcgmm.model import DCGMM
-from dcgmm.runtime import available_cores, choose_device, describe_device, require_memory, set_threads, set_up_cpu
+from dcgmm.runtime import (
+    available_cores,
+    choose_device,
+    describe_device,
+    fits,
+    require_memory,
+    set_threads,
+    set_up_cpu,
+)
 
 
 @pytest.fixture
@@ -145,3 +153,16 @@ def test_of_the_machine_s_and_the_container_s_memory_the_less_counts(
     require_memory(3000, "x")
     with pytest.raises(InputError):
         require_memory(3001, "x")
+
+
+def test_on_a_gpu_what_is_free_there_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda", 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (700, 1000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 200)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 100)
+    require_memory(800, "x", gpu)
+    with pytest.raises(InputError, match=r"^x: this needs about .* of memory on cuda:1, .* are free$"):
+        require_memory(801, "x", gpu)
+    assert fits(torch.zeros(400, dtype=torch.uint8), gpu)
+    assert not fits(torch.zeros(401, dtype=torch.uint8), gpu)
+    assert fits(torch.zeros(10_000, dtype=torch.uint8), torch.device("cpu"))

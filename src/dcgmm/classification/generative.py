@@ -164,7 +164,9 @@ def class_use(model: DCGMM, data: Labelled) -> Tensor:  # (G, P, K) float64, on 
     use = torch.zeros(len(data.classes), shape.positions, shape.channels, dtype=torch.float64, device=model.device)
     index = data.index.to(model.device)
     for rows, scored in scored_batches(model, data.images):
-        use.index_add_(0, index[rows], list(scored.values())[-1].responsibilities.flatten(1, 2).double())
+        # A product with the one-hot classes: unlike index_add it adds in the same order each time, on a GPU too.
+        member = torch.nn.functional.one_hot(index[rows], len(data.classes)).double()
+        use += (member.mT @ list(scored.values())[-1].responsibilities.flatten(1).double()).view(use.shape)
     return use.cpu()
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dcgmm.errors import InputError, OptionError
+from dcgmm.generation.cumulative import running_sums
 from dcgmm.generation.frechet import FeatureReference
 from dcgmm.images import to_float
 
@@ -149,15 +150,15 @@ def fit_bins(
 def _first_centres(points: Tensor, bins: int, generator: torch.Generator) -> Tensor:
     """k-means++ (Arthur & Vassilvitskii, 2007): each centre is drawn in proportion to the squared distance to date."""
     uniform = torch.rand(bins, generator=generator, dtype=torch.float64).tolist()
-    index, norms = [int(uniform[0] * len(points))], points.square().sum(-1)
+    index, norms = [points.new_full((1,), int(uniform[0] * len(points)), dtype=torch.long)], points.square().sum(-1)
     squared = torch.full((len(points),), math.inf, dtype=torch.float64, device=points.device)
     for draw in uniform[1:]:
-        centre = points[index[-1]]
+        centre = points[index[-1]][0]
         gap = norms - 2 * (points @ centre) + centre.square().sum()
         squared = torch.minimum(squared, gap.double().clamp(min=0))
-        steps = squared.cumsum(0)
-        index.append(min(int(torch.searchsorted(steps, draw * steps[-1], right=True)), len(points) - 1))
-    return points[index]
+        steps = running_sums(squared)
+        index.append(torch.searchsorted(steps, draw * steps[-1:], right=True).clamp(max=len(points) - 1))
+    return points[torch.cat(index)]
 
 
 def _counts(x: Tensor, centres: Tensor) -> Tensor:

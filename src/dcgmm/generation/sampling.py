@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dcgmm.errors import InputError, OptionError
+from dcgmm.generation.cumulative import running_sums
 from dcgmm.generation.options import SamplingOptions, SharpeningOptions
 from dcgmm.generation.sharpening import Refine, Report, Sharpened, sharpener
 from dcgmm.model.factor_gmm import FactorGMM
@@ -68,7 +69,7 @@ def choose_entry(
     peak = weight[..., :1]
     weight = (weight / torch.where(peak > 0, peak, 1)).pow(1 / temperature)
     weight[..., 0] += peak[..., 0] == 0
-    steps = weight.cumsum(-1)
+    steps = running_sums(weight)
     drawn = (steps <= uniform[..., None] * steps[..., -1:]).sum(-1, keepdim=True)
     return index.gather(-1, drawn.clamp(max=top_s - 1)).squeeze(-1)
 
@@ -146,8 +147,7 @@ def draw(
     """
     if not whole(least=1).holds(count):
         raise OptionError("count", whole(least=1).text, count)
-    if model.device.type == "cpu":
-        require_memory(2 * count * model.image_bytes, f"{count} images")
+    require_memory(2 * count * model.image_bytes, f"{count} images", model.device)
     stack = _stack_from(model, options)
     pixel_scales, factor_scales = (_scales(model, options, field) for field in ("std_scale", "factor_scale"))
     signal: Tensor | None = None

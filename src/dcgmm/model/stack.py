@@ -18,9 +18,10 @@ from dcgmm.model.observed import score_shares, seen_part
 from dcgmm.model.options import Architecture, GMMOptions, LayerOptions, SharpeningPreset
 from dcgmm.model.patches import SINGLE, Patches
 from dcgmm.model.shapes import Shape
-from dcgmm.runtime import set_up_cpu
+from dcgmm.runtime import memory_of, set_up_cpu
 
 BATCH_BYTES, BATCH_SIZE = 2**28, 200  # images are scored at most so many at a time, in so much memory
+GPU_SHARE = 32  # ... on a GPU in one of so many parts of its memory
 
 set_up_cpu()  # whoever has a model is about to compute: a script shall be as fast as the command line
 
@@ -175,7 +176,9 @@ most 28x28 would
 
     @property
     def batch_size(self) -> int:
-        """Images that are scored at a time: as many as a fixed amount of memory holds, at most `BATCH_SIZE`."""
+        """Images that are scored at a time: as many as fit a fixed amount of memory, on a CPU at most `BATCH_SIZE`."""
+        if self.device.type == "cuda":  # of all its memory, not of what is free: sums depend on it by their rounding
+            return max(1, memory_of(self.device) // GPU_SHARE // self.image_bytes)
         return max(1, min(BATCH_SIZE, BATCH_BYTES // self.image_bytes))
 
     @property

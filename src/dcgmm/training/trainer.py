@@ -60,9 +60,8 @@ class Trainer:
         self._batches = Batches(as_images(images, model.input_shape), options, model, generators)
         self.batch_size = self._batches.batch_size
         _check_precision(model)
-        if model.device.type == "cpu":
-            size = 2 * len(generators) * self.batch_size * model.image_bytes
-            require_memory(size, f"steps of {self.batch_size} images for {len(generators)} model(s)")
+        size = 2 * len(generators) * self.batch_size * model.image_bytes
+        require_memory(size, f"steps of {self.batch_size} images for {len(generators)} model(s)", model.device)
         self.model, self.options = model, options
         self.steps_per_epoch = self._batches.steps_per_epoch
         self.total_steps = self._planned_steps()

@@ -323,6 +323,10 @@ def test_images_are_scored_in_batches_that_a_fixed_amount_of_memory_holds(monkey
     model = deep()
     assert model.batch_size == 3
     assert model.float().batch_size == 6
+    # On a GPU it is a part of all that it has, with no further limit.
+    monkeypatch.setattr(DCGMM, "device", torch.device("cuda"))
+    monkeypatch.setattr(stack, "memory_of", lambda device: 10**9)
+    assert model.batch_size == 10**9 // 32 // model.image_bytes > 200
 
 
 def test_a_batch_s_memory_does_not_grow_with_the_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
