@@ -1,5 +1,6 @@
 """The Dunn index, point to point: exact, and fast on images."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import dist, inf
@@ -12,10 +13,10 @@ from torch import Tensor
 from dcgmm.clustering.points import Floats, Integers, checked, require_two_clusters
 
 BLOCK = 1024  # rows and columns of a block of distances: 4 MB in float32, enough for a fast matrix product
+GPU_BLOCK = 8192  # 256 MB
 CHUNK_VALUES = 1 << 20  # values held at a time where distances are computed pair by pair in float64
 
 Float32s = NDArray[np.float32]
-Booleans = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def dunn_index(
 
     Fast: a float32 matrix product a block gives all squared distances, with an error under a proven bound.
     Exact: these only rule out the pairs that the bound shows to lose. Every other pair is computed from the
-    float64 difference of its two points as given, and the result comes from those alone.
+    float64 difference of its two points as given, and the result comes from those alone. The product is made where
+    the points are, the differences on the CPU: the figures are the same bits on a GPU.
 
     Args:
         points: (N, F), finite numbers of any unit.
@@ -90,15 +92,16 @@ def dunn_index(
     point = torch.unique(torch.from_numpy(x), dim=0, return_inverse=True)[1].numpy()  # equal points, equal numbers
     rows, zero_pairs, zero_pair = _distinct(point, clusters)
     order = rows[np.argsort(clusters[rows], kind="stable")]  # by label, so that few blocks mix both kinds of pairs
-    search = _PairSearch(x, point, order)
-    for top, left, squared, same in _blocks(search.unit, clusters[order]):
-        if not same.any():
-            search.look_between(top, left, squared)
-        elif same.all():
-            search.look_within(top, left, squared)
-        else:
-            search.look_between(top, left, np.where(same, np.float32(inf), squared))
-            search.look_within(top, left, np.where(same, squared, np.float32(-inf)))
+    search = _PairSearch(x, point, order, points.device)
+    with _whole_factors():
+        for top, left, squared, same in _blocks(search.unit, search.norms, clusters[order]):
+            if same is False:
+                search.look_between(top, left, squared)
+            elif same is True:
+                search.look_within(top, left, squared)
+            else:
+                search.look_between(top, left, torch.where(same, inf, squared))
+                search.look_within(top, left, torch.where(same, squared, -inf))
 
     apart = None if search.least_pair is None else _distance(x, search.least_pair)
     diameter = 0.0 if search.most_pair is None else _distance(x, search.most_pair)
@@ -116,6 +119,17 @@ def dunn_index(
         separation_without_duplicates=apart,
         separation_pair_without_duplicates=search.least_pair,
     )
+
+
+@contextlib.contextmanager
+def _whole_factors() -> Iterator[None]:
+    """No product of factors that torch is allowed to shorten: the bound on the error is of float32 as such."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _distinct(
@@ -143,23 +157,31 @@ def _distance(x: Floats, pair: tuple[int, int]) -> float:
 
 
 def _blocks(
-    unit: Float32s,  # (N, F), norms up to 1
+    unit: Tensor,  # (N, F)
+    norms: Tensor,  # (N,), squared, up to 1
     labels: Integers,  # (N,), ascending
-) -> Iterator[tuple[int, int, Float32s, Booleans]]:
+) -> Iterator[tuple[int, int, Tensor, Tensor | bool]]:
     """Yield blocks of the upper triangle: first row, first column, squared distances, equal labels or not.
 
     `|a|^2 + |b|^2 - 2 a.b`, not exact; a block on the diagonal holds each pair twice, and points with themselves.
     """
-    norms = np.einsum("nf,nf->n", unit, unit, dtype=np.float64).astype(np.float32)
-    for top in range(0, len(unit), BLOCK):
-        rows = slice(top, top + BLOCK)
+    own = torch.from_numpy(labels).to(unit.device)
+    size = BLOCK if unit.device.type == "cpu" else GPU_BLOCK
+    for top in range(0, len(unit), size):
+        rows = slice(top, top + size)
         minus_twice = -2 * unit[rows]
-        for left in range(top, len(unit), BLOCK):
-            columns = slice(left, left + BLOCK)
-            squared = minus_twice @ unit[columns].T
+        for left in range(top, len(unit), size):
+            columns = slice(left, left + size)
+            squared = minus_twice @ unit[columns].mT
             squared += norms[rows, None]
             squared += norms[columns]
-            yield top, left, squared, labels[rows, None] == labels[columns]
+            first, last = labels[rows][[0, -1]], labels[columns][[0, -1]]
+            if first[-1] < last[0]:
+                yield top, left, squared, False
+            elif first[0] == last[-1]:
+                yield top, left, squared, True
+            else:
+                yield top, left, squared, own[rows, None] == own[columns]
 
 
 class _PairSearch:
@@ -178,11 +200,14 @@ class _PairSearch:
         x: Floats,  # (N, F)
         point: Integers,  # (N,), a number that equal points share
         order: Integers,  # (P,): position in the blocks -> row of x
+        device: torch.device,  # of the blocks
     ) -> None:
         self.x = x
         self.point = point
         self.order = order
-        self.unit, self.radius = _unit_ball(x, order)
+        unit, self.radius = _unit_ball(x, order)
+        norms = np.einsum("nf,nf->n", unit, unit, dtype=np.float64).astype(np.float32)
+        self.unit, self.norms = (torch.from_numpy(each).to(device) for each in (unit, norms))
         roundoff = 2.0**-24
         product = x.shape[1] * roundoff
         self.error = 2 * product / (1 - product) + 32 * roundoff
@@ -192,18 +217,16 @@ class _PairSearch:
         self.most = 0.0
         self.most_pair: tuple[int, int] | None = None
 
-    def look_between(self, top: int, left: int, squared: Float32s) -> None:
+    def look_between(self, top: int, left: int, squared: Tensor) -> None:
         """Take in a block of pairs of different clusters; an entry that is none holds inf."""
-        if squared.min() > self.least + self.error:
+        if squared.amin() > self.least + self.error:
             return
         # The best pair that is surely unequal sets a limit, which leaves few candidates.
-        unequal = np.where(squared > self.error, squared, np.float32(inf))
-        row, column = np.unravel_index(unequal.argmin(), unequal.shape)
+        unequal = torch.where(squared > self.error, squared, inf)
         limit = self.least
-        if unequal[row, column] < inf:
-            limit = min(limit, float(self._exact(self.order[[top + row]], self.order[[left + column]])[0]))
-        i, j = np.nonzero(squared <= limit + self.error)
-        i, j = self.order[i + top], self.order[j + left]
+        if unequal.amin() < inf:
+            limit = min(limit, self._exact_at(top, left, unequal.argmin(), squared.shape[1]))
+        i, j = self._pairs(top, left, squared <= limit + self.error)
         differ = self.point[i] != self.point[j]
         i, j = i[differ], j[differ]
         exact = self._exact(i, j)
@@ -211,18 +234,24 @@ class _PairSearch:
             best = exact.argmin()
             self.least, self.least_pair = float(exact[best]), _pair(i[best], j[best])
 
-    def look_within(self, top: int, left: int, squared: Float32s) -> None:
+    def look_within(self, top: int, left: int, squared: Tensor) -> None:
         """Take in a block of pairs of one cluster; an entry that is none holds -inf."""
-        row, column = np.unravel_index(squared.argmax(), squared.shape)
-        if squared[row, column] < self.most - self.error:
+        if squared.amax() < self.most - self.error:
             return
-        limit = max(self.most, float(self._exact(self.order[[top + row]], self.order[[left + column]])[0]))
-        i, j = np.nonzero(squared >= limit - self.error)
-        i, j = self.order[i + top], self.order[j + left]
+        limit = max(self.most, self._exact_at(top, left, squared.argmax(), squared.shape[1]))
+        i, j = self._pairs(top, left, squared >= limit - self.error)
         exact = self._exact(i, j)
         if exact.max() > self.most:
             best = exact.argmax()
             self.most, self.most_pair = float(exact[best]), _pair(i[best], j[best])
+
+    def _pairs(self, top: int, left: int, chosen: Tensor) -> tuple[Integers, Integers]:  # rows of x
+        i, j = chosen.nonzero().cpu().numpy().T
+        return self.order[i + top], self.order[j + left]
+
+    def _exact_at(self, top: int, left: int, place: Tensor, columns: int) -> float:
+        row, column = divmod(int(place), columns)
+        return float(self._exact(self.order[[top + row]], self.order[[left + column]])[0])
 
     def _exact(self, i: Integers, j: Integers) -> NDArray[np.float64]:
         """Squared distances of pairs of rows from float64 differences, in units of R^2."""

@@ -80,7 +80,7 @@ def run(config: ClusterConfig, job: Job) -> None:
     assigned, named = (assign(model, part.images, name, position) for part in (images, training))
     pixels = options.space is Space.pixels
     points = to_float(images.images, torch.float32).flatten(1) if pixels else assigned.responsibilities
-    sample = _Sample(images, training, points, data.class_names)
+    sample = _Sample(images, training, points.to(model.device), data.class_names)
     log.info("clustering %d %s images of %s by %s at %s", len(images), options.split, data.name, name, position)
 
     compared = _compare(sample, name, assigned.labels, named.labels, config.seed)

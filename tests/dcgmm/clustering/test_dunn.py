@@ -138,11 +138,11 @@ def test_approximate_distances_stay_within_their_bound(features: int) -> None:
     generator = torch.Generator().manual_seed(6)
     images = torch.rand(200, features, generator=generator) * (torch.rand(200, 1, generator=generator) > 0.3) + 3
     x, order = images.numpy(), np.random.default_rng(6).permutation(200)
-    search = dunn._PairSearch(x, np.arange(200), order)
-    ((_, _, squared, _),) = dunn._blocks(search.unit, np.zeros(200, np.int64))
+    search = dunn._PairSearch(x, np.arange(200), order, torch.device("cpu"))
+    ((_, _, squared, _),) = dunn._blocks(search.unit, search.norms, np.zeros(200, np.int64))
 
     exact = (distances(images) / search.radius) ** 2
-    error = np.abs(squared - exact[np.ix_(order, order)]).max()
+    error = np.abs(squared.numpy() - exact[np.ix_(order, order)]).max()
     assert 0 < error < search.error
 
 
