@@ -64,8 +64,8 @@ format: venv ## rewrite the sources in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: venv ## measure speed and memory on this machine (about 5 minutes); OUT=file.json keeps the figures
-	$(BIN)/python benchmarks/bench.py $(if $(OUT),--out $(OUT))
+bench: venv ## measure speed and memory on this machine (about 5 minutes); DEVICE=cuda on a GPU; OUT=file.json keeps the figures
+	$(BIN)/python benchmarks/bench.py $(if $(DEVICE),--device $(DEVICE)) $(if $(OUT),--out $(OUT))
 
 bench-compare: venv ## two result files side by side: make bench-compare OLD=a.json NEW=b.json
 	$(BIN)/python benchmarks/bench.py --compare $(OLD) $(NEW)

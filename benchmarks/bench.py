@@ -1,6 +1,6 @@
 """Measure dcgmm's speed and memory on this machine, in one run: a table on standard output, JSON in a file.
 
-python benchmarks/bench.py [--out FILE] [--archs 1L,2L-c] [--dataset mnist] [--quick]
+python benchmarks/bench.py [--out FILE] [--archs 1L,2L-c] [--dataset mnist] [--device cuda] [--quick]
 python benchmarks/bench.py --compare OLD.json NEW.json
 """
 
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from datetime import date
+from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from bench_tables import Results, compare, show
 from sklearn.mixture import GaussianMixture
 
 from dcgmm.datasets import ImageData
+from dcgmm.errors import InputError
 from dcgmm.generation import SamplingOptions, Setting, SharpeningOptions
 from dcgmm.generation.sampling import draw
 from dcgmm.generation.sharpening import Refine, sharpened_layers, sharpener
@@ -41,7 +43,7 @@ ARCHS = ("1L", "2L-a", "2L-b", "2L-c", "2L-d", "3L-a", "3L-b", "factors")  # 2L-
 
 def matmul_rate(device: torch.device) -> float:
     """Rate of a large float32 matrix product (FLOP/s): the best of many, what the machine can do."""
-    size = 2000
+    size = 2000 if device.type == "cpu" else 8000
     left, right = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
     times = [repeated(lambda: left @ right, device, 0.2) for _ in range(5)]
     return 2 * size**3 / min(times)
@@ -76,13 +78,13 @@ Trainer.step = first_step
 )
 
 
-def whole_runs(archs: list[str], dataset: str, epochs: int, runs: Path) -> Results:
+def whole_runs(archs: list[str], dataset: str, device: torch.device, epochs: int, runs: Path) -> Results:
     """Whole training commands, from the shell's prompt back to it."""
     results: Results = {}
     for arch in archs:
         directory = runs / arch
         overrides = [f"arch={arch}", f"dataset={dataset}", f"trainer.epochs={epochs}"]
-        overrides += [f"runs_dir={runs}", f"hydra.run.dir={directory}"]
+        overrides += [f"runs_dir={runs}", f"hydra.run.dir={directory}", f"trainer.device={device}"]
         wall, memory = child(MEMORY + ENTRY, ["train", *overrides])
         trained = json.loads((directory / "result.json").read_text())["train_seconds"]
         results[f"train {arch}"] = {
@@ -93,14 +95,15 @@ def whole_runs(archs: list[str], dataset: str, epochs: int, runs: Path) -> Resul
     return results
 
 
-def start_up(dataset: str, runs_each: int) -> Results:
+def start_up(dataset: str, device: torch.device, runs_each: int) -> Results:
     """Start-up of commands, the best of some runs (the first fills the file cache)."""
 
     def best(code: str, *arguments: str) -> float:
         return min(child(code, [*arguments])[0] for _ in range(runs_each))
 
     with tempfile.TemporaryDirectory() as runs:
-        first_step = best(FIRST_STEP, "train", "arch=2L-c", f"dataset={dataset}", f"runs_dir={runs}")
+        words = ("arch=2L-c", f"dataset={dataset}", f"runs_dir={runs}", f"trainer.device={device}")
+        first_step = best(FIRST_STEP, "train", *words)
     return {
         "start-up": {
             "dcgmm --help (s)": best(ENTRY, "--help"),
@@ -191,10 +194,26 @@ def conditions(device: torch.device) -> dict[str, Any]:
         "processor": processor,
         "cores": len(os.sched_getaffinity(0)),
         "device": describe_device(device),
+        **(of_gpu(device) if device.type == "cuda" else {}),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "commit": git.stdout.strip(),
+    }
+
+
+def of_gpu(device: torch.device) -> dict[str, Any]:
+    asked = ["nvidia-smi", "--query-gpu=driver_version,clocks.sm,power.limit", "--format=csv,noheader"]
+    driver = ""
+    with contextlib.suppress(OSError):
+        driver = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    found = torch.cuda.get_device_properties(device)
+    return {
+        "memory (GB)": found.total_memory / 1e9,
+        "multiprocessors": found.multi_processor_count,
+        "cuda": torch.version.cuda,
+        "triton": metadata.version("triton") if util.find_spec("triton") else None,
+        "driver, clock, power limit": driver,
     }
 
 
@@ -206,14 +225,17 @@ def main() -> None:
         "--whole", default="1L,2L-c,3L-a,factors", help="architectures that are trained for 25 epochs, and used"
     )
     parser.add_argument("--dataset", default="mnist")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--quick", action="store_true", help="a look at whether it runs: short times, 1 epoch")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("OLD", "NEW"))
     arguments = parser.parse_args()
     if arguments.compare:
         compare(*arguments.compare)
         return
-    device = choose_device(arguments.device)
+    try:
+        device = choose_device(arguments.device)
+    except InputError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
     seconds = 0.05 if arguments.quick else 2.0
     data = dcgmm.datasets.load(arguments.dataset)
     rate = matmul_rate(device)
@@ -221,9 +243,9 @@ def main() -> None:
     results |= step_times(arguments.archs.split(","), data, device, rate, seconds)
     with tempfile.TemporaryDirectory() as runs:
         whole = arguments.whole.split(",")
-        results |= whole_runs(whole, arguments.dataset, 1 if arguments.quick else 25, Path(runs))
+        results |= whole_runs(whole, arguments.dataset, device, 1 if arguments.quick else 25, Path(runs))
         results |= use_of_models(whole, data, Path(runs), device, arguments.quick)
-    results |= start_up(arguments.dataset, 1 if arguments.quick else 3)
+    results |= start_up(arguments.dataset, device, 1 if arguments.quick else 3)
     results |= peer(data, device, 2.0 if arguments.quick else 120.0)
     results["machine, at the end"] = {"float32 matrix product (GFLOP/s)": matmul_rate(device) / 1e9}
     show(results)

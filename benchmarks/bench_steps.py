@@ -18,6 +18,8 @@ from dcgmm.training import Trainer, TrainerOptions
 # Annealed in a few windows, and no points held: so are most steps of a layer that has factors.
 WITH_FACTORS = {"centroid_epochs": 0.0, "factor_epochs": 0.0, "annealing": {"gamma": 0.1, "delta": 1e9}}
 BATCH_SIZES = (1, 10, 100, 1000)
+REPLICAS = (10, 50)
+QUEUED = 33  # calls that a GPU is given at a time: as many steps as have a window's end among them
 
 
 def synchronise(device: torch.device) -> None:
@@ -26,17 +28,22 @@ def synchronise(device: torch.device) -> None:
 
 
 def repeated(run: Callable[[], Any], device: torch.device, seconds: float, least: int = 5) -> float:
-    """Median time of a call (s), over as many as fit into `seconds`, after some that do not count."""
-    for _ in range(3):
+    """Median time of a call (s), over as many as fit into `seconds`, after some that do not count.
+
+    A GPU is given many at a time, and waited for at their end: so it works in a training.
+    """
+    calls = QUEUED if device.type == "cuda" else 1
+    for _ in range(3 * calls):
         run()
     times: list[float] = []
     began = time.perf_counter()
     while len(times) < least or time.perf_counter() - began < seconds:
         synchronise(device)
         started = time.perf_counter()
-        run()
+        for _ in range(calls):
+            run()
         synchronise(device)
-        times.append(time.perf_counter() - started)
+        times.append((time.perf_counter() - started) / calls)
     return statistics.median(times)
 
 
@@ -68,13 +75,14 @@ def trainer_of(
 
 
 def step_times(archs: list[str], data: ImageData, device: torch.device, rate: float, seconds: float) -> Results:
-    """Training steps of architectures, also with ten replicas; and where there are factors, once these are trained."""
+    """Training steps of architectures, also with replicas; and where there are factors, once these are trained."""
     results: Results = {}
-    replicas = 10
     for arch in archs:
         row = step_row(arch, data, device, rate, seconds)
-        together = repeated(trainer_of(arch, data, 100, device, replicas).step, device, seconds)
-        results[f"step {arch}"] = row | {f"of {replicas} replicas, each (ms)": 1e3 * together / replicas}
+        for replicas in REPLICAS:
+            together = repeated(trainer_of(arch, data, 100, device, replicas).step, device, seconds)
+            row[f"of {replicas} replicas, each (ms)"] = 1e3 * together / replicas
+        results[f"step {arch}"] = row
         if any(layer.factors for layer in dcgmm.arch(arch).layers):
             results[f"step {arch}, its factors"] = step_row(arch, data, device, rate, seconds, with_factors=True)
     return results

@@ -47,6 +47,14 @@ def test_a_run_and_its_comparison(tmp_path: Path) -> None:
     assert row.split("│")[-2].strip() == "2.00"
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_without_a_gpu_there_is_one_line_about_it() -> None:
+    done = bench("--device", "cuda")
+    assert done.returncode == 2
+    assert done.stderr == "bench.py: device must be cpu or auto (this machine has no CUDA device), not cuda\n"
+    assert not done.stdout
+
+
 def test_steps_of_layers_with_factors_are_timed_before_and_after_these_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCH.parent)
     module = importlib.import_module("bench_steps")

@@ -27,23 +27,27 @@ FACTORS = [{"type": "folding", "kernel": [14, 14]}, {"type": "gmm", "components"
 
 
 class NoTransfers(TorchDispatchMode):
-    """Refuses operations that a tensor of another device has to do with."""
+    """Refuses operations that a tensor of another device has to do with; notes the others."""
+
+    operations: list[str]
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = function(*args, **(kwargs or {}))
         name = function.overloadpacket.__name__
         tensors = [each for each in (*args, made) if isinstance(each, Tensor)]
         assert {each.device.type for each in tensors} <= {GPU.type}, f"{name} is of the host"
+        self.operations.append(name)
         return made
 
 
 @contextlib.contextmanager
-def captured() -> Iterator[None]:
+def captured() -> Iterator[list[str]]:
     refusing = NoTransfers()  # type: ignore[no-untyped-call]  # torch's modes have no types
+    refusing.operations = []
     with pytest.MonkeyPatch.context() as patch, refusing, torch.no_grad():
         for name in ("tensor", "as_tensor", "from_numpy"):
             patch.setattr(torch, name, _of_the_host)
-        yield
+        yield refusing.operations
 
 
 def _of_the_host(*_: Any, **__: Any) -> None:
@@ -74,6 +78,34 @@ def trainer(arch: Any, seeds: int = 1, **options: Any) -> Trainer:
     images = torch.zeros(200, 28, 28, 1, dtype=torch.uint8)
     model = models[0] if seeds == 1 else DCGMM.side_by_side(models)
     return Trainer(model, images, TrainerOptions(batch_size=100, **options), generators)
+
+
+class Launches:
+    """Stands in for the kernels of the fused passes, and counts what is launched."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def __getattr__(self, kernel: str) -> "_Kernel":
+        return _Kernel(kernel.removesuffix("_kernel"), self.names)
+
+
+class _Kernel:
+    def __init__(self, name: str, launched: list[str]) -> None:
+        self._name, self._launched = name, launched
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        return lambda *_, **__: self._launched.append(self._name)
+
+
+@pytest.fixture
+def launches(monkeypatch: pytest.MonkeyPatch) -> Launches:
+    """Fused passes are taken."""
+    found = Launches()
+    for name in ("takes", "contracts", "gathers"):
+        monkeypatch.setattr(fused, name, lambda *_: True)
+    monkeypatch.setattr(fused, "_kernels", lambda: found)
+    return found
 
 
 @pytest.fixture
@@ -138,3 +170,23 @@ def test_a_step_of_sharpening_asks_for_no_value(with_factors: bool, monkeypatch:
     ascent, signal = ascent_of(on_gpu(model), "folding1", "gmm2"), torch.zeros(5, 28, 28, 1, device=GPU)
     with captured():
         signal.add_(ascent.gradient(signal))
+
+
+# What a step of a model on its own launches; with several side by side features are not split, and nothing is finished.
+OF_2LC = ["gather", "scores", "update", "scores", "finish", "sums", "update"]
+
+
+@pytest.mark.parametrize("phase", ["annealing", "annealed"])
+@pytest.mark.parametrize(("arch", "most"), [("2L-c", 8), ("3L-a", 13), ("1L", 6)])
+def test_a_step_is_a_few_launches(arch: str, most: int, phase: str, launches: Launches) -> None:
+    subject = in_phase(trainer(dcgmm.arch(arch)), phase)
+    far = on_gpu(subject, *subject._generators)
+    with captured() as operations:
+        far._ascend()
+    made = [
+        name for name in operations if not name.startswith(("empty", "new_empty", "view", "detach", "alias", "select"))
+    ]
+    assert made == ["add_"]  # the position
+    assert len(made) + len(launches.names) <= most
+    if arch == "2L-c":
+        assert launches.names == OF_2LC

@@ -78,3 +78,10 @@ def check_step(
 
 def _described(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> str:
     return f"of shape {tuple(shape)}, {str(dtype).removeprefix('torch.')}, on {device}"
+
+
+def added(value: Tensor, total: Tensor | None) -> Tensor:  # (...), (...)
+    """A value, after it was added to a total, if there is one."""
+    if total is not None:
+        total += value
+    return value

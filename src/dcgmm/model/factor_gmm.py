@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dcgmm.errors import OptionError
 from dcgmm.model import conditionals, factor_step
+from dcgmm.model.arrays import added
 from dcgmm.model.factors import (
     FactorGradient,
     FactorParameters,
@@ -163,17 +164,18 @@ class FactorGMM(GMM):
         rates: Rates,
         *,
         passes_on: bool,
+        total: Tensor | None = None,  # (...), to which the objective is added
     ) -> tuple[Tensor, Tensor | None]:  # (...), (..., N, H, W, K)
         """One step of SGD ascent of the objective, in place; as `GMM.step`, and of the factors once there are any."""
         if not self.has_factors:
-            return super().step(x, kernel, rates, passes_on=passes_on)
+            return super().step(x, kernel, rates, passes_on=passes_on, total=total)
         patches = self.patches(x)
         self._check_step(patches.x, kernel, rates)
         parameters = factor_step.Parameters(self.logits, self.loc, self.precision_sqrt, self.factors.movedim(-1, -3))
         if factor_step.takes(patches, parameters, kernel):
             given = (kernel, rates, self.options, self.held)
             value, made = factor_step.step(patches, parameters, *given, passes_on=passes_on)
-            return value, None if made is None else patches.placed(made)
+            return added(value, total), None if made is None else patches.placed(made)
         scored, value, gradient = self._ascent(patches, kernel)
         responsibilities = scored.responsibilities if passes_on else None
         self.ascend(_without_factors(gradient), rates)
@@ -181,7 +183,7 @@ class FactorGMM(GMM):
         projected = project(self.precision_sqrt, self.factors, self.options.factor_floor)
         # A component that wins nothing keeps its bits: it has not moved, and rotating it anew would only round it.
         self.factors.copy_(torch.where(gradient.share[..., None, None] > 0, projected, self.factors))
-        return value, responsibilities
+        return added(value, total), responsibilities
 
     @torch.no_grad()
     def objective(self, scored: Scored, kernel: Tensor | None) -> tuple[Tensor, Gradient]:

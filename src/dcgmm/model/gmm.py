@@ -1,6 +1,5 @@
 """The GMM layer: one mixture of diagonal Gaussians, shared by all positions (section 3.1), or one for each."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from dcgmm.errors import OptionError
 from dcgmm.model import fused, native
 from dcgmm.model.annealing import grid_side
-from dcgmm.model.arrays import check_step
+from dcgmm.model.arrays import added, check_step
 from dcgmm.model.gaussian import Gradient, NaturalParameters, natural_parameters, objective_gradient, smoothed_winner
 from dcgmm.model.options import GMMOptions, LayerOptions, LayerType, Start
 from dcgmm.model.patches import SINGLE, Patches
@@ -222,6 +221,7 @@ class GMM(nn.Module):
         rates: Rates,
         *,
         passes_on: bool,
+        total: Tensor | None = None,  # (...), to which the objective is added
     ) -> tuple[Tensor, Tensor | None]:  # (...), (..., N, H, W, K)
         """One step of SGD ascent of the objective, in place.
 
@@ -234,15 +234,15 @@ class GMM(nn.Module):
         patches = self.patches(x)
         parameters = (self.logits, self.loc, self.precision_sqrt)
         limits = (self.options.precision_sqrt_min, self.options.precision_sqrt_max)
-        passes: Callable[..., tuple[Tensor, Tensor | None]]
+        given = (patches.x, patches.window, parameters, kernel, rates[:3], limits)
         if native.takes(patches.x, *parameters):
-            passes = native.step
-        else:
-            self._check_step(patches.x, kernel, rates)
-            if not fused.takes(self.components, patches.x, *parameters):
-                return self._step(patches, kernel, rates, passes_on=passes_on)
-            passes = fused.step
-        value, made = passes(patches.x, patches.window, parameters, kernel, rates[:3], limits, passes_on=passes_on)
+            value, made = native.step(*given, passes_on=passes_on)
+            return added(value, total), None if made is None else patches.placed(made)
+        self._check_step(patches.x, kernel, rates)
+        if not fused.takes(self.components, patches.x, *parameters):
+            value, responsibilities = self._step(patches, kernel, rates, passes_on=passes_on)
+            return added(value, total), responsibilities
+        value, made = fused.step(*given, passes_on=passes_on, total=total)
         return value, None if made is None else patches.placed(made)
 
     def _step(

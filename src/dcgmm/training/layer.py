@@ -139,9 +139,7 @@ class LayerTraining:
     def ascend(self, patches: Patches, *, passes_on: bool) -> Tensor | None:
         """One step on a batch; returns the responsibilities where the layer passes them on."""
         kernel = None if self.annealed else self._kernel
-        value, responsibilities = self._gmm.step(patches, kernel, self._rates, passes_on=passes_on)
-        self._total += value
-        return responsibilities
+        return self._gmm.step(patches, kernel, self._rates, passes_on=passes_on, total=self._total)[1]
 
     def finite(self, also: Sequence[Tensor] = ()) -> Tensor:  # (models,)
         """Whether the window's sum, the parameters and other tensors of batch_shape are, for each model."""

@@ -109,6 +109,7 @@ def step(
     limits: tuple[float, float],  # of precision_sqrt
     *,
     passes_on: bool,
+    total: Tensor | None = None,  # (...), to which the objective is added
 ) -> tuple[Tensor, Tensor | None]:  # (...), (..., N, H', W', K)
     """`GMM.step`: one step of SGD ascent; the objective and the responsibilities that it started from."""
     logits, loc, precision_sqrt = parameters
@@ -151,9 +152,9 @@ def step(
             **{"BP": SUM_BLOCK, "KP": blocks.components, "BD": SUM_BLOCK, "PRECISION": PRECISION, "num_warps": WARPS},
         )
     kernels.update_kernel[(features, 1, models)](
-        *(logits, loc, precision_sqrt, kernel, *rates, values, counts, sums, value),
+        *(logits, loc, precision_sqrt, kernel, *rates, values, counts, sums, value, value if total is None else total),
         *(*sizes, blocks.parts, blocks.pieces, *limits),
-        **{"KP": blocks.components, "SIDE": side, "SMOOTH": smooth, "STEP": ROWS},
+        **{"KP": blocks.components, "SIDE": side, "SMOOTH": smooth, "STEP": ROWS, "ADDS": total is not None},
         num_warps=max(2, blocks.components // 16),
     )
     return value, posterior

@@ -93,6 +93,17 @@ def test_models_side_by_side_are_each_as_alone(case: Case) -> None:
 
 
 @NEEDS_TRITON
+def test_objectives_are_added_to_their_totals() -> None:
+    folding, gmm, x = layers(CASES[3], (2,))
+    parameters = [each.detach().to(DEVICE) for each in (gmm.logits, gmm.loc, gmm.precision_sqrt)]
+    speed, total = [rate.to(DEVICE) for rate in rates((2,))[:3]], torch.tensor([1.0, -2.0], device=DEVICE)
+    before = total.clone()
+    given = (x.to(DEVICE), folding.window, parameters, None, speed, (0.1, 4.0))
+    value, _ = fused.step(*given, passes_on=False, total=total)
+    torch.testing.assert_close(total, before + value, **EXACT)
+
+
+@NEEDS_TRITON
 def test_any_kernel_whose_rows_sum_to_one_will_do() -> None:
     # The kernel of the torus is symmetric, and would not tell rows from columns.
     folding, gmm, x = layers((6, (7, 6, 3), (3, 2), (1, 1), 25))

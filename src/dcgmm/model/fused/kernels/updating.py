@@ -73,6 +73,7 @@ def update_kernel(
     counts,
     sums,
     objective,
+    total,
     K,
     D,
     P,
@@ -84,11 +85,12 @@ def update_kernel(
     SIDE: tl.constexpr,
     SMOOTH: tl.constexpr,
     STEP: tl.constexpr,
+    ADDS: tl.constexpr,
 ):
     """Grid (D, 1, R), a feature each: sums of all parts, smoothed, the gradient, a step along it, and the projection.
 
-    The program of feature 0 takes the logits' step as well, and tells the objective. `dcgmm.model.gaussian` says in
-    tensors what is done here.
+    The program of feature 0 takes the logits' step as well, and tells the objective, which it ADDS to a total.
+    `dcgmm.model.gaussian` says in tensors what is done here.
     """
     d, model = tl.program_id(0), tl.program_id(2)
     k, j = tl.arange(0, KP), tl.arange(0, KP)
@@ -124,4 +126,7 @@ def update_kernel(
         for begin in range(0, parts, STEP):
             row = begin + tl.arange(0, STEP)
             value += tl.load(values + model * parts + row, mask=row < parts, other=0.0)
-        tl.store(objective + model, tl.sum(value, 0) / P)
+        mean = tl.sum(value, 0) / P
+        tl.store(objective + model, mean)
+        if ADDS:
+            tl.store(total + model, tl.load(total + model) + mean)
