@@ -1,11 +1,11 @@
-"""Everything to be known of dcgmm on a CUDA device, in one run of about 8 minutes: checks and timings, part by part.
+"""Everything to be known of dcgmm on a CUDA device, in one run of at most 440 s: checks and timings, part by part.
 
 Each part is a process of its own with a limit of time, and writes its results to disk whenever it has something new,
 so that one that is cut off leaves what it had. After each part all are gathered in OUT/gpu_check.json, and what they
 printed in OUT/gpu_check.log. Nothing is fetched: MNIST is looked for in $DCGMM_DATA, .mnist (in the checkout) and
 ~/.cache/dcgmm, as MNIST/raw/*-ubyte or *.gz; else the bundled sample stands in.
 
-python benchmarks/gpu/check.py [--out DIR] [--seconds 450] [--parts environment,tests]
+python benchmarks/gpu/check.py [--out DIR] [--seconds 440] [--parts environment,tests]
 python benchmarks/gpu/check.py --device cpu --quick    (a look at whether it runs: no graphs)
 """
 
@@ -68,7 +68,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("gpu_check"), help="folder of the two result files")
-    parser.add_argument("--seconds", type=float, default=450.0, help="for all parts together")
+    parser.add_argument("--seconds", type=float, default=440.0, help="for all parts together")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--quick", action="store_true", help="a look at whether it runs")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")

@@ -37,7 +37,7 @@ def test_an_unknown_part_ends_it_with_those_there_are() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["environment", "correct", "factors", "use", "fused", "kernels", "steps"])
+@pytest.mark.parametrize("part", ["environment", "correct", "factors", "use", "beside", "fused", "kernels", "steps"])
 def test_rehearsal(part: str, tmp_path: Path) -> None:
     done = run("rehearse.py", part, str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,13 +2,14 @@
 
 # Name and most seconds, in order of worth: a part that finds less than 10 s left is skipped.
 PARTS = {
-    "environment": 40,
+    "environment": 30,
     "tests": 90,
-    "fused": 90,
-    "correct": 90,
-    "factors": 60,
-    "use": 50,
-    "kernels": 50,
-    "steps": 110,
+    "fused": 60,
+    "correct": 70,
+    "steps": 90,
     "commands": 130,
+    "beside": 40,
+    "use": 50,
+    "factors": 60,
+    "kernels": 50,
 }
