@@ -56,11 +56,12 @@ def worst_positions(model: DCGMM, maps: Mapping[str, Tensor]) -> list[WorstPosit
         ('gmm1', 3, 3)
     """
     several = localising(maps)
-    least = {name: values.flatten(1).min(1) for name, values in several.items()}
+    # Brought to the host once, not image by image.
+    least = {name: [part.tolist() for part in values.flatten(1).min(1)] for name, values in several.items()}
     worst = []
     for number in range(len(next(iter(maps.values())))):
-        name = min(least, key=lambda layer: float(least[layer].values[number]))
-        position = divmod(int(least[name].indices[number]), several[name].shape[2])
-        row, column = centre_pixel(model, name, *position)
-        worst.append(WorstPosition(name, row, column, float(least[name].values[number])))
+        name = min(least, key=lambda layer: least[layer][0][number])
+        values, places = least[name]
+        row, column = centre_pixel(model, name, *divmod(places[number], several[name].shape[2]))
+        worst.append(WorstPosition(name, row, column, values[number]))
     return worst
