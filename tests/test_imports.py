@@ -139,9 +139,9 @@ RUNNER: dict[str, set[str]] = {
     "own_files": {"schema", "yaml_files"},
     "leftovers": {"records", "runs"},
     "faults": {"keys", "schema"},
-    "sweeps": RECORDS,
+    "sweeps": RECORDS | {"headlines"},
     "hydra_glue": RECORDS | {"explain", "own_files", "sweeps"},
-    "sweep_start": {"explain", "hydra_glue", "sweeps"},
+    "sweep_start": {"explain", "headlines", "hydra_glue", "sweeps"},
     "task": RECORDS | {"faults", "headlines", "interruption", "leftovers", "hydra_glue", "logs", "sweeps", "typed"},
     "main": {
         "completion",
