@@ -171,7 +171,7 @@ class Training:
             started = time.monotonic()
             if config.trainer.weights_by_use:
                 weights_by_use(model, self.data.train.images)
-            detector = Detector.fit(model, self.data.train.images)
+            detector = Detector.fit(model, self.data.train.images, pooled=config.trainer.tile is not None)
             parts = {"model": model_state(model), "training": state, "finished": True}
             write_state(home / CHECKPOINT, {**self._description(config), **parts})
             save_detector(detector, home)

@@ -273,6 +273,7 @@ def test_outliers_know_the_arrangement_at_each_position(factors: int) -> None:
         expected = (torch.einsum("npj,kpj->nkp", cells, mixed).log().sum(-1) + pi.log()).logsumexp(-1)
         torch.testing.assert_close(ratio[:, row, column], expected, **ROUNDING)
     detector = Detector.fit(model, given)
+    assert detector.pixels is not None
     assert detector.pixels.weights.shape == (top.output_shape.positions * 4,)
     scores, again = detector.scores(given), Detector.from_state(model, detector.state_dict()).scores(given)
     for name, values in scores.items():

@@ -8,10 +8,11 @@ For each GMM layer, with K components, D features of a patch (row, column, chann
     gmm1.factors         (K, D, L)  G, where the layer has any: the precision of component k is diag(d^2) - G G^T
 
 with (H, W) before these shapes where each position has parameters of its own. Of a detector: `positions.gmm1.mean` and
-`.std` (H, W), log-likelihood over the training images at each position; `images.joint.mean` and `.std` (), of each
-score; `pixels.weights` (K,), `pixels.mean` and `pixels.variance` (K, F), the mixture of square roots of pixels. A text
-`description` (in a safetensors file its metadata) holds, as JSON, `layers` from below, `input_shape` (H, W, C),
-`exponent`, to which pixel values in [0, 1] are raised first, and the version.
+`.std` (H, W), log-likelihood over the training images at each position, (1, 1) where positions are pooled;
+`images.joint.mean` and `.std` (), of each score; unless they are pooled `pixels.weights` (K,), `pixels.mean` and
+`pixels.variance` (K, F), the mixture of square roots of pixels. A text `description` (in a safetensors file its
+metadata) holds, as JSON, `layers` from below, `input_shape` (H, W, C), `exponent`, to which pixel values in [0, 1] are
+raised first, and the version.
 """
 
 import json
@@ -62,7 +63,8 @@ def arrays(model: DCGMM, detector: Detector | None = None) -> dict[str, NDArray[
         for group, moments in (("positions", detector.positions), ("images", detector.images)):
             for name, each in moments.items():
                 found |= {f"{group}.{name}.mean": each.mean, f"{group}.{name}.std": deviation(each)}
-        found |= {f"pixels.{key}": part for key, part in detector.pixels.state_dict().items()}
+        mixture = {} if detector.pixels is None else detector.pixels.state_dict()
+        found |= {f"pixels.{key}": part for key, part in mixture.items()}
     return {name: np.ascontiguousarray(part.detach().cpu().numpy()) for name, part in found.items()}
 
 

@@ -27,6 +27,7 @@ from dcgmm.model.shapes import Shape
 from dcgmm.outliers.detector import Detector
 from dcgmm.outliers.localisation import nearest_positions
 from dcgmm.outliers.moments import Moments, deviation
+from dcgmm.outliers.pixels import PixelMixture
 from dcgmm.outliers.ratio import arrangement
 from dcgmm.outliers.scores import localising
 
@@ -118,7 +119,8 @@ class _Writer:
         scores["worst"] = self._least(
             [graph.reduce("ReduceMin", each, 1, 2) for each in self._localising(maps).values()]
         )
-        scores["pixels"] = self._pixels(images)
+        if self.detector.pixels is not None:
+            scores["pixels"] = self._pixels(images, self.detector.pixels)
         parts = [
             self.standardised(scores[name], self.detector.images[name]) for name in (f"{top}_standardised", "ratio")
         ]
@@ -197,9 +199,9 @@ class _Writer:
         weighted = graph.op("Add", joint, self._array(_of_positions(top, top.log_weights)))
         return graph.reduce("ReduceMean", graph.log_sum_exp(graph.cast(weighted, np.float64)), 1)
 
-    def _pixels(self, images: str) -> str:
+    def _pixels(self, images: str, mixture: PixelMixture) -> str:
         """Log-likelihood of the square roots of the pixels."""
-        graph, mixture = self.graph, self.detector.pixels
+        graph = self.graph
         x = graph.op("Sqrt", graph.op("Max", images, np.array(0, self.dtype)))
         natural = natural_parameters(mixture.weights.log(), mixture.mean, mixture.variance.rsqrt())
         rows = graph.reshape(x, -1, mixture.mean.shape[1])

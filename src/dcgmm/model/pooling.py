@@ -58,7 +58,7 @@ class Pooling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (..., N, H, W, C) -> (..., N, H', W', C)
         """Upward: the largest value of each channel in each window."""
         (kh, kw), (sh, sw) = self.window.kernel, self.window.stride
-        rows, columns = self.output_shape[:2]
+        rows, columns = self.window.positions(*x.shape[-3:-1], partial=True)  # also of a tile of its input
         if fused.contracts(x):
             return fused.pool(x, self.window, rows, columns)
         return _largest(_largest(x, -3, kh, sh, rows), -2, kw, sw, columns)

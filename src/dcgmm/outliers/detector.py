@@ -48,24 +48,28 @@ class Detector:
     """
 
     model: DCGMM
-    positions: dict[str, Moments]  # by GMM layer: log-likelihood at each position, (H, W)
+    positions: dict[str, Moments]  # by GMM layer: log-likelihood at each position, (H, W); pooled over all, (1, 1)
     images: dict[str, Moments]  # by score: its distribution over the images, ()
-    pixels: PixelMixture
+    pixels: PixelMixture | None  # None: positions are pooled, and there is no such score
     calibration: Calibration | None  # None: an earlier version measured it, without auto and p-values
 
     @classmethod
     @torch.no_grad()
-    def fit(cls, model: DCGMM, images: Images, batch_size: int | None = None) -> Self:
+    def fit(cls, model: DCGMM, images: Images, batch_size: int | None = None, *, pooled: bool = False) -> Self:
         """Measure the scores of training images.
 
         Args:
             model: trained, one (no batch_shape).
             images: (N, H, W, C), N >= 1, as `as_images` takes them.
             batch_size: images at a time; by default as many as memory bears.
+            pooled: whether a layer's positions are alike, as in textures: one mean and deviation for all of them,
+                which few images are enough for, and no score `pixels`, which knows places.
 
         Raises:
             InputError: there are no images, or they do not fit the model.
         """
+        if pooled:
+            return cls._measured(model, images, None, batch_size, None)
         sums = PixelSums()
         for batch in batches(model, _some(images), size=batch_size):
             sums.add(batch.x, list(batch.scored(model).values())[-1])
@@ -101,10 +105,11 @@ class Detector:
 
     @classmethod
     def _measured(
-        cls, model: DCGMM, images: Images, observed: Tensor | None, batch_size: int | None, pixels: PixelMixture
+        cls, model: DCGMM, images: Images, observed: Tensor | None, batch_size: int | None, pixels: PixelMixture | None
     ) -> Self:
         """The detector with the moments of training images' scores, calibrated by them."""
-        positions = log_likelihood_moments(model, _some(images), batch_size, observed)
+        alike = pixels is None and observed is None  # a mask makes positions differ
+        positions = log_likelihood_moments(model, _some(images), batch_size, observed, pooled=alike)
         found = cls(model, positions, {}, pixels, None)
         scores, worst, pooled = found._own_scores(images, observed, batch_size)
         found.images.update({name: Moments.of(values) for name, values in scores.items()})
@@ -129,7 +134,7 @@ class Detector:
                     step = -(-len(images) * values[0].numel() // POOLED)
                     pooled.setdefault(name, []).append(values[-first % step :: step].flatten())
                 first += len(batch.x)
-                own = own_scores(self.model, scored, maps) | {"pixels": self.pixels.log_prob(*batch)}
+                own = own_scores(self.model, scored, maps) | self._pixel_scores(*batch)
                 yield own | {f"worst {name}": values for name, values in layer_worst(maps).items()}
 
         found = gathered(parts(), len(images))
@@ -168,14 +173,16 @@ class Detector:
             for group in ("positions", "images")
         )
         shapes = {name: (gmm.output_shape.height, gmm.output_shape.width) for name, gmm in model.gmms.items()}
-        pixels = PixelMixture.from_state(state["pixels"], device)
+        pixels = None if state["pixels"] is None else PixelMixture.from_state(state["pixels"], device)
         known = state.get("calibration")
         calibration = None if known is None else Calibration.from_state(known, device)
         restored = cls(model, positions, images, pixels, calibration)
-        if not (sound(positions, shapes) and sound(images, dict.fromkeys(restored.names, ()))):
+        places = shapes if pixels else dict.fromkeys(shapes, (1, 1))
+        if not (sound(positions, places) and sound(images, dict.fromkeys(restored.names, ()))):
             raise InputError("the detector is of another model, or holds what are no moments")
-        top = list(model.gmms.values())[-1]
-        pixels.check(top.logits.numel(), math.prod(model.input_shape))
+        if pixels:
+            top = list(model.gmms.values())[-1]
+            pixels.check(top.logits.numel(), math.prod(model.input_shape))
         if calibration is not None:
             calibration.check(restored.names, [name for name in shapes if math.prod(shapes[name]) > 1] or list(shapes))
         return restored
@@ -185,7 +192,7 @@ class Detector:
         return {
             "positions": {name: moments.state_dict() for name, moments in self.positions.items()},
             "images": {name: moments.state_dict() for name, moments in self.images.items()},
-            "pixels": self.pixels.state_dict(),
+            "pixels": None if self.pixels is None else self.pixels.state_dict(),
             **({} if self.calibration is None else {"calibration": self.calibration.state_dict()}),
         }
 
@@ -207,11 +214,14 @@ class Detector:
         """`report` of what is known to be images, as floats on the model's device; and what was seen, 0 elsewhere."""
         scored = Batch(x, seen).scored(self.model)
         maps = position_maps(scored, self.positions)
-        scores = own_scores(self.model, scored, maps) | {"pixels": self.pixels.log_prob(x, seen)}
+        scores = own_scores(self.model, scored, maps) | self._pixel_scores(x, seen)
         scores["joint"] = joint(scores, self.images, self.layers[-1])
         if self.calibration is not None:
             scores["auto"] = self.calibration.auto(scores, layer_worst(maps))
         return ImageReport({name: scores[name] for name in self.names}, maps)
+
+    def _pixel_scores(self, x: Tensor, seen: Tensor | None) -> dict[str, Tensor]:  # (N, H, W, C) -> (N,)
+        return {} if self.pixels is None else {"pixels": self.pixels.log_prob(x, seen)}
 
     @torch.no_grad()
     def reports(
@@ -285,8 +295,8 @@ class Detector:
     def names(self) -> list[str]:
         """All scores."""
         layers = [f"{layer}_{score}" for layer in self.layers for score in LAYER_SCORES]
-        own = [score for score in MODEL_SCORES if score != "auto" or self.calibration is not None]
-        return [*layers, *own]
+        lacking = {"auto": self.calibration is None, "pixels": self.pixels is None}
+        return [*layers, *(score for score in MODEL_SCORES if not lacking.get(score))]
 
     @property
     def layers(self) -> list[str]:

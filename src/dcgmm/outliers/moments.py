@@ -99,7 +99,12 @@ def sound(moments: Mapping[str, Moments], shapes: Mapping[str, tuple[int, ...]])
 
 @torch.no_grad()
 def log_likelihood_moments(
-    model: DCGMM, images: Images, batch_size: int | None = None, observed: Images | None = None
+    model: DCGMM,
+    images: Images,
+    batch_size: int | None = None,
+    observed: Images | None = None,
+    *,
+    pooled: bool = False,
 ) -> dict[str, Moments]:
     """Moments of the log-likelihood (log-sum-exp, nats) of every GMM layer at every position.
 
@@ -109,6 +114,7 @@ def log_likelihood_moments(
         batch_size: images at a time, by default as many as memory bears; the result does not depend on it beyond
             float64 rounding.
         observed: (N, H, W) or (H, W), which pixels are taken for seen; None: all.
+        pooled: whether all positions of a layer are counted together, as one, (1, 1).
 
     Raises:
         InputError: the images or the mask do not fit the model.
@@ -126,6 +132,7 @@ def log_likelihood_moments(
     total: dict[str, Moments] = {}
     for batch in batches(model, images, observed, batch_size):
         for name, scored in batch.scored(model).items():
-            moments = Moments.of(scored.log_prob)
+            values = scored.log_prob
+            moments = Moments.of(values.reshape(-1, 1, 1) if pooled else values)
             total[name] = total[name].merge(moments) if name in total else moments
     return total

@@ -1,7 +1,7 @@
 """The batches that training steps are taken on, in an order that each epoch draws anew.
 
-Shapes: N images, H W pixels, C channels, B images of a batch, S batches of an epoch; `...` is the model's batch_shape:
-each of models side by side has an order of its own.
+Shapes: N images, H W pixels, C channels (of a tile, where steps take tiles), B images of a batch, S batches of an epoch;
+`...` is the model's batch_shape: each of models side by side has an order of its own.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from dcgmm.model import fused
 from dcgmm.model.stack import DCGMM
 from dcgmm.runtime import fits
 from dcgmm.training.options import BATCH, TrainerOptions
+from dcgmm.training.tiles import Tiles, Whole
 
 
 class Batches:
@@ -29,36 +30,38 @@ class Batches:
 
     Args:
         images: (N, H, W, C), uint8 or floats.
-        options: how many a step.
+        options: how many a step, and of which size tiles are.
         model: that they are for.
         generators: of the order, on the CPU; one for each model.
 
     Raises:
-        OptionError: there are fewer images than one batch takes.
+        OptionError: there are fewer images or tiles than one batch takes, or tiles are larger than the images.
     """
 
     def __init__(
         self, images: Tensor, options: TrainerOptions, model: DCGMM, generators: Sequence[torch.Generator]
     ) -> None:
         self._device, self._dtype, self._generators = model.device, model.dtype, list(generators)
-        self.batch_size = options.batch_size or max(1, min(BATCH, len(images)))
-        if len(images) < self.batch_size:
-            rule = f"at most {len(images)}, the number of training images"
-            raise OptionError("batch_size", rule, self.batch_size, TrainerOptions)
         stay = not fits(images, self._device)
         self._images = images if stay else images.to(self._device)
+        self._parts = Whole(self._images) if options.tile is None else Tiles(self._images, options.tile)
+        self.shape, count = self._parts.shape, self._parts.count
+        self.batch_size = options.batch_size or max(1, min(BATCH, count))
+        if count < self.batch_size:
+            what = "training images" if options.tile is None else "tiles of an epoch"
+            raise OptionError("batch_size", f"at most {count}, the number of {what}", self.batch_size, TrainerOptions)
         used = self.steps_per_epoch * self.batch_size
         self._order = torch.zeros(*model.batch_shape, used, dtype=torch.long, device=self._device)  # of the epoch
         self._position = torch.zeros(1, dtype=torch.long, device=self._device)  # of the last batch in it
         self._starts = [generator.get_state() for generator in generators]  # that the epoch's order is drawn from
         self._coming: Background[tuple[Tensor, list[Tensor]]] | None = None  # the next epoch's order
-        self._uploads = _Uploads(images, self._order, self.batch_size) if stay else None
+        self._uploads = _Uploads(self._parts, images.dtype, self._order, self.batch_size) if stay else None
         self._is_ordered = False
 
     @property
     def steps_per_epoch(self) -> int:
         """S."""
-        return len(self._images) // self.batch_size
+        return self._parts.count // self.batch_size
 
     def prepare(self, done: int) -> None:
         """Have all at hand for the next step, of an epoch of which some batches are done."""
@@ -87,7 +90,7 @@ class Batches:
         for start in starts:
             generator = torch.Generator()
             generator.set_state(start)
-            orders.append(torch.randperm(len(self._images), generator=generator)[: self._order.shape[-1]])
+            orders.append(self._parts.drawn(generator, self._order.shape[-1]))
             ends.append(generator.get_state())
         return pinned(torch.stack(orders), self._device), ends
 
@@ -96,14 +99,14 @@ class Batches:
         self._position.add_(1)
 
     def batch(self) -> Tensor:  # (..., B, H, W, C)
-        """The images of the batch, as floats; without a look at any value."""
-        shape = (*self._order.shape[:-1], self.batch_size, *self._images.shape[1:])
+        """The images or tiles of the batch, as floats; without a look at any value."""
+        shape = (*self._order.shape[:-1], self.batch_size, *self.shape)
         if self._uploads is not None:
             return to_float(self._uploads.batch, self._dtype).view(shape)
-        if fused.gathers(self._images, self._dtype):
+        if not isinstance(self._parts, Tiles) and fused.gathers(self._images, self._dtype):
             return fused.gather(self._images, self._order, self._position, self.batch_size)
         rows = self._order.unflatten(-1, (-1, self.batch_size)).index_select(-2, self._position)
-        return to_float(self._images.index_select(0, rows.flatten()), self._dtype).view(shape)
+        return to_float(self._parts.gathered(rows.flatten()), self._dtype).view(shape)
 
     def states(self, done: int) -> list[Tensor]:
         """For each model the state of its generator that an epoch, of which some batches are done, is drawn from."""
@@ -120,15 +123,16 @@ class _Uploads:
     """The batches of images that stay on the host, each gathered while the one before is at work.
 
     Args:
-        images: (N, H, W, C), on the host.
+        parts: the images, on the host, or tiles of them.
+        dtype: their number type.
         order: (..., S B), on the device that the batches are for.
         batch_size: B.
     """
 
-    def __init__(self, images: Tensor, order: Tensor, batch_size: int) -> None:
-        self._images, self._batch_size = images, batch_size
+    def __init__(self, parts: Whole, dtype: torch.dtype, order: Tensor, batch_size: int) -> None:
+        self._parts, self._batch_size = parts, batch_size
         rows = order[..., :batch_size].numel()
-        self.batch = torch.empty(rows, *images.shape[1:], dtype=images.dtype, device=order.device)
+        self.batch = torch.empty(rows, *parts.shape, dtype=dtype, device=order.device)
         self._order = order
         self._coming: tuple[int, Background[Tensor]] | None = None
 
@@ -146,4 +150,4 @@ class _Uploads:
 
     def _gathered(self, number: int) -> Tensor:  # (models B, H, W, C)
         rows = self._order[:, number * self._batch_size :][:, : self._batch_size]
-        return pinned(self._images.index_select(0, rows.flatten()), self.batch.device)
+        return pinned(self._parts.gathered(rows.flatten()), self.batch.device)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dcgmm.errors import OptionError
-from dcgmm.options import Options, number, option, whole
+from dcgmm.options import Options, number, option, several, whole
 
 BATCH = 100  # images a step
 EPOCHS = 25  # of a training where nothing is said of its length, as in the paper
@@ -100,6 +100,12 @@ class TrainerOptions(Options):
         None,
         f"images a step; null: {BATCH}, or all of fewer; what is left at an epoch's end waits for the next",
         whole(least=1),
+    )
+    tile: list[int] | None = option(
+        None,
+        "[height, width] of tiles, drawn at random places of larger images, that a step sees instead of these: an "
+        "epoch takes as many as cover the images; null: whole images",
+        several(2, whole(least=1)),
     )
     centroid_epochs: float = option(1.0, "length of phase 1, in which only centroids adapt", number(least=0))
     factor_epochs: float = option(

@@ -35,7 +35,7 @@ class Trainer:
         generators: of the shuffling, on the CPU; one for each model.
 
     Raises:
-        InputError: a batch needs more memory than is free.
+        InputError: a batch needs more memory than is free, or the model cannot be trained on tiles of that size.
         OptionError: the images are of another shape than the model's or no pixels, or fewer than one batch takes.
 
     Examples:
@@ -60,7 +60,8 @@ class Trainer:
         self._batches = Batches(as_images(images, model.input_shape), options, model, generators)
         self.batch_size = self._batches.batch_size
         _check_precision(model)
-        size = 2 * len(generators) * self.batch_size * model.image_bytes
+        seen = model if options.tile is None else _of_tiles(model, self._batches.shape)
+        size = 2 * len(generators) * self.batch_size * seen.image_bytes
         require_memory(size, f"steps of {self.batch_size} images for {len(generators)} model(s)", model.device)
         self.model, self.options = model, options
         self.steps_per_epoch = self._batches.steps_per_epoch
@@ -205,6 +206,24 @@ class Trainer:
             layer.load_state_dicts([state["layers"][name] for state in states])
             if self.steps > self._centroid_steps:
                 layer.adapt_all()
+
+
+def _of_tiles(model: DCGMM, shape: tuple[int, ...]) -> DCGMM:
+    """The model as it is for tiles (h, w, C), without values: its layers and their shapes.
+
+    Raises:
+        InputError: a window does not fit a tile, or a layer tells positions apart, which tiles do not.
+    """
+    if own := [name for name, gmm in model.gmms.items() if not gmm.shared]:
+        raise InputError(
+            f"tile: {', '.join(own)} has parameters of its own at each position (shared: false), but tiles are drawn "
+            "at any place: leave one of the two out"
+        )
+    try:
+        with torch.device("meta"):
+            return DCGMM.build(shape, model.architecture, next(iter(model.gmms.values())).options, model.batch_shape)
+    except InputError as error:
+        raise InputError(f"tile of {shape[0]}x{shape[1]}: {error}") from None
 
 
 def _check_precision(model: DCGMM) -> None:

@@ -79,4 +79,4 @@ def _detector(opened: OpenedRun, config: OutliersConfig) -> Detector:
             return detector
     images = opened.data().train.images
     log.info("measuring the scores of %d training images", len(images))
-    return Detector.fit(opened.model, images, config.batch_size)
+    return Detector.fit(opened.model, images, config.batch_size, pooled=opened.config.trainer.tile is not None)

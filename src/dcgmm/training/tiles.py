@@ -1,0 +1,72 @@
+"""What a step takes of training images: these as a whole, or tiles of them.
+
+Shapes: N images, H W pixels, C channels, h w pixels of a tile.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dcgmm.errors import OptionError
+from dcgmm.training.options import TrainerOptions
+
+
+class Whole:
+    """Images as they are, each known by its row.
+
+    Args:
+        images: (N, H, W, C).
+    """
+
+    def __init__(self, images: Tensor) -> None:
+        self._images = images
+        self.count = len(images)  # of an epoch
+        self.shape = tuple(images.shape[1:])  # (H, W, C)
+
+    def drawn(self, generator: torch.Generator, used: int) -> Tensor:  # (used,)
+        """Those of an epoch, in its order."""
+        return torch.randperm(self.count, generator=generator)[:used]
+
+    def gathered(self, rows: Tensor) -> Tensor:  # (n,) -> (n, H, W, C)
+        """Some of them."""
+        return self._images.index_select(0, rows)
+
+
+class Tiles(Whole):
+    """Tiles at any place of images, each known by the pixel of all images that it begins at.
+
+    An epoch takes as many of each image as cover it, each at a place of its own.
+
+    Args:
+        images: (N, H, W, C).
+        size: (h, w).
+
+    Raises:
+        OptionError: they are larger than the images.
+    """
+
+    def __init__(self, images: Tensor, size: Sequence[int]) -> None:
+        super().__init__(images)
+        height, width, channels = self.shape
+        if size[0] > height or size[1] > width:
+            raise OptionError("tile", f"at most [{height}, {width}], the size of the images", size, TrainerOptions)
+        self.count *= math.ceil(height / size[0]) * math.ceil(width / size[1])
+        self.shape = (*size, channels)
+        self._pixels = images.reshape(-1, channels)
+        rows, columns = (torch.arange(each, device=images.device) for each in size)
+        self._inside = (rows.unsqueeze(-1) * width + columns).flatten()  # pixels of a tile, from its first one
+
+    def drawn(self, generator: torch.Generator, used: int) -> Tensor:  # (used,)
+        """Those of an epoch, in its order."""
+        chosen = super().drawn(generator, used) % len(self._images)
+        _, height, width, _ = self._images.shape
+        down = torch.randint(height - self.shape[0] + 1, (used,), generator=generator)
+        right = torch.randint(width - self.shape[1] + 1, (used,), generator=generator)
+        return (chosen * height + down) * width + right
+
+    def gathered(self, rows: Tensor) -> Tensor:  # (n,) -> (n, h, w, C)
+        """Some of them."""
+        pixels = self._pixels.index_select(0, (rows.unsqueeze(-1) + self._inside).flatten())
+        return pixels.view(len(rows), *self.shape)
