@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dcgmm.datasets.pixels import SUFFIXES, ImageError, decode
+from dcgmm.datasets.pixels import SUFFIXES, ImageError, decode_mask
 from dcgmm.errors import InputError, OptionError
 from dcgmm.generation.masks import observed_part
 from dcgmm.generation.options import AREAS
@@ -30,13 +30,16 @@ def check_mask(mask: str | None, share: float | None, input: str | None) -> None
         raise InputError("mask=nan takes what is NaN in the array of input=: give one")
 
 
-def read_observed(mask: str, images: Tensor, *, share: float | None, seed: int) -> Tensor:  # (N, H, W) bool
+def read_observed(
+    mask: str, images: Tensor, *, share: float | None, seed: int, resize: bool
+) -> Tensor:  # (N, H, W) bool
     """What is seen of each image.
 
     Args:
         mask: an area, a file, or nan.
         images: (N, H, W, C); with nan, NaN where nothing was seen.
         share, seed: of an area.
+        resize: whether a picture is brought to the images' size, as image files were.
 
     Raises:
         InputError: the mask cannot be read, or has another shape.
@@ -44,7 +47,7 @@ def read_observed(mask: str, images: Tensor, *, share: float | None, seed: int) 
     count, height, width, _ = images.shape
     if mask in AREAS:
         return observed_part(mask, height, width, count, share=share, seed=seed)
-    observed = ~images.isnan().any(-1) if mask == NAN else ~_mask_file(mask)
+    observed = ~images.isnan().any(-1) if mask == NAN else ~_mask_file(mask, (height, width) if resize else None)
     if observed.dim() not in (2, 3) or tuple(observed.shape[-2:]) != (height, width):
         found = "x".join(map(str, observed.shape))
         raise OptionError("mask", f"a mask of {height}x{width} pixels, or one for each image", f"one of {found}")
@@ -53,7 +56,7 @@ def read_observed(mask: str, images: Tensor, *, share: float | None, seed: int) 
     return observed.expand(count, height, width)
 
 
-def _mask_file(path: str) -> Tensor:  # (H, W) or (N, H, W) bool, True in what is missing
+def _mask_file(path: str, size: tuple[int, int] | None) -> Tensor:  # (H, W) or (N, H, W) bool, True if missing
     file = Path(path).expanduser()
     if not file.is_file():
         raise InputError(f"mask={path} is no file: give one, or one of {', '.join((*AREAS, NAN))}")
@@ -61,7 +64,7 @@ def _mask_file(path: str) -> Tensor:  # (H, W) or (N, H, W) bool, True in what i
         if file.suffix == ".npy":
             array = np.load(file, allow_pickle=False)
         elif file.suffix.lower() in SUFFIXES:
-            array = decode(file, color=False).pixels[..., 0]
+            array = decode_mask(file, size)
         else:
             raise InputError(f"mask={path} is neither a .npy file nor a picture ({', '.join(SUFFIXES)})")
     except (ValueError, EOFError, OSError, ImageError) as error:

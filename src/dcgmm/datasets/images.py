@@ -106,16 +106,20 @@ def load_images(path: str | Path, preparation: Preparation, *, missing: bool = F
     Raises:
         InputError: as in `iter_images`, or none can be used.
     """
-    parts = list(iter_images(path, preparation, missing=missing))
-    batch = ImageBatch(
+    batch = together(list(iter_images(path, preparation, missing=missing)))
+    require_some(path, len(batch.names), batch.failures)
+    warn_of(path, len(batch.names) + len(batch.failures), batch.failures, batch.several)
+    return batch
+
+
+def together(parts: Sequence[ImageBatch]) -> ImageBatch:  # at least one
+    """All images of some batches."""
+    return ImageBatch(
         [name for part in parts for name in part.names],
         torch.cat([part.images for part in parts]),
         [failure for part in parts for failure in part.failures],
         [name for part in parts for name in part.several],
     )
-    require_some(path, len(batch.names), batch.failures)
-    warn_of(path, len(batch.names) + len(batch.failures), batch.failures, batch.several)
-    return batch
 
 
 def require_some(path: str | Path, usable: int, failures: Sequence[tuple[str, str]]) -> None:

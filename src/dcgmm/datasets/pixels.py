@@ -67,14 +67,16 @@ def decode(path: Path, color: bool, size: tuple[int, int] | None = None, white: 
     return Decoded(pixels if color else pixels[:, :, np.newaxis], frames, peak)
 
 
-def decode_mask(path: Path, size: tuple[int, int]) -> NDArray[np.bool_]:  # (H, W)
-    """What a mask marks: all that is not black, brought to a height and width by the nearest pixel.
+def decode_mask(path: Path, size: tuple[int, int] | None) -> NDArray[np.bool_]:  # (H, W)
+    """What a mask marks: all that is not black, brought to a height and width (None: its own) by the nearest pixel.
 
     Raises:
         ImageError: the file is no readable image.
     """
-    marked = Image.fromarray(decode(path, False).pixels[:, :, 0] > 0)
-    return np.asarray(marked.resize((size[1], size[0]), Image.Resampling.NEAREST), bool)
+    marked = decode(path, False).pixels[:, :, 0] > 0
+    if size is None:
+        return marked
+    return np.asarray(Image.fromarray(marked).resize((size[1], size[0]), Image.Resampling.NEAREST), bool)
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:

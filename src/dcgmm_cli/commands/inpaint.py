@@ -41,7 +41,9 @@ def run(config: InpaintConfig, job: Job) -> None:
     _check(config)
     opened = open_run(config, job)
     images, labels = _images(config, opened, job)
-    observed = read_observed(config.mask, images, share=config.share, seed=config.seed)
+    observed = read_observed(
+        config.mask, images, share=config.share, seed=config.seed, resize=opened.run.preparation.resize
+    )
     if bool(observed.all()):
         raise InputError(f"mask={config.mask}: nothing is missing")
     if bool((~observed).all()):

@@ -175,16 +175,20 @@ def test_new_images_are_prepared_as_those_of_training(dcgmm: Runner, data: Path,
     expected = load("folder", path=new, size=[SIDE, SIDE], test_fraction=0.0).train.images
     torch.testing.assert_close(batch.images, expected / 255)
 
+    # A mask's picture has the size of the images that it is for, before they are resized; here its right half is hidden.
+    hidden = np.repeat(np.arange(50) >= 25, 50).reshape(50, 50).T
+    Image.fromarray(hidden).save(tmp_path / "hidden.png")
     problems = "left out 2 of 6 images: bad.png: no readable image (its format is unknown), gone.png: a link to"
     for arguments in (
         ["outliers", "input=new", "outliers.count=0"],
+        ["outliers", "input=new", "outliers.count=0", "mask=hidden.png"],
         ["outliers", "outliers.path=new", "outliers.count=0"],
         ["sharpen", "input=new"],
-        ["inpaint", "input=new", "peers=false"],
+        ["inpaint", "input=new", "peers=false", "mask=hidden.png"],
     ):
         outcome = dcgmm(*arguments)
         assert outcome.code == 0, outcome.err
-        assert problems in outcome.err
+        assert outcome.err.count(problems) == 1
         assert "1 files hold several pictures" in outcome.err
         result = read_json(outcome.directory / "result.json")
         assert (result["outliers"] if "auroc" in result else result)["failed"] == 2

@@ -39,19 +39,23 @@ def run(config: ClassifyConfig, job: Job) -> None:
     if config.input is None:
         data = _known(labelled_data(opened))
         test = chosen_test(data, config)
-        observed = _observed(config, test.images)
+        observed = _observed(config, opened, test.images)
         judge(_fitted(config, opened, data, job), data, test, observed, config, job)
     else:
         new = opened.run.prepare(config.input, missing=config.mask == NAN)
-        observed = _observed(config, new.images)
+        observed = _observed(config, opened, new.images)
         data = labelled_data(opened)
         classify(new, observed, _fitted(config, opened, data, job), data.class_names, job)
 
 
-def _observed(config: ClassifyConfig, images: Tensor) -> Tensor | None:  # (N, H, W, C) -> (N, H, W) bool
+def _observed(
+    config: ClassifyConfig, opened: OpenedRun, images: Tensor
+) -> Tensor | None:  # (N, H, W, C) -> (N, H, W) bool
     if config.mask is None:
         return None
-    return read_observed(config.mask, images, share=config.share, seed=config.seed)
+    return read_observed(
+        config.mask, images, share=config.share, seed=config.seed, resize=opened.run.preparation.resize
+    )
 
 
 def _known(data: ImageData) -> ImageData:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
-from dcgmm.datasets.images import iter_images
+from dcgmm.datasets.images import iter_images, together
 from dcgmm.errors import InputError
 from dcgmm.files import DETECTOR
 from dcgmm.images import to_float
@@ -50,7 +50,8 @@ def _score_new(path: str, config: OutliersConfig, opened: OpenedRun, job: Job) -
         detector = _detector(opened, config)
         parts: Iterator[Part] = (Part(batch, detector, None) for batch in new)
     else:
-        every = opened.run.prepare(path, missing=config.mask == NAN)
+        # What cannot be used `score` tells of, with images of which nothing was seen.
+        every = together(list(iter_images(path, opened.run.preparation, missing=config.mask == NAN)))
         detector = _detector(opened, config)
         parts = parts_of(every, config, detector, opened)
     score(path, parts, detector.name_of(config.outliers.score), config.outliers, job)

@@ -47,7 +47,9 @@ def masked(images: Tensor, config: OutliersConfig, whole: Detector, opened: Open
         InputError: the mask cannot be read or does not fit, or the run's training images are not at hand.
     """
     assert config.mask is not None
-    observed = read_observed(config.mask, images, share=config.share, seed=config.seed)
+    observed = read_observed(
+        config.mask, images, share=config.share, seed=config.seed, resize=opened.run.preparation.resize
+    )
     if not bool(observed.any()):
         raise InputError(f"mask={config.mask}: everything is missing")
     training = opened.data().train.images
@@ -56,9 +58,8 @@ def masked(images: Tensor, config: OutliersConfig, whole: Detector, opened: Open
         detector = whole.seen_through(training[chosen[:REFERENCE]], observed, config.batch_size)
         return Masked(observed, [detector], [0] * len(observed))
     masks, which = observed.flatten(1).unique(dim=0, return_inverse=True)
-    count = max(LEAST, REFERENCE // len(masks))
-    log.info("measuring the scores of %d training images through each of %d masks", count, len(masks))
-    reference = training[chosen[:count]]
+    reference = training[chosen[: max(LEAST, REFERENCE // len(masks))]]
+    log.info("measuring the scores of %d training images through each of %d masks", len(reference), len(masks))
     detectors = [
         whole if bool(mask.all()) else whole.seen_through(reference, mask.view(observed.shape[1:]), config.batch_size)
         for mask in masks
@@ -92,7 +93,7 @@ def parts_of(batch: ImageBatch, config: OutliersConfig, whole: Detector, opened:
     failures = [(name, UNSEEN) for name, unseen in zip(batch.names, blind.tolist(), strict=True) if unseen]
 
     def parts() -> Iterator[Part]:
-        yield Part(ImageBatch([], batch.images[:0], [*batch.failures, *failures], []), whole, None)
+        yield Part(ImageBatch([], batch.images[:0], [*batch.failures, *failures], batch.several), whole, None)
         seen = (row for row in range(len(batch.names)) if not blind[row])
         for which, rows in itertools.groupby(seen, key=found.which.__getitem__):
             for some in torch.tensor(list(rows)).split(config.batch_size):
