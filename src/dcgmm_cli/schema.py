@@ -97,7 +97,9 @@ class OutliersConfig(FollowUpConfig):
     mask: str | None = _mask(None, "; null: nothing")
     share: float | None = _share()
     seed: int = seed_option("of random masks, and of the training images that are looked at through a mask")
-    batch_size: int = option(200, "images at a time", whole(least=1))
+    batch_size: int | None = option(
+        None, "images at a time; null: as many as a fixed amount of memory holds, at most 200", whole(least=1)
+    )
 
 
 @dataclass

@@ -23,13 +23,13 @@ from dcgmm.model.folding import Folding
 from dcgmm.model.gaussian import natural_parameters
 from dcgmm.model.gmm import GMM
 from dcgmm.model.pooling import Pooling
-from dcgmm.model.shapes import Shape
+from dcgmm.model.shapes import Shape, Window
 from dcgmm.outliers.detector import Detector
 from dcgmm.outliers.localisation import nearest_positions
 from dcgmm.outliers.moments import Moments, deviation
 from dcgmm.outliers.pixels import PixelMixture
 from dcgmm.outliers.ratio import arrangement
-from dcgmm.outliers.scores import localising
+from dcgmm.outliers.scores import localising, region
 
 PIXELS = ("uint8", "float32")
 
@@ -121,6 +121,7 @@ class _Writer:
         )
         if self.detector.pixels is not None:
             scores["pixels"] = self._pixels(images, self.detector.pixels)
+        scores["worst_region"] = self._least([self._region(*each) for each in self._localising(maps).items()])
         parts = [
             self.standardised(scores[name], self.detector.images[name]) for name in (f"{top}_standardised", "ratio")
         ]
@@ -147,6 +148,12 @@ class _Writer:
             if not isinstance(layer, Folding):
                 cells = graph.reshape(x, -1, layer.output_shape.positions, 1, layer.output_shape.channels)
         return found, last
+
+    def _region(self, name: str, values: str) -> str:  # (N, H, W) -> (N,)
+        """The smallest mean of a window, as `scores.worst_region`."""
+        (height, width, _), graph = self.model.gmms[name].output_shape, self.graph
+        windows = graph.windows(values, (height, width, 1), Window(region((height, width)), (1, 1)))
+        return graph.reduce("ReduceMin", graph.reduce("ReduceMean", windows, 2, 3), 1)
 
     def _seen(self, images: str) -> str:
         if self.model.exponent == 1:

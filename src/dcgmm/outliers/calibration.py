@@ -17,7 +17,11 @@ from dcgmm.errors import InputError
 KNOTS = 1000
 # Below the lowest tenth of all values, at least 5 and at most 25 of them, their tail is taken for exponential.
 TAIL_SHARE, TAIL_LEAST, TAIL_MOST = 0.1, 5, 25
-AUTO = ("joint", "pixels")  # what auto asks, where there are such, beside the worst position of each layer
+AUTO = (
+    "joint",
+    "pixels",
+    "worst_region",
+)  # what auto asks, where there are such, beside the worst position of each layer
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,9 @@ class Calibration:
 
         It is a score as the others are: how rare it is, its own distribution says.
         """
-        parts = [self.scores[name].log_p_values(scores[name]) for name in AUTO if name in scores]
+        parts = [
+            self.scores[name].log_p_values(scores[name]) for name in AUTO if name in scores and name in self.scores
+        ]
         return _least([*parts, self.worst_log_p(worst)])
 
     def worst_log_p(self, worst: Mapping[str, Tensor]) -> Tensor:  # (N,) each -> (N,)

@@ -15,9 +15,10 @@ from dcgmm.outliers.batches import Batch, batches, gathered
 from dcgmm.outliers.calibration import Calibration
 from dcgmm.outliers.moments import Moments, log_likelihood_moments, sound, standardise
 from dcgmm.outliers.options import LAYER_SCORES, MODEL_SCORES, SCORES
-from dcgmm.outliers.pixels import PixelMixture, PixelSums
+from dcgmm.outliers.pixels import PixelMixture, pixel_mixture
 from dcgmm.outliers.scores import joint, layer_worst, localising, own_scores, position_maps
 
+OPTIONAL = ("pixels", "worst_region", "auto")  # scores that a detector may lack: it is pooled, or of an earlier version
 POOLED = 500_000  # positions of a layer, of images spread evenly, are enough for their distribution
 
 
@@ -68,12 +69,8 @@ class Detector:
         Raises:
             InputError: there are no images, or they do not fit the model.
         """
-        if pooled:
-            return cls._measured(model, images, None, batch_size, None)
-        sums = PixelSums()
-        for batch in batches(model, _some(images), size=batch_size):
-            sums.add(batch.x, list(batch.scored(model).values())[-1])
-        return cls._measured(model, images, None, batch_size, sums.mixture(model.dtype))
+        pixels = None if pooled else pixel_mixture(model, _some(images), batch_size)
+        return cls._measured(model, images, None, batch_size, pixels)
 
     @torch.no_grad()
     def seen_through(self, images: Images, observed: Images, batch_size: int | None = None) -> Self:
@@ -178,11 +175,12 @@ class Detector:
         calibration = None if known is None else Calibration.from_state(known, device)
         restored = cls(model, positions, images, pixels, calibration)
         places = shapes if pixels else dict.fromkeys(shapes, (1, 1))
-        if not (sound(positions, places) and sound(images, dict.fromkeys(restored.names, ()))):
+        made_of = {"auto": calibration, "pixels": pixels}
+        whole = all((name in images) == (part is not None) for name, part in made_of.items())
+        if not (whole and sound(positions, places) and sound(images, dict.fromkeys(restored.names, ()))):
             raise InputError("the detector is of another model, or holds what are no moments")
         if pixels:
-            top = list(model.gmms.values())[-1]
-            pixels.check(top.logits.numel(), math.prod(model.input_shape))
+            pixels.check(list(model.gmms.values())[-1].logits.numel(), math.prod(model.input_shape))
         if calibration is not None:
             calibration.check(restored.names, [name for name in shapes if math.prod(shapes[name]) > 1] or list(shapes))
         return restored
@@ -295,8 +293,7 @@ class Detector:
     def names(self) -> list[str]:
         """All scores."""
         layers = [f"{layer}_{score}" for layer in self.layers for score in LAYER_SCORES]
-        lacking = {"auto": self.calibration is None, "pixels": self.pixels is None}
-        return [*layers, *(score for score in MODEL_SCORES if not lacking.get(score))]
+        return [*layers, *(score for score in MODEL_SCORES if score not in OPTIONAL or score in self.images)]
 
     @property
     def layers(self) -> list[str]:

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor
 
 from dcgmm.errors import InputError
+from dcgmm.images import Images
 from dcgmm.model.conditionals import marginal_scores
 from dcgmm.model.gaussian import natural_parameters
 from dcgmm.model.gmm import Scored
+from dcgmm.model.stack import DCGMM
+from dcgmm.outliers.batches import batches
 
 # Added to every variance, of values in [0, 1], so that a pixel that never varies in training does not decide alone.
 VARIANCE = 0.1
@@ -95,6 +98,14 @@ class PixelSums:
         variance = (second / size - mean.square()).clamp(min=0) + VARIANCE
         weights = count / count.sum()
         return PixelMixture(weights.to(dtype), mean.to(dtype), variance.to(dtype))
+
+
+def pixel_mixture(model: DCGMM, images: Images, batch_size: int | None = None) -> PixelMixture:
+    """The mixture of images (N, H, W, C), N >= 1, that a model was trained on."""
+    sums = PixelSums()
+    for batch in batches(model, images, size=batch_size):
+        sums.add(batch.x, list(batch.scored(model).values())[-1])
+    return sums.mixture(model.dtype)
 
 
 def _shares(scored: Scored) -> Tensor:  # (N, K)

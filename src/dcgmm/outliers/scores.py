@@ -5,7 +5,7 @@ Two for each GMM layer, named <layer>_<score>, each the mean of a map over the l
     log_prob       log-likelihood, log-sum-exp over the components (nats): the paper's score, in the top layer
     standardised   log_prob in training standard deviations from its training mean, position by position
 
-and five for the whole model:
+and six for the whole model:
 
     ratio    log-likelihood ratio of what the top layer sees, with and without it (`log_ratio`)
     joint    the smaller of the top layer's standardised score and the ratio, both scaled by their mean and deviation on
@@ -13,8 +13,12 @@ and five for the whole model:
     pixels   log-likelihood of the pixels, as the top components' training images have them (`PixelMixture`)
     worst    the smallest standardised log-likelihood of a position, in the layers with several positions if there are
              such: what a small defect lowers
-    auto     logarithm of the smallest p-value of joint, pixels and the worst position of each layer that says where,
-             each calibrated by its distribution over training images (`dcgmm.outliers.calibration`)
+    worst_region  the same for the mean of a window of an eighth of a layer's height and width: what a defect lowers
+             that is larger, but faint
+    auto     logarithm of the smallest p-value of joint, pixels, worst_region and the worst position of each layer that
+             says where, each calibrated by its distribution over training images (`dcgmm.outliers.calibration`)
+
+`pixels` is left out where positions are pooled (`Detector.fit`).
 
 How likely an image looks to the lower layers says mostly how plain it is: a single stroke is likely whatever it means.
 The ratio asks about the arrangement alone: how much better does the top layer tell which lower component is where than
@@ -30,15 +34,18 @@ seen: `Detector.seen_through`. A position that was not seen at all has a standar
 Shapes: N images, H W positions of a GMM layer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from dcgmm.model.gmm import Scored
 from dcgmm.model.stack import DCGMM
 from dcgmm.outliers.moments import Moments, standardise
 from dcgmm.outliers.ratio import log_ratio
+
+REGIONS = 8  # a region is so many times smaller than an image, down and across
 
 
 def position_maps(scored: Mapping[str, Scored], positions: Mapping[str, Moments]) -> dict[str, Tensor]:  # (N, H, W)
@@ -62,12 +69,22 @@ def own_scores(
         ratio = log_ratio(top, under.components, seen.patches, seen.shares)
         scores["ratio"] = ratio.double().mean((-2, -1))
     scores["worst"] = torch.stack(list(layer_worst(maps).values())).amin(0)
+    scores["worst_region"] = torch.stack([_worst_region(each) for each in localising(maps).values()]).amin(0)
     return scores
 
 
 def layer_worst(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:  # (N, H, W) each -> (N,) each
     """The smallest value of each layer that says where."""
     return {name: values.flatten(1).amin(1) for name, values in localising(maps).items()}
+
+
+def _worst_region(values: Tensor) -> Tensor:  # (N, H, W) -> (N,)
+    return avg_pool2d(values.unsqueeze(1), region(values.shape[1:]), 1).flatten(1).amin(1)
+
+
+def region(shape: Sequence[int]) -> tuple[int, ...]:
+    """Height and width in positions of a region, of a layer's."""
+    return tuple(-(-side // REGIONS) for side in shape)
 
 
 def localising(maps: Mapping[str, Tensor]) -> Mapping[str, Tensor]:  # (N, H, W) each

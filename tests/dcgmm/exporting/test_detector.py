@@ -40,6 +40,7 @@ MODELS = {
     "flat": ((5, 4, 3), FLAT, 0.5),
     "tiles": ((10, 6, 1), TILES, 0.5),
     "own": ((7, 6, 1), OWN, 1.0),
+    "pooled": ((10, 6, 1), TILES, 1.0),
 }
 
 
@@ -56,7 +57,7 @@ def made(name: str, dtype: torch.dtype = torch.float64) -> tuple[Detector, Tenso
             layer.precision_sqrt.copy_(1 + 3 * torch.rand(layer.loc.shape, generator=generator))
     images = torch.randint(0, 256, (60, *shape), dtype=torch.uint8, generator=generator)
     images[:, 0, 0] = 0  # pixels that never vary
-    return Detector.fit(give_factors(model).to(dtype), images[:50]), images[50:]
+    return Detector.fit(give_factors(model).to(dtype), images[:50], pooled=name == "pooled"), images[50:]
 
 
 def outputs(content: bytes, images: Tensor) -> dict[str, Any]:
@@ -72,7 +73,9 @@ def outputs(content: bytes, images: Tensor) -> dict[str, Any]:
 def test_every_score_is_the_detectors(name: str, dtype: torch.dtype, tolerance: float) -> None:
     detector, images = made(name, dtype)
     report = detector.report(images)
-    for score in detector.names:
+    with pytest.raises(OptionError, match="auto cannot be exported"):
+        onnx_detector(detector, "auto")
+    for score in (name for name in detector.names if name != "auto"):
         found = outputs(onnx_detector(detector, score, c=1.0), images)
         expected = detector.standardised(score, report.scores[score]).numpy()
         np.testing.assert_allclose(found["score"], report.scores[score].numpy(), rtol=tolerance, atol=tolerance)

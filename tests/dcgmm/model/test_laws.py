@@ -114,6 +114,7 @@ MAPS = {
     "3L-b": [1, 1, 1],
     "factors": [1],
     "patches-100": [11],
+    "textures": [6],
     "tiles-400": [4, 1],
     "tiles-factors": [4, 1],
 }
@@ -123,6 +124,7 @@ COMPONENTS = {  # all others 25 and 36
     "3L-b": [25, 25, 25],
     "factors": [100],
     "patches-100": [100],
+    "textures": [64],
     "tiles-400": [100, 400],
     "tiles-factors": [100, 400],
 }

@@ -14,8 +14,8 @@ from dcgmm.outliers import Detector
 from dcgmm.outliers.calibration import KNOTS, Distribution
 from dcgmm.outliers.metrics import auroc
 from dcgmm.outliers.scores import layer_worst
+from examples.textures.generate import DEFECTS, TEXTURES, damaged, textured
 from tests.dcgmm.small import small_images, small_model
-from tests.dcgmm.textures import DEFECTS, TEXTURES, damaged, textured
 
 LAYERS: list[dict[str, Any]] = [
     {"type": "folding", "kernel": (6, 6), "stride": (2, 2)},
@@ -75,10 +75,10 @@ def test_auto_is_the_smallest_p_value_and_its_own_distribution_says_how_rare_it_
     report = detector.report(small_images(30, 1))
     worst = layer_worst(report.maps)
     assert list(worst) == ["gmm1"]  # gmm2 has one position
-    parts = [calibration.scores[name].log_p_values(report.scores[name]) for name in ("joint", "pixels")]
+    parts = [calibration.scores[name].log_p_values(report.scores[name]) for name in ("joint", "pixels", "worst_region")]
     parts.append(calibration.worst["gmm1"].log_p_values(worst["gmm1"]))
     torch.testing.assert_close(report.scores["auto"], torch.stack(parts).min(0).values)
-    # A smallest of three p-values is small more often than one is.
+    # A smallest of four p-values is small more often than one is.
     p = detector.p_values("auto", report.scores["auto"])
     assert (p >= report.scores["auto"].exp() - 1e-9).all()
 
@@ -102,6 +102,18 @@ def test_calibration_comes_back_and_does_not_depend_on_batches() -> None:
     pooled, parts = (each.known_calibration.positions["gmm1"] for each in (detector, other))
     assert pooled.count == parts.count == 120 * 24
     torch.testing.assert_close(pooled.values, parts.values)
+
+
+def test_auto_of_an_earlier_version_is_what_it_was() -> None:
+    detector = Detector.fit(small_model(), small_images(60))
+    state, new = detector.state_dict(), small_images(9, 1)
+    del state["images"]["worst_region"], state["calibration"]["scores"]["worst_region"]
+    old = Detector.from_state(detector.model, state)
+    assert old.names == [name for name in detector.names if name != "worst_region"]
+    scores, worst = old.scores(new), layer_worst(detector.report(new).maps)
+    parts = [detector.known_calibration.scores[name].log_p_values(scores[name]) for name in ("joint", "pixels")]
+    parts.append(detector.known_calibration.worst["gmm1"].log_p_values(worst["gmm1"]))
+    torch.testing.assert_close(scores["auto"], torch.stack(parts).amin(0))
 
 
 def test_a_detector_of_an_earlier_version_goes_on_without_p_values() -> None:

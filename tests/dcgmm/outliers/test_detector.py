@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from dcgmm.errors import OptionError
+from dcgmm.errors import InputError, OptionError
 from dcgmm.model import DCGMM, GMM, Architecture
 from dcgmm.options import made
 from dcgmm.outliers import Detector
@@ -15,6 +15,7 @@ from dcgmm.outliers.moments import Moments, standardise
 from dcgmm.outliers.options import LAYER_SCORES, MODEL_SCORES
 from dcgmm.outliers.pixels import PixelSums
 from dcgmm.outliers.ratio import SMOOTHING, log_ratio
+from tests.dcgmm.small import small_images, small_model
 
 LAYERS: list[dict[str, Any]] = [
     {"type": "folding", "kernel": (4, 4), "stride": (2, 2)},
@@ -46,6 +47,46 @@ def detector() -> Detector:
                 layer.loc.copy_(inputs[torch.randperm(len(inputs), generator=generator)[: layer.components]])
             x = layer(x)
     return Detector.fit(model, images(400, 0), 150)
+
+
+def test_pooled_positions_have_one_mean_and_deviation_and_the_detector_knows_no_places() -> None:
+    model, given, new = small_model(), small_images(30), small_images(6, 1)
+    detector = Detector.fit(model, given, 7, pooled=True)
+    for name, scored in model.score(given).items():
+        values = scored.log_prob.detach().double()
+        moments = detector.positions[name]
+        assert (moments.count, moments.mean.shape) == (values.numel(), (1, 1))
+        assert float(moments.mean) == pytest.approx(float(values.mean()))
+        assert float(moments.variance) == pytest.approx(float(values.var(correction=0)))
+    assert detector.names == [name for name in Detector.fit(model, given).names if name != "pixels"]
+    assert {"joint", "worst_region", "auto"} <= detector.scores(new).keys()
+    again = Detector.from_state(model, detector.state_dict())
+    assert again.pixels is None
+    for name, scores in detector.scores(new).items():
+        assert torch.equal(again.scores(new)[name], scores), name
+    # Through a mask positions differ.
+    left = torch.arange(7).expand(9, 7) < 3
+    assert detector.seen_through(given, left).positions["gmm1"].mean.shape == (4, 6)
+
+
+@pytest.mark.parametrize("broken", ["images", "positions"])
+def test_what_was_pooled_must_be_so_as_a_whole(broken: str) -> None:
+    model = small_model()
+    whole, pooled = (Detector.fit(model, small_images(30), pooled=each).state_dict() for each in (False, True))
+    with pytest.raises(InputError, match="of another model"):
+        Detector.from_state(model, {**pooled, broken: whole[broken]})
+
+
+def test_the_worst_region_is_the_smallest_mean_of_a_window() -> None:
+    model = DCGMM.build((20, 11, 1), [{"type": "gmm", "components": 4}]).double()
+    model.draw_start(torch.Generator().manual_seed(0))
+    given = torch.rand(9, 20, 11, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    report = Detector.fit(model, given).report(given)
+    values = report.maps["gmm1"]
+    expected = [
+        min(float(each[y : y + 3, x : x + 2].mean()) for y in range(18) for x in range(10)) for each in values
+    ]  # 20 / 8 and 11 / 8, rounded up
+    assert report.scores["worst_region"].tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("c", [-1.0, 0.0, 0.7, 2.0])
@@ -84,7 +125,7 @@ def test_scores_are_what_they_are_called(detector: Detector) -> None:
 
 def test_every_score_can_be_chosen_by_its_name(detector: Detector) -> None:
     names = ["gmm1_log_prob", "gmm1_standardised", "gmm2_log_prob", "gmm2_standardised"]
-    names += ["ratio", "joint", "pixels", "worst", "auto"]
+    names += ["ratio", "joint", "pixels", "worst", "worst_region", "auto"]
     assert detector.names == names
     assert {name: detector.name_of(name) for name in names} == {name: name for name in names}
     assert detector.name_of("log_prob") == "gmm2_log_prob"
@@ -93,7 +134,8 @@ def test_every_score_can_be_chosen_by_its_name(detector: Detector) -> None:
         with pytest.raises(OptionError) as error:
             detector.name_of(gone)
         assert (error.value.field, error.value.value) == ("score", gone)
-        assert "log_prob, standardised, ratio, joint, pixels, worst, auto, gmm1_log_prob" in str(error.value)
+        known = "log_prob, standardised, ratio, joint, pixels, worst, worst_region, auto, gmm1_log_prob"
+        assert known in str(error.value)
     with pytest.raises(OptionError):
         detector.name_of("log_prob", "gmm9")
 

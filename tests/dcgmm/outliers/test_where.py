@@ -13,9 +13,9 @@ from dcgmm.outliers import Detector, localise, outlying_maps
 from dcgmm.outliers.localisation import pixel_maps
 from dcgmm.outliers.metrics import Floats
 from dcgmm.outliers.where import PRO_LIMIT, best_f1, per_region_overlap
+from examples.textures.generate import DEFECTS, damaged, textured
 from tests.dcgmm.outliers.test_calibration import LAYERS
 from tests.dcgmm.small import small_images, small_model
-from tests.dcgmm.textures import DEFECTS, damaged, textured
 
 Masks = NDArray[np.bool_]
 

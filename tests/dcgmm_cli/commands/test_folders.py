@@ -175,7 +175,7 @@ def test_new_images_are_prepared_as_those_of_training(dcgmm: Runner, data: Path,
     expected = load("folder", path=new, size=[SIDE, SIDE], test_fraction=0.0).train.images
     torch.testing.assert_close(batch.images, expected / 255)
 
-    # A mask's picture has the size of the images that it is for, before they are resized; here its right half is hidden.
+    # A mask's picture has the size that the images have before they are resized; the right half is hidden.
     hidden = np.repeat(np.arange(50) >= 25, 50).reshape(50, 50).T
     Image.fromarray(hidden).save(tmp_path / "hidden.png")
     problems = "left out 2 of 6 images: bad.png: no readable image (its format is unknown), gone.png: a link to"

@@ -46,7 +46,7 @@ def run(config: OutliersConfig, job: Job) -> None:
 
 def _score_new(path: str, config: OutliersConfig, opened: OpenedRun, job: Job) -> None:
     if config.mask is None:
-        new = iter_images(path, opened.run.preparation, config.batch_size)
+        new = iter_images(path, opened.run.preparation, config.batch_size or opened.model.batch_size)
         detector = _detector(opened, config)
         parts: Iterator[Part] = (Part(batch, detector, None) for batch in new)
     else:

@@ -57,7 +57,7 @@ class Maps:
 
 
 def maps_of(
-    detector: Detector, images: Tensor, batch_size: int, observed: Tensor | None = None
+    detector: Detector, images: Tensor, batch_size: int | None, observed: Tensor | None = None
 ) -> Tensor:  # (N, Y, X, C) -> (N, Y, X)
     """Maps of images, of which all or a part was seen."""
     reports = detector.reports(images, batch_size, observed)

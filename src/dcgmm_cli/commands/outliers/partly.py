@@ -96,7 +96,7 @@ def parts_of(batch: ImageBatch, config: OutliersConfig, whole: Detector, opened:
         yield Part(ImageBatch([], batch.images[:0], [*batch.failures, *failures], batch.several), whole, None)
         seen = (row for row in range(len(batch.names)) if not blind[row])
         for which, rows in itertools.groupby(seen, key=found.which.__getitem__):
-            for some in torch.tensor(list(rows)).split(config.batch_size):
+            for some in torch.tensor(list(rows)).split(config.batch_size or whole.model.batch_size):
                 few = ImageBatch([batch.names[row] for row in some], batch.images[some], [], [])
                 yield Part(few, found.detectors[which], found.observed[some])
 

@@ -1,12 +1,21 @@
-"""Generated textures, and defects planted into them at known places.
+"""Generated textures, and defects planted into them at known places; as folders of images.
+
+    python examples/textures/generate.py textures
+    python examples/textures/generate.py textures --texture weave --size 128 --train 40
+
+writes `textures/data`, good images to train on and to judge by, and images with a defect each beside a mask of it, in
+the layout of MVTec AD; and `textures/new`, both kinds mixed, of which nothing is said.
 
 Shapes: N images of S x S pixels in colour.
 """
 
+import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Generator, Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -79,3 +88,49 @@ def damaged(images: Tensor, kind: str, seed: int) -> tuple[Tensor, Tensor]:  # (
 def _grid(size: int) -> tuple[Tensor, Tensor]:  # (S, 1), (S)
     line = torch.arange(size, dtype=torch.float32)
     return line.view(-1, 1), line
+
+
+def as_bytes(images: Tensor) -> Tensor:  # (N, S, S, 3) in [0, 1] -> as well, uint8
+    """Images as they are saved."""
+    return (images * 255).round().byte()
+
+
+def save(images: Tensor, folder: Path, ending: str = "") -> None:  # (N, S, S) or (N, S, S, 3) in [0, 1]
+    """Write images as 000.png, 001.png, ..., with an ending of their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(as_bytes(images.float())):
+        Image.fromarray(image.numpy()).save(folder / f"{number:03d}{ending}.png")
+
+
+def write(root: Path, texture: str, size: int, train: int, test: int, seed: int) -> None:
+    """Write `data` and `new` under a folder: `test` images of each kind, and a fifth as many of each kind in `new`."""
+    data = root / "data"
+    save(textured(texture, train, size, seed), data / "train" / "good")
+    save(textured(texture, test, size, seed + 1), data / "test" / "good")
+    mixed = [textured(texture, test // 5, size, seed + 2)]
+    for number, kind in enumerate(DEFECTS, start=3):
+        images, masks = damaged(textured(texture, test + test // 5, size, seed + number), kind, seed)
+        save(images[:test], data / "test" / kind)
+        save(masks[:test], data / "ground_truth" / kind, "_mask")
+        mixed.append(images[test:])
+    save(torch.cat(mixed), root / "new")
+
+
+def main() -> None:
+    """Write what the command line asks for."""
+    parser = argparse.ArgumentParser(description="Write a folder of generated textures with defects.")
+    parser.add_argument("root", type=Path, metavar="FOLDER")
+    parser.add_argument("--texture", choices=TEXTURES, default="tiles")
+    parser.add_argument("--size", type=int, default=256, help="pixels of a side")
+    parser.add_argument("--train", type=int, default=60, help="good images to train on")
+    parser.add_argument("--test", type=int, default=20, help="good images to judge by, and images of each defect")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    write(given.root, given.texture, given.size, given.train, given.test, given.seed)
+    print(f"{given.root / 'data'}: {given.train} images to train on, {given.test} of each kind to judge by")
+    print(f"{given.root / 'new'}: {5 * (given.test // 5)} images, {given.test // 5} of each kind in this order:")
+    print(f"good, {', '.join(DEFECTS)}")
+
+
+if __name__ == "__main__":
+    main()
