@@ -17,6 +17,9 @@ from dcgmm.errors import InputError
 KNOTS = 1000
 # Below the lowest tenth of all values, at least 5 and at most 25 of them, their tail is taken for exponential.
 TAIL_SHARE, TAIL_LEAST, TAIL_MOST = 0.1, 5, 25
+LEFT_OUT = (
+    2 * TAIL_MOST
+)  # lowest values that are compared with all others; where there are so many below, one counts little
 AUTO = (
     "joint",
     "pixels",
@@ -50,11 +53,14 @@ class Distribution:
         """
         ordered = values.flatten().double()
         ordered = ordered[ordered.isfinite()].sort().values
-        n = len(ordered)
-        if not n:
-            ordered, n = values.new_zeros(1, dtype=torch.float64), 1
+        return cls.of_lowest(ordered, len(ordered)) if len(ordered) else cls.of(values.new_zeros(1))
+
+    @classmethod
+    def of_lowest(cls, ordered: Tensor, n: int) -> Self:  # (M,) float64, rising
+        """The lower end of the distribution of n finite values, of which the lowest M are known, ties included."""
         k = min(n, max(TAIL_LEAST, min(TAIL_MOST, int(TAIL_SHARE * n))))
-        ranks = torch.from_numpy(np.unique(np.geomspace(k, n, KNOTS).round().astype(np.int64))).to(ordered.device)
+        every = np.unique(np.geomspace(k, n, KNOTS).round().astype(np.int64))
+        ranks = torch.from_numpy(every[every <= len(ordered)]).to(ordered.device)
         knots = ordered[ranks - 1].unique()
         up_to = torch.searchsorted(ordered, knots, right=True)  # ties count as the last of them
         scale = float((knots[0] - ordered[:k]).mean())
@@ -127,7 +133,7 @@ class Calibration:
             positions: standardised log-likelihoods of positions, by such a layer.
         """
         found = [_distributions(each) for each in (scores, worst, positions)]
-        auto = cls(*found).auto(scores, worst)
+        auto = _least(map(among_others, [*(scores[name] for name in AUTO if name in scores), *worst.values()]))
         found[0]["auto"] = Distribution.of(auto)
         return cls(*found), auto
 
@@ -172,6 +178,28 @@ class Calibration:
     def position_log_p(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:  # (N, H, W) each
         """Logarithm of the p-value at each position of the layers that say where, among all positions of its layer."""
         return {name: each.log_p_values(maps[name]) for name, each in self.positions.items()}
+
+
+def among_others(values: Tensor) -> Tensor:  # (N,) -> (N,) float64
+    """Logarithm of each value's p-value among the others, as a new one's is: by a distribution that it is no part of.
+
+    Else the lowest of n could have no p-value below 1 / (n + 1), as new values have, and what is told by several
+    scores, as by `auto`, would give more false alarms than are asked for.
+
+    Example:
+        >>> among_others(torch.arange(1.0, 100.0)).exp()[:2]
+        tensor([0.0096, 0.0130], dtype=torch.float64)
+    """
+    found = Distribution.of(values).log_p_values(values)
+    finite = values.double().where(values.isfinite(), math.inf)
+    ordered, rows = finite.sort()
+    count = int(finite.isfinite().sum())
+    if count > 1:  # the lowest are enough to compare the lowest with
+        known = int(torch.searchsorted(ordered[:count], ordered[min(2 * LEFT_OUT, count) - 1], right=True))
+        for place, row in enumerate(rows[: min(LEFT_OUT, count)].tolist()):
+            others = torch.cat([ordered[:place], ordered[place + 1 : known]])
+            found[row] = Distribution.of_lowest(others, count - 1).log_p_values(ordered[place])
+    return found
 
 
 def _distributions(values: Mapping[str, Tensor]) -> dict[str, Distribution]:

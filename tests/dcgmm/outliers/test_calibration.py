@@ -11,7 +11,7 @@ from torch import Tensor
 import dcgmm
 from dcgmm.errors import InputError, OptionError
 from dcgmm.outliers import Detector
-from dcgmm.outliers.calibration import KNOTS, Distribution
+from dcgmm.outliers.calibration import KNOTS, Calibration, Distribution, among_others
 from dcgmm.outliers.metrics import auroc
 from dcgmm.outliers.scores import layer_worst
 from examples.textures.generate import DEFECTS, TEXTURES, damaged, textured
@@ -67,6 +67,34 @@ def test_ties_damage_and_values_that_are_all_alike() -> None:
     assert found[0].isnan()
     assert found[1] == 0
     assert found[2] > 0.4
+
+
+@pytest.mark.parametrize("count", [2, 7, 60, 400])
+def test_a_value_among_others_is_as_a_new_one(count: int) -> None:
+    values = drawn(count)
+    values[-1] = values[0]  # a tie
+    found = among_others(torch.cat([values, torch.tensor([math.nan])]))[:-1]
+    for number in values.argsort()[:50].tolist():
+        others = torch.cat([values[:number], values[number + 1 :]])
+        expected = Distribution.of(others).log_p_values(values[number])
+        assert float(found[number]) == pytest.approx(float(expected), rel=1e-9), number
+    rest = values.argsort()[50:]
+    assert torch.equal(found[rest], Distribution.of(values).log_p_values(values)[rest])
+    torch.testing.assert_close(
+        among_others(torch.ones(500)).exp(), torch.full((500,), 0.998).double(), atol=1e-4, rtol=0
+    )
+
+
+def test_few_calibration_images_give_the_false_alarms_asked_for() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rates = []
+    for _ in range(40):
+        joint, pixels, worst = torch.randn(3, 60 + 200, generator=generator)
+        calibration, _ = Calibration.of({"joint": joint[:60], "pixels": pixels[:60]}, {"gmm1": worst[:60]}, {})
+        auto = calibration.auto({"joint": joint[60:], "pixels": pixels[60:]}, {"gmm1": worst[60:]})
+        p = calibration.scores["auto"].p_values(auto)
+        rates.append(float((p <= 0.05).double().mean()))
+    assert sum(rates) / len(rates) == pytest.approx(0.05, abs=0.015)  # 0.09 if the known ones were no new ones
 
 
 def test_auto_is_the_smallest_p_value_and_its_own_distribution_says_how_rare_it_is() -> None:
