@@ -1,7 +1,7 @@
 """The batches that training steps are taken on, in an order that each epoch draws anew.
 
-Shapes: N images, H W pixels, C channels (of a tile, where steps take tiles), B images of a batch, S batches of an epoch;
-`...` is the model's batch_shape: each of models side by side has an order of its own.
+Shapes: N images, H W pixels, C channels (of a tile, where steps take tiles), B images of a batch, S batches of an
+epoch; `...` is the model's batch_shape: each of models side by side has an order of its own.
 """
 
 from collections.abc import Sequence
