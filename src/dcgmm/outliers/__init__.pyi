@@ -1,5 +1,4 @@
 from .detector import Detector as Detector
-from .detector import ImageReport as ImageReport
 from .evaluation import Evaluation as Evaluation
 from .evaluation import evaluate as evaluate
 from .metrics import Curve as Curve
@@ -9,6 +8,7 @@ from .metrics import judge as judge
 from .moments import Moments as Moments
 from .moments import log_likelihood_moments as log_likelihood_moments
 from .options import SCORES as SCORES
+from .scores import ImageReport as ImageReport
 from .where import Localisation as Localisation
 from .where import localise as localise
 from .where import outlying_maps as outlying_maps

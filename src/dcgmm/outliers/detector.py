@@ -16,24 +16,10 @@ from dcgmm.outliers.calibration import Calibration
 from dcgmm.outliers.moments import Moments, log_likelihood_moments, sound, standardise
 from dcgmm.outliers.options import LAYER_SCORES, MODEL_SCORES, SCORES
 from dcgmm.outliers.pixels import PixelMixture, pixel_mixture
-from dcgmm.outliers.scores import joint, layer_worst, localising, own_scores, position_maps
+from dcgmm.outliers.scores import ImageReport, joint, layer_worst, localising, own_scores, position_maps
 
 OPTIONAL = ("pixels", "worst_region", "auto")  # scores that a detector may lack: it is pooled, or of an earlier version
 POOLED = 500_000  # positions of a layer, of images spread evenly, are enough for their distribution
-
-
-@dataclass(frozen=True)
-class ImageReport:
-    """What a detector says of some images.
-
-    Examples:
-        >>> model, images = DCGMM.build((8, 8, 1), [{"type": "gmm", "components": 4}]), torch.rand(50, 8, 8, 1)
-        >>> Detector.fit(model, images).report(images[:3]).maps["gmm1"].shape
-        torch.Size([3, 8, 8])
-    """
-
-    scores: dict[str, Tensor]  # (N,) float64, by name
-    maps: dict[str, Tensor]  # (N, H, W) float64, standardised log-likelihood by GMM layer
 
 
 @dataclass(frozen=True)

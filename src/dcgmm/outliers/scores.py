@@ -35,6 +35,7 @@ Shapes: N images, H W positions of a GMM layer.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -46,6 +47,21 @@ from dcgmm.outliers.moments import Moments, standardise
 from dcgmm.outliers.ratio import log_ratio
 
 REGIONS = 8  # a region is so many times smaller than an image, down and across
+
+
+@dataclass(frozen=True)
+class ImageReport:
+    """What a detector says of some images.
+
+    Examples:
+        >>> import dcgmm
+        >>> model, images = dcgmm.DCGMM.build((8, 8, 1), [{"type": "gmm", "components": 4}]), torch.rand(50, 8, 8, 1)
+        >>> dcgmm.Detector.fit(model, images).report(images[:3]).maps["gmm1"].shape
+        torch.Size([3, 8, 8])
+    """
+
+    scores: dict[str, Tensor]  # (N,) float64, by name
+    maps: dict[str, Tensor]  # (N, H, W) float64, standardised log-likelihood by GMM layer
 
 
 def position_maps(scored: Mapping[str, Scored], positions: Mapping[str, Moments]) -> dict[str, Tensor]:  # (N, H, W)

@@ -173,6 +173,8 @@ def _print_table(decisive: str, threshold: str, result: dict[str, Any]) -> None:
     far = [result[kind]["far_position"] for kind in ("inliers", "outliers")]
     if any(far):
         caption += f"\ncalled inliers, but with a position far out: {far[0]} inliers, {far[1]} outliers"
+        if decisive != "auto":
+            caption += " (for defects: outliers.score=auto)"
     if where := result.get("where"):
         caption += "\nwhere: pixel AUROC {pixel_auroc:.4f}, PRO {pro:.4f}, F1 {f1:.4f}".format(**where)
     table = Table(title=title, caption=caption)
