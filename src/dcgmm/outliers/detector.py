@@ -13,13 +13,14 @@ from dcgmm.images import Images
 from dcgmm.model.stack import DCGMM
 from dcgmm.outliers.batches import Batch, batches, gathered
 from dcgmm.outliers.calibration import Calibration
+from dcgmm.outliers.measuring import left_out, measured
 from dcgmm.outliers.moments import Moments, log_likelihood_moments, sound, standardise
 from dcgmm.outliers.options import LAYER_SCORES, MODEL_SCORES, SCORES
 from dcgmm.outliers.pixels import PixelMixture, pixel_mixture
-from dcgmm.outliers.scores import ImageReport, joint, layer_worst, localising, own_scores, position_maps
+from dcgmm.outliers.scores import ImageReport, joint, layer_worst, own_scores, position_maps
 
 OPTIONAL = ("pixels", "worst_region", "auto")  # scores that a detector may lack: it is pooled, or of an earlier version
-POOLED = 500_000  # positions of a layer, of images spread evenly, are enough for their distribution
+FEW = 1000  # images of a pooled detector; of more, one counts little in what the model has learnt
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Detector:
             images: (N, H, W, C), N >= 1, as `as_images` takes them.
             batch_size: images at a time; by default as many as memory bears.
             pooled: whether a layer's positions are alike, as in textures: one mean and deviation for all of them,
-                which few images are enough for, and no score `pixels`, which knows places.
+                which few images are enough for, and no score `pixels`, which knows places. p-values are then by
+                scores that each of up to 1,000 images gets from a model without it (`dcgmm.outliers.jackknife`).
 
         Raises:
             InputError: there are no images, or they do not fit the model.
@@ -94,35 +96,16 @@ class Detector:
         alike = pixels is None and observed is None  # a mask makes positions differ
         positions = log_likelihood_moments(model, _some(images), batch_size, observed, pooled=alike)
         found = cls(model, positions, {}, pixels, None)
-        scores, worst, pooled = found._own_scores(images, observed, batch_size)
+        scores, worst, pooled = measured(model, positions, pixels, images, observed, batch_size)
         found.images.update({name: Moments.of(values) for name, values in scores.items()})
         scores["joint"] = joint(scores, found.images, found.layers[-1])
-        calibration, auto = Calibration.of(scores, worst, pooled)
+        known, lows = scores, worst
+        if alike and 1 < len(images) <= FEW:
+            known, lows = left_out(model, positions, images)
+            known["joint"] = joint(known, found.images, found.layers[-1])
+        calibration, auto = Calibration.of(known, lows, pooled)
         found.images.update(joint=Moments.of(scores["joint"]), auto=Moments.of(auto))
         return replace(found, calibration=calibration)
-
-    def _own_scores(
-        self, images: Images, observed: Tensor | None, batch_size: int | None
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-        """Scores but joint and auto, each layer's worst position (N,), and positions of images spread evenly."""
-        pooled: dict[str, list[Tensor]] = {}
-        first = 0
-
-        def parts() -> Iterator[dict[str, Tensor]]:
-            nonlocal first
-            for batch in batches(self.model, images, observed, batch_size):
-                scored = batch.scored(self.model)
-                maps = position_maps(scored, self.positions)
-                for name, values in localising(maps).items():
-                    step = -(-len(images) * values[0].numel() // POOLED)
-                    pooled.setdefault(name, []).append(values[-first % step :: step].flatten())
-                first += len(batch.x)
-                own = own_scores(self.model, scored, maps) | self._pixel_scores(*batch)
-                yield own | {f"worst {name}": values for name, values in layer_worst(maps).items()}
-
-        found = gathered(parts(), len(images))
-        worst = {name: found.pop(f"worst {name}") for name in pooled}
-        return found, worst, {name: torch.cat(values) for name, values in pooled.items()}
 
     @torch.no_grad()
     def calibrated(self, images: Images, batch_size: int | None = None) -> Self:
@@ -138,7 +121,7 @@ class Detector:
         Raises:
             InputError: there are no images, or they do not fit the model.
         """
-        scores, worst, pooled = self._own_scores(_some(images), None, batch_size)
+        scores, worst, pooled = measured(self.model, self.positions, self.pixels, _some(images), None, batch_size)
         scores["joint"] = joint(scores, self.images, self.layers[-1])
         calibration, auto = Calibration.of(scores, worst, pooled)
         return replace(self, calibration=calibration, images=self.images | {"auto": Moments.of(auto)})

@@ -243,6 +243,8 @@ def test_scores_of_a_single_layer_are_its_standardised_score() -> None:
 def test_training_scores_have_mean_0_and_deviation_1(detector: Detector) -> None:
     scores = detector.scores(images(400, 0), 64)
     for name, values in scores.items():
+        if name == "auto":  # whose training scores are counted as new ones
+            continue
         standard = detector.standardised(name, values)
         assert float(standard.mean()) == pytest.approx(0, abs=1e-9)
         assert float(standard.std(correction=0)) == pytest.approx(1, abs=1e-9)
