@@ -9,7 +9,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 REPOSITORY = Path(__file__).parents[2]
-PAGES = ("experiments/*/README.md", "benchmarks/README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+PAGES = ("experiments/*/README.md", "examples/*/README.md", "benchmarks/README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 PICTURES = ("experiments/*/*.png", "benchmarks/*.png")
 LINK = re.compile(r"(?<!\!)\[([^\]]+)\]\(([^)#:\s]+)(#[^)\s]*)?\)")
 
