@@ -11,6 +11,7 @@ import dcgmm
 from dcgmm_cli import main
 from experiments.outliers import peers, proxies
 from experiments.sharpening import check, sweep
+from experiments.textures import judge
 
 ARCHITECTURES = {
     "1L-outliers": "x^0.3 F(28,28,1,1) G(100)",
@@ -88,3 +89,23 @@ def test_proxies_name_their_tasks() -> None:
     assert proxies.name([3, 4]) == "3+4"
     shown = proxies.table("1L", {"mnist 0": {"log_prob": 0.5}, "mnist 1": {"log_prob": 0.7}})
     assert shown.splitlines()[-1] == "| `log_prob` | 0.500 | 0.700 | 0.600 |"
+
+
+def test_textures_are_judged_once_and_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"SIZE": 40, "TRAIN": 4, "GOOD": 6, "MAPPED": 3, "BAD": 2}.items():
+        monkeypatch.setattr(judge, name, value)
+    output = tmp_path / "results.json"
+    monkeypatch.setattr("sys.argv", ["judge.py", "--seeds", "1", "--steps", "4", "--output", str(output)])
+    judge.main()
+    first = output.read_text()
+    figures = json.loads(first)["weave-1"]
+    assert 0 <= figures["missing"]["pixel_auroc"] <= 1
+    assert (tmp_path / "maps.png").is_file()
+    monkeypatch.setattr(judge, "judged", None)  # nothing is done again
+    judge.main()
+    assert output.read_text() == first
+    printed = capsys.readouterr().out
+    assert "| grain | 1 |" in printed
+    assert printed.count("| tiles | 1 |") == 2
