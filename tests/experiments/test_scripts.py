@@ -9,7 +9,7 @@ import torch
 
 import dcgmm
 from dcgmm_cli import main
-from experiments.outliers import peers, proxies
+from experiments.outliers import one_class, peers, proxies
 from experiments.sharpening import check, sweep
 from experiments.textures import judge
 
@@ -109,3 +109,19 @@ def test_textures_are_judged_once_and_drawn(
     printed = capsys.readouterr().out
     assert "| grain | 1 |" in printed
     assert printed.count("| tiles | 1 |") == 2
+
+
+def test_one_class_is_told_from_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = dcgmm.fit
+    monkeypatch.setattr(
+        dcgmm, "fit", lambda *given, **options: fit(*given, **options, steps=40, annealing={"alpha": 1})
+    )
+    figures = one_class.judged("1L", "mnist_sample", 1, 0)
+    assert figures.keys() == set(one_class.SCORES)
+    assert figures["joint"] > 0.9  # a 1 is easily told
+    (tmp_path / "found.json").write_text(json.dumps({f"1L mnist_sample {label}": figures for label in range(10)}))
+    monkeypatch.setattr("sys.argv", ["", "1L", "--datasets", "mnist_sample", "--output", str(tmp_path / "found.json")])
+    one_class.main()
+    assert "| 1L, mnist_sample | 10 |" in capsys.readouterr().out
