@@ -21,8 +21,8 @@ class MixtureOutlierDetector(OutlierMixin, ModelEstimator):  # type: ignore[misc
 
     Args:
         outlier_score: what samples are judged by, a score of `dcgmm.outliers.scores`: log_prob, standardised (both of
-            the top layer, or as gmm1_log_prob), ratio, joint, pixels, worst, worst_region or auto. None is joint for images, log_prob
-            for features.
+            the top layer, or as gmm1_log_prob), ratio, joint, pixels, worst, worst_region or auto. None is joint for
+            images, log_prob for features.
         contamination: share of outliers in the training samples, in (0, 0.5]: just they lie below the threshold. auto:
             the threshold is 1.5 standard deviations below the mean score of the training samples.
         image_shape, arch, n_components, epochs, batch_size, learning_rate, precision_limit, device, random_state: as
