@@ -61,7 +61,7 @@ def maps_of(
 ) -> Tensor:  # (N, Y, X, C) -> (N, Y, X)
     """Maps of images, of which all or a part was seen."""
     reports = detector.reports(images, batch_size, observed)
-    return torch.cat([outlying_maps(detector, report.maps).cpu() for report in reports])
+    return torch.cat([outlying_maps(detector, report.maps).float().cpu() for report in reports])
 
 
 def judged(inliers: Tensor, outliers: Tensor, masks: Sequence[Path | None]) -> Localisation | None:  # (N, Y, X) each
