@@ -1,18 +1,20 @@
 """A folder of images as a data set: listed once, read when it is known which images are wanted."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from dcgmm.datasets.cache import Selection
+from dcgmm.datasets.decoded import SizesDifferError, decoded_images
+from dcgmm.datasets.decoding import Decoding
 from dcgmm.datasets.layout import ImageFile, interleaved, layout_of
-from dcgmm.datasets.names import printable
-from dcgmm.datasets.options import DataPlaceOptions, DatasetOptions
-from dcgmm.datasets.pixels import ImageError, decode, warn_of
-from dcgmm.datasets.split import Failures, Part, Split
+from dcgmm.datasets.names import enumerated, printable
+from dcgmm.datasets.options import DataPlaceOptions, DatasetOptions, root_of
+from dcgmm.datasets.pixels import warn_of
+from dcgmm.datasets.split import Failures, Part, Report, Split
 from dcgmm.datasets.walking import walk
 from dcgmm.errors import InputError, OptionError
 
@@ -49,49 +51,54 @@ class Folder:
             part: torch.tensor([label for label, _ in files], dtype=torch.int64) for part, files in self._listed.items()
         }
         self.classes = tuple(self.labels[Part.train].unique().tolist())  # those to train on, if none are chosen
-        self._shape: tuple[int, ...] | None = None  # of the first image that is read: all others must have it
+        self._shape: tuple[int, int, int] | None = None  # of the first image that is read: all others must have it
+        size = None if options.size is None else (options.size[0], options.size[1])
+        self._how = Decoding(options.color, size, options.white)
+        self._kept_under = root_of(options.root) if options.cache else None
 
-    def read(self, part: Part, rows: Tensor) -> tuple[Split, Failures]:
+    def read(self, part: Part, rows: Tensor, use: Part, report: Report | None = None) -> tuple[Split, Failures]:
         """Some images of a part, and which of them cannot be read.
+
+        Args:
+            part: that they are in.
+            rows: of them.
+            use: what they are read for; with a holdout test images are training images.
+            report: called now and then with the files that are decoded and with all, where they are many.
 
         Raises:
             InputError: none of them can be, they have different sizes, or `white` is not known.
         """
-        images: NDArray[np.uint8] | None = None
-        good: list[tuple[int, ImageFile]] = []
-        failures, several, peak = list[tuple[str, str]](), list[str](), 0
-        size = None if self._options.size is None else (self._options.size[0], self._options.size[1])
-        for label, file in (self._listed[part][row] for row in rows.tolist()):
-            name = printable(file.path.relative_to(self._root).as_posix())
-            try:
-                found = decode(file.path, self._options.color, size, self._options.white)
-            except ImageError as error:
-                failures.append((name, str(error)))
-                continue
-            self._check_shape(name, found.pixels.shape)
-            if images is None:
-                images = np.empty((len(rows), *found.pixels.shape), np.uint8)
-            images[len(good)] = found.pixels
-            good.append((label, file))
-            peak = max(peak, found.peak)
-            several += [name] * (found.frames > 1)
-        if failures and not good:
+        chosen = [self._listed[part][row] for row in rows.tolist()]
+        files = self._selection([file for _, file in chosen], sorted({label for label, _ in chosen}), use)
+        try:
+            images, found = decoded_images(files, self._how, self._kept_under, report)
+        except SizesDifferError as error:
+            raise self._size_wanted(files.name(error.row), error.shape, error.first) from None
+        failures = tuple((files.name(row), reason) for row, reason in found.failures)
+        if len(failures) == len(chosen) > 0:
             raise InputError(f"{self.source}: none of {len(rows)} {part} images can be read: {': '.join(failures[0])}")
-        warn_of(self.source, len(rows), failures, several)
-        if part is Part.train and self._options.white is None and 0 < peak <= TWELVE_BITS:
-            rule = f"4095 if its images of more than 8 bits are of 12, else 65535 (no value exceeds {peak})"
+        bad = {row for row, _ in found.failures}
+        good = [row for row in range(len(chosen)) if row not in bad]
+        self._shape = self._shape or found.shape
+        if self._shape and found.shape and found.shape != self._shape:
+            raise self._size_wanted(files.name(good[0]), found.shape, self._shape)
+        warn_of(self.source, len(rows), failures, [files.name(row) for row in found.several])
+        if part is Part.train and self._options.white is None and 0 < found.peak <= TWELVE_BITS:
+            rule = f"4095 if its images of more than 8 bits are of 12, else 65535 (no value exceeds {found.peak})"
             raise OptionError("white", rule, None, DatasetOptions)
-        empty = np.empty((0, *(self._shape or (1, 1, 1))), np.uint8)
         return Split(
-            torch.from_numpy(empty if images is None else images[: len(good)]),
-            torch.tensor([label for label, _ in good], dtype=torch.int64),
-            tuple(file.path for _, file in good),
-            tuple(file.mask for _, file in good),
-        ), tuple(failures)
+            images if found.shape else images.new_empty((0, *(self._shape or (1, 1, 1)))),
+            torch.tensor([chosen[row][0] for row in good], dtype=torch.int64),
+            tuple(chosen[row][1].path for row in good),
+            tuple(chosen[row][1].mask for row in good),
+        ), failures
 
-    def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
-        self._shape = self._shape or shape
-        if shape != self._shape:
-            found = f"{name} has {shape[0]}x{shape[1]} pixels, the first image {self._shape[0]}x{self._shape[1]}"
-            rule = f"[height, width] to bring all images to one size ({found})"
-            raise OptionError("size", rule, None, DatasetOptions)
+    def _selection(self, files: Sequence[ImageFile], labels: Sequence[int], use: Part) -> Selection:
+        options, names = self._options, [self.class_names[label] for label in labels]
+        choice = (str(use), names, options.limit, options.holdout, options.test_fraction)
+        return Selection(self._root, [file.path for file in files], f"{use} images of {enumerated(names)}", choice)
+
+    @staticmethod
+    def _size_wanted(name: str, shape: tuple[int, ...], first: tuple[int, ...]) -> OptionError:
+        found = f"{name} has {shape[0]}x{shape[1]} pixels, the first image {first[0]}x{first[1]}"
+        return OptionError("size", f"[height, width] to bring all images to one size ({found})", None, DatasetOptions)

@@ -15,8 +15,8 @@ from dcgmm.datasets import sources, vision
 from dcgmm.datasets.catalogue import KNOWN, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, KnownSet
 from dcgmm.datasets.files import SourceError, damaged, folder_of, read_checked
 from dcgmm.datasets.names import class_name
-from dcgmm.datasets.options import DataPlaceOptions, DataRootOptions, DatasetOptions, not_for
-from dcgmm.datasets.split import Failures, ImageData, Part, Split
+from dcgmm.datasets.options import DataPlaceOptions, DatasetOptions, not_for, root_of
+from dcgmm.datasets.split import Failures, ImageData, Part, Report, Split
 from dcgmm.errors import InputError, OptionError
 from dcgmm.options import made
 
@@ -26,6 +26,7 @@ def load(
     *,
     classes: Iterable[int | str] | None = None,
     root: str | Path | None = None,
+    report: Report | None = None,
     **fields: Any,
 ) -> ImageData:
     """Read a data set and cut it: classes first, then the held-out part, then the limit.
@@ -36,8 +37,10 @@ def load(
     Args:
         name: of a known data set, `folder` for one's own images, or options; what else is given goes before theirs.
         classes: to keep, by name or number; None keeps all that have training images.
-        root: where downloaded data sets are kept; None is $DCGMM_DATA, else ~/.cache/dcgmm.
-        fields: more fields of `DatasetOptions`: limit, holdout; of a folder path, size, color, white, test_fraction.
+        root: where downloaded data sets and decoded images are kept; None is $DCGMM_DATA, else ~/.cache/dcgmm.
+        report: called now and then while many files are decoded, with their number so far and in all.
+        fields: more fields of `DatasetOptions`: limit, holdout; of a folder path, size, color, white, test_fraction,
+            cache.
 
     Raises:
         InputError: an option is unknown or out of its range, or a file of a known data set is missing or damaged, or
@@ -56,7 +59,7 @@ def load(
     given |= {} if root is None else {"root": str(root)}
     fields |= {"path": str(fields["path"])} if isinstance(fields.get("path"), Path) else {}
     options = made(DatasetOptions, given | fields)
-    return Listing(options).load(options.classes)
+    return Listing(options, report).load(options.classes)
 
 
 class Listing:
@@ -64,6 +67,7 @@ class Listing:
 
     Args:
         options: which, and how it is cut; their `classes` are those of `load`.
+        report: as for the function `load`.
 
     Raises:
         InputError: it is not there, or is no data set.
@@ -75,8 +79,8 @@ class Listing:
         (('0', '1', '2'), 400)
     """
 
-    def __init__(self, options: DatasetOptions) -> None:
-        self._options = options
+    def __init__(self, options: DatasetOptions, report: Report | None = None) -> None:
+        self._options, self._report = options, report
         if options.name != "folder" and options.path is not None:
             raise OptionError("path", not_for(options.name), options.path, DataPlaceOptions)
         if options.name == "folder":
@@ -98,8 +102,8 @@ class Listing:
         """
         chosen = self._chosen(classes, Part.train)
         train, test = self._rows(chosen)
-        train_split, failures = self._found.read(Part.train, train)
-        test_split, more = self._found.read(self._test_part, test)
+        train_split, failures = self._found.read(Part.train, train, Part.train, self._report)
+        test_split, more = self._found.read(self._test_part, test, Part.test, self._report)
         return self._data(train_split, test_split, chosen, (*failures, *more))
 
     def load_test(self, classes: Sequence[int | str] | None) -> ImageData:
@@ -112,7 +116,8 @@ class Listing:
             InputError: there are no such classes or images.
         """
         chosen = self._chosen(classes, self._test_part)
-        test, failures = self._found.read(self._test_part, self._rows(chosen)[1])
+        rows = self._rows(chosen)[1]
+        test, failures = self._found.read(self._test_part, rows, Part.test, self._report)
         none = Split(test.images[:0], test.labels[:0])
         return self._data(none, test, chosen, failures)
 
@@ -161,17 +166,6 @@ class Listing:
                 raise OptionError("holdout", rule, options.holdout, DatasetOptions)
             train, test = train[:kept], train[kept:]
         return train[: options.limit], test[: options.limit]
-
-
-def root_of(root: str | None) -> Path:
-    """The folder that data sets are kept in.
-
-    Raises:
-        OptionError: it is empty.
-    """
-    if root == "":
-        raise OptionError("root", "a folder (DCGMM_DATA sets it for all commands)", root, DataRootOptions)
-    return Path(root or os.environ.get("DCGMM_DATA") or Path.home() / ".cache" / "dcgmm").expanduser()
 
 
 def at_hand(dataset: DatasetOptions, given: DataPlaceOptions | None = None) -> DatasetOptions:
@@ -229,7 +223,7 @@ class Known:
         self._splits = {Part.train: train, Part.test: test}
         self.labels = {part: split.labels for part, split in self._splits.items()}
 
-    def read(self, part: Part, rows: Tensor) -> tuple[Split, Failures]:
+    def read(self, part: Part, rows: Tensor, use: Part, report: Report | None) -> tuple[Split, Failures]:
         """Some images of a part; a copy, so that the others need not be kept, unless they are all."""
         split = self._splits[part]
         return (split if len(rows) == len(split) else split[rows]), ()

@@ -8,6 +8,7 @@ Examples:
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dcgmm.errors import OptionError
@@ -24,6 +25,17 @@ class DataRootOptions(Options):
     root: str | None = option(
         None, "where downloaded data sets are kept; null: $DCGMM_DATA, else ~/.cache/dcgmm", incidental=True
     )
+
+
+def root_of(root: str | None) -> Path:
+    """The folder that data sets are kept in.
+
+    Raises:
+        OptionError: it is empty.
+    """
+    if root == "":
+        raise OptionError("root", "a folder (DCGMM_DATA sets it for all commands)", root, DataRootOptions)
+    return Path(root or os.environ.get("DCGMM_DATA") or Path.home() / ".cache" / "dcgmm").expanduser()
 
 
 @dataclass
@@ -80,6 +92,9 @@ class DatasetOptions(DataPlaceOptions):
         None,
         "folder only: what is white in images of more than 8 bits, as in 4095 for data of 12; null: 65535",
         whole(least=1, most=65_535),
+    )
+    cache: bool = option(
+        True, "folder only: many images are kept decoded in a file under the root (dcgmm data)", incidental=True
     )
     test_fraction: float = option(
         0.2,

@@ -5,6 +5,7 @@ Legend: N images, H W pixels, C channels.
 
 import functools
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 Failures = tuple[tuple[str, str], ...]  # names of files that could not be read, and why
+Report = Callable[[int, int], None]  # called now and then with the files that have been decoded, and with all
 
 
 class Part(StrEnum):

@@ -19,7 +19,7 @@ def run_in_place(config: DataConfig) -> Path:
     Raises:
         InputError: a data set is unknown, or could not be fetched; names all that could not.
     """
-    from dcgmm.datasets.loading import root_of
+    from dcgmm.datasets.options import root_of
 
     root = root_of(config.dataset.root)
     failures = _fetch(_names(config.fetch), root)

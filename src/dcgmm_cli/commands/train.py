@@ -11,7 +11,8 @@ from rich.table import Table
 
 from dcgmm.checkpoints import fitting, read_state
 from dcgmm.datasets import ImageData, load
-from dcgmm.datasets.loading import at_hand, root_of
+from dcgmm.datasets.loading import at_hand
+from dcgmm.datasets.options import root_of
 from dcgmm.errors import InputError
 from dcgmm.files import CHECKPOINT, DETECTOR, read_json
 from dcgmm.model import DCGMM

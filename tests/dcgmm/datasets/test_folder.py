@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dcgmm.datasets import DatasetOptions, ImageData, Listing, folder, load, pixels, walking
+from dcgmm.datasets import DatasetOptions, ImageData, Listing, decoding, folder, load, pixels, walking
 from dcgmm.errors import InputError, OptionError
 
 
@@ -122,7 +122,7 @@ def test_no_more_is_read_than_is_chosen(tmp_path: Path, monkeypatch: pytest.Monk
         listed.append(path)
         return walking.walk(path)
 
-    monkeypatch.setattr(folder, "decode", decode)
+    monkeypatch.setattr(decoding, "decode", decode)
     monkeypatch.setattr(folder, "walk", walk)
     data = _load(tmp_path, classes=["a", 2], holdout=0.5, limit=4, test_fraction=0.5)
     assert len(read) == len(data.train) + len(data.test) == 8
