@@ -104,7 +104,7 @@ RUNNER: dict[str, set[str]] = {
     "overrides": set(),
     "reports": RECORDS | {"headlines", "overrides", "reports", "results"},
     "results": RECORDS | {"headlines", "results", "yaml_files"},
-    "trained": RECORDS,
+    "trained": RECORDS | {"progress"},
     "draws": RECORDS | {"progress"},
     "masks": RECORDS,
     "labels": RECORDS | {"trained"},

@@ -25,7 +25,7 @@ COMMANDS = {
     "show": "what a run was: layers, settings, data, figures, what was done with it; also as a page",
     "compare": "runs side by side: settings and figures that differ, curves, pictures; also as a page",
     "results": "one table over runs: filter, sort, group over seeds",
-    "data": "fetch, verify and list data sets",
+    "data": "fetch, verify and list data sets; list and remove decoded images",
 }
 
 USAGE = """\

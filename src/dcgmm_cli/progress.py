@@ -1,7 +1,9 @@
 """Progress on standard error: a bar on a terminal, a plain line now and then elsewhere."""
 
+import contextlib
 import logging
 import time
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -91,3 +93,22 @@ class ProgressBar:
                 left,
                 detail,
             )
+
+
+@contextlib.contextmanager
+def reported(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Progress of work of which it turns out later whether there is any: a bar from the first report on.
+
+    The function that it gives is called with the units done so far and in all.
+    """
+    with contextlib.ExitStack() as stack:
+        bars: dict[int, ProgressBar] = {}
+
+        def report(done: int, total: int) -> None:
+            if total not in bars:
+                stack.close()
+                bars.clear()
+                bars[total] = stack.enter_context(ProgressBar(title, total, unit))
+            bars[total].update(done)
+
+        yield report

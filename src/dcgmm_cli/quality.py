@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -20,7 +19,7 @@ from dcgmm.generation.quality import Quality, Reference, judge, reference_of
 from dcgmm.generation.sampling import sample
 from dcgmm.judges import judge_of
 from dcgmm.model import DCGMM
-from dcgmm_cli.progress import ProgressBar
+from dcgmm_cli.progress import reported
 from dcgmm_cli.runs import find_models
 from dcgmm_cli.schema import DrawConfig, QualityConfig
 from dcgmm_cli.terminal import print_table
@@ -112,15 +111,9 @@ def trained_judge(opened: OpenedRun, data: ImageData) -> Judge:
     chosen = opened.config.dataset
     if chosen.classes is not None or chosen.limit is not None:
         # One judge a data set, which knows all its classes: figures of runs on different parts can be compared.
-        data = load(replace(chosen, classes=None, limit=None))
-    with ExitStack() as stack:
-        bars: list[ProgressBar] = []
-
-        def report(done: int, total: int) -> None:
-            if not bars:  # only now is it known that there is something to train, and how long
-                bars.append(stack.enter_context(ProgressBar(f"judge of {data.name}", total, "steps")))
-            bars[0].update(done)
-
+        with reported("decode", "images") as report:
+            data = load(replace(chosen, classes=None, limit=None), report=report)
+    with reported(f"judge of {data.name}", "steps") as report:
         judge = judge_of(data.name, data.train.images, data.train.labels, report=report)
     return judge.to(opened.model.device)
 

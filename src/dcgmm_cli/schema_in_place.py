@@ -14,6 +14,7 @@ class DataConfig(Options):
     """`dcgmm data`."""
 
     fetch: Any = option(None, "data sets to fetch, as in [mnist,svhn], or all; null: none", choices=("all", *FETCHED))
+    remove: Any = option(None, "decoded images to remove, by name as in the list, or all; null: none", choices=("all",))
     dataset: DataRootOptions = option(DataRootOptions)
 
 

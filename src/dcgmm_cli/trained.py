@@ -13,6 +13,7 @@ from dcgmm.options import made
 from dcgmm.runtime import choose_device, describe_device, set_threads
 from dcgmm.training.weights import weights_by_use
 from dcgmm_cli.job import Job
+from dcgmm_cli.progress import reported
 from dcgmm_cli.records import write_meta
 from dcgmm_cli.runs import find_run
 from dcgmm_cli.schema import FollowUpConfig
@@ -39,7 +40,8 @@ class OpenedRun:
 
     def data(self) -> ImageData:
         """The images that the model was trained and tested on."""
-        return self.listing().load(self.config.dataset.classes)
+        with reported("decode", "images") as report:
+            return self.listing().load(self.config.dataset.classes, report)
 
 
 def open_run(config: FollowUpConfig, job: Job) -> OpenedRun:

@@ -35,7 +35,7 @@ def test_defaults_keep_their_own_rules(command: str) -> None:
 
 def test_what_does_not_identify_a_run() -> None:
     assert marked("incidental") == {
-        *("runs_dir", "logger", "device", "threads", "dataset.root"),
+        *("runs_dir", "logger", "device", "threads", "dataset.root", "dataset.cache"),
         *("trainer.device", "trainer.threads", "trainer.checkpoint_epochs"),
         *("sweep.objective", "sweep.on_test_images"),
     }

@@ -16,7 +16,7 @@ import re
 import shutil
 import struct
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -109,20 +109,23 @@ def fingerprint(paths: Sequence[Path], how: object) -> tuple[str, int]:
         try:
             state = os.stat(path)
         except OSError:  # it is gone again
-            content.update(f"{path!r} gone\n".encode())
+            content.update(f"{os.fspath(path)!r} gone\n".encode())
             continue
         # Also the time of the last change of any kind: who copies a file's times cannot copy that.
-        content.update(f"{path!r} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}\n".encode())
+        content.update(f"{os.fspath(path)!r} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}\n".encode())
         size += state.st_size
     return content.hexdigest(), size
 
 
-def opened(place: Place) -> tuple[Tensor, Found] | None:
-    """The images of a place, (N, H, W, C) uint8, as a memory map; None where there are none of these files."""
+def opened(place: Place, level: int = logging.DEBUG) -> tuple[Tensor, Found] | None:
+    """The images of a place, (N, H, W, C) uint8, as a memory map; None where there are none of these files.
+
+    Why what is there is not used is logged, at a level.
+    """
     try:
         about = _about(place.path)
         if about["fingerprint"] != place.fingerprint:
-            log.info("the images in %s have changed: they are decoded again", place.source)
+            log.log(level, "the images in %s have changed: they are decoded again", place.source)
             return None
         found = Found(**about["found"])
         found.shape = found.shape and (found.shape[0], found.shape[1], found.shape[2])
@@ -131,7 +134,7 @@ def opened(place: Place) -> tuple[Tensor, Found] | None:
     except FileNotFoundError:
         return None
     except (OSError, InputError) as error:
-        log.warning("%s cannot be used (%s): the images are decoded again", place.path, error)
+        log.log(level, "%s cannot be used (%s): the images are decoded again", place.path, error)
         return None
 
 
@@ -203,29 +206,38 @@ class Listed:
     what: str
     source: str
 
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.path.name.removesuffix(SUFFIX)
+
 
 def listed(root: Path) -> list[Listed]:
     """All caches under a data root."""
     return [_listed(path) for path in sorted((root / FOLDER).glob(f"*{SUFFIX}"))]
 
 
-def remove(root: Path) -> int:
-    """Remove all caches under a data root, and what killed processes left of such; returns the bytes that they had.
+def remove(root: Path, names: Collection[str] | None = None) -> list[str]:
+    """Remove caches under a data root by name; None removes all, and what killed processes left half written.
 
-    What a process has open stays with it until it ends; what one is at work on stays.
+    What a process has open stays with it until it ends; what one is at work on is left.
+
+    Returns:
+        Names of what is removed.
     """
-    freed, folder = 0, root / FOLDER
-    for path in (*folder.glob(f"*{SUFFIX}"), *folder.glob(f".*{TEMPORARY}")):
+    removed, folder = [], root / FOLDER
+    left = folder.glob(f".*{TEMPORARY}") if names is None else []
+    for path in (*(each.path for each in listed(root) if names is None or each.name in names), *left):
         with suppress(OSError), _lock_of(path).acquire(timeout=0):  # Timeout is an OSError
-            size = path.lstat().st_size
             path.unlink()
-            freed += size
-    for path in folder.glob(".*.lock"):
+            removed.append(path.name.removesuffix(SUFFIX))
+    if names is None:
+        for lock in folder.glob(".*.lock"):
+            with suppress(OSError):
+                lock.unlink()
         with suppress(OSError):
-            path.unlink()
-    with suppress(OSError):
-        folder.rmdir()
-    return freed
+            folder.rmdir()
+    return removed
 
 
 def _listed(path: Path) -> Listed:

@@ -101,7 +101,7 @@ def _kept(place: Place, decoder: _Decoder) -> tuple[Tensor, Found] | None:
     try:
         with cache.alone(place):
             # Another process may have made it meanwhile.
-            if there := cache.opened(place):
+            if there := cache.opened(place, logging.WARNING):
                 return there
             cache.write(place, decoder, lambda: decoder.found, decoder.most)
         return cache.opened(place)

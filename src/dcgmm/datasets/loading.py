@@ -59,7 +59,7 @@ def load(
     given |= {} if root is None else {"root": str(root)}
     fields |= {"path": str(fields["path"])} if isinstance(fields.get("path"), Path) else {}
     options = made(DatasetOptions, given | fields)
-    return Listing(options, report).load(options.classes)
+    return Listing(options).load(options.classes, report)
 
 
 class Listing:
@@ -67,7 +67,6 @@ class Listing:
 
     Args:
         options: which, and how it is cut; their `classes` are those of `load`.
-        report: as for the function `load`.
 
     Raises:
         InputError: it is not there, or is no data set.
@@ -79,8 +78,8 @@ class Listing:
         (('0', '1', '2'), 400)
     """
 
-    def __init__(self, options: DatasetOptions, report: Report | None = None) -> None:
-        self._options, self._report = options, report
+    def __init__(self, options: DatasetOptions) -> None:
+        self._options = options
         if options.name != "folder" and options.path is not None:
             raise OptionError("path", not_for(options.name), options.path, DataPlaceOptions)
         if options.name == "folder":
@@ -91,33 +90,35 @@ class Listing:
             self._found = Known(KNOWN[options.name], root_of(options.root))
         self.class_names = self._found.class_names
 
-    def load(self, classes: Sequence[int | str] | None) -> ImageData:
+    def load(self, classes: Sequence[int | str] | None, report: Report | None = None) -> ImageData:
         """Training and test images of some classes, each of which has training images.
 
         Args:
             classes: by name or number; None: all.
+            report: as for the function `load`.
 
         Raises:
             InputError: there are no such classes or images, or the options cannot be for so few.
         """
         chosen = self._chosen(classes, Part.train)
         train, test = self._rows(chosen)
-        train_split, failures = self._found.read(Part.train, train, Part.train, self._report)
-        test_split, more = self._found.read(self._test_part, test, Part.test, self._report)
+        train_split, failures = self._found.read(Part.train, train, Part.train, report)
+        test_split, more = self._found.read(self._test_part, test, Part.test, report)
         return self._data(train_split, test_split, chosen, (*failures, *more))
 
-    def load_test(self, classes: Sequence[int | str] | None) -> ImageData:
+    def load_test(self, classes: Sequence[int | str] | None, report: Report | None = None) -> ImageData:
         """Test images alone, also of classes without training images.
 
         Args:
             classes: by name or number; None: all that have test images.
+            report: as for the function `load`.
 
         Raises:
             InputError: there are no such classes or images.
         """
         chosen = self._chosen(classes, self._test_part)
         rows = self._rows(chosen)[1]
-        test, failures = self._found.read(self._test_part, rows, Part.test, self._report)
+        test, failures = self._found.read(self._test_part, rows, Part.test, report)
         none = Split(test.images[:0], test.labels[:0])
         return self._data(none, test, chosen, failures)
 

@@ -1,4 +1,4 @@
-"""`dcgmm data`: list the known data sets, fetch and check them."""
+"""`dcgmm data`: list the known data sets, fetch and check them; list and remove images that are kept decoded."""
 
 import logging
 import sys
@@ -12,18 +12,21 @@ log = logging.getLogger(__name__)
 
 
 def run_in_place(config: DataConfig) -> Path:
-    """Fetch what is asked for, list all data sets on standard output, and return the folder that holds them.
+    """Fetch and remove what is asked for, list what there is on standard output, and return the folder that holds it.
 
     A data set that cannot be fetched does not keep the others from being fetched.
 
     Raises:
-        InputError: a data set is unknown, or could not be fetched; names all that could not.
+        InputError: a data set is unknown, or could not be fetched; names all that could not. Or there are no decoded
+            images of a name.
     """
     from dcgmm.datasets.options import root_of
 
     root = root_of(config.dataset.root)
     failures = _fetch(_names(config.fetch), root)
+    _remove(config.remove, root)
     _print_table(root)
+    _print_decoded(root)
     if failures:
         raise InputError(f"could not fetch {'; '.join(failures)}")
     return root
@@ -64,9 +67,26 @@ def _fetch(names: list[str], root: Path) -> list[str]:
     return failures
 
 
+def _remove(remove: Any, root: Path) -> None:
+    """Remove decoded images.
+
+    Raises:
+        InputError: there are none of a name.
+    """
+    from dcgmm.datasets import cache
+
+    if remove is None:
+        return
+    given = None if remove == "all" else list(map(str, remove if isinstance(remove, list) else [remove]))
+    known = [each.name for each in cache.listed(root)]
+    if unknown := [name for name in given or [] if name not in known]:
+        raise InputError(f"remove={unknown[0]} is not kept decoded; choose from {', '.join(known) or 'none'}, or all")
+    removed = cache.remove(root, given)
+    log.info("removed: %s", ", ".join(removed) or "nothing")
+
+
 def _print_table(root: Path) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     from dcgmm.datasets.catalogue import KNOWN
@@ -94,8 +114,36 @@ def _print_table(root: Path) -> None:
     table.add_row("folder", "", "", "", "dataset.path=...", "any folder of images")
     table.caption = "verified, bundled: all checksums match; present: none are known"
     table.caption_justify = "left"
-    # A file or a pipe has no width of its own: no line need be broken there.
-    console = Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False)
+    console = _console()
     console.print(table)
     for problem in problems:
         console.print(problem, highlight=False, soft_wrap=True)
+
+
+def _print_decoded(root: Path) -> None:
+    """List images that are kept decoded, if there are any."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from dcgmm.datasets import cache
+
+    if not (listed := cache.listed(root)):
+        return
+    title = f"decoded images in {root / cache.FOLDER}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("name", no_wrap=True)
+    for column in ("images", "size"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for column in ("of", "in"):
+        table.add_column(column, overflow="fold")
+    for each in listed:
+        table.add_row(each.name, f"{each.images:,}", f"{each.size / 1e6:.1f} MB", each.what, each.source)
+    table.caption, table.caption_justify = "made again when they are wanted; remove=[NAME] or remove=all", "left"
+    _console().print(table)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    # A file or a pipe has no width of its own: no line need be broken there.
+    return Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False)

@@ -23,6 +23,7 @@ from dcgmm.training.fit import length_of, short_training
 from dcgmm.training.trainer import Trainer
 from dcgmm_cli.job import Job
 from dcgmm_cli.loggers.feeding import Loggers
+from dcgmm_cli.progress import reported
 from dcgmm_cli.records import keep_metrics, write_meta
 from dcgmm_cli.runs import RESULT, point_latest
 from dcgmm_cli.schema import marked
@@ -51,7 +52,8 @@ def run(config: TrainConfig, job: Job) -> None:
     config.dataset.root = str(root_of(config.dataset.root))  # where the data are now
     set_threads(config.trainer.threads)
     device = choose_device(config.trainer.device)
-    data = load(config.dataset)
+    with reported("decode", "images") as report:
+        data = load(config.dataset, report=report)
     counts = len(data.train), len(data.test)
     log.info("%s: %d training and %d test images from %s", data.name, *counts, data.source)
     log.info("classes: %s", ", ".join(data.chosen_names))

@@ -15,6 +15,7 @@ from dcgmm.datasets.loading import labels_of, listed
 from dcgmm.datasets.names import printable
 from dcgmm.datasets.split import Part
 from dcgmm.errors import InputError, OptionError
+from dcgmm_cli.progress import reported
 from dcgmm_cli.schema import OutlierOptions
 from dcgmm_cli.trained import OpenedRun
 
@@ -56,7 +57,8 @@ def known_inliers(opened: OpenedRun, listing: Listing) -> Known:
     Raises:
         InputError: there are none.
     """
-    data = listing.load_test(opened.config.dataset.classes)
+    with reported("decode", "images") as report:
+        data = listing.load_test(opened.config.dataset.classes, report)
     if not len(data.test):
         raise InputError(
             f"{data.name} has no test images of the run's classes ({', '.join(data.chosen_names)}): "
@@ -81,7 +83,8 @@ def known_outliers(options: OutlierOptions, opened: OpenedRun, listing: Listing)
     else:
         dataset = _other_set(options, own)
         listing = Listing(dataset)
-    data = listing.load_test(dataset.classes)
+    with reported("decode", "images") as report:
+        data = listing.load_test(dataset.classes, report)
     if tuple(data.test.images.shape[1:]) != tuple(shape) and len(data.test):
         given = "x".join(map(str, data.test.images.shape[1:]))
         raise InputError(f"outliers.dataset={dataset.name} has images of {given}, the model takes {shape}")
