@@ -20,6 +20,7 @@ from dcgmm.outliers.batches import batches
 
 # Added to every variance, of values in [0, 1], so that a pixel that never varies in training does not decide alone.
 VARIANCE = 0.1
+AT_A_TIME = 2**26  # bytes of images, as float64
 
 
 def spread(images: Tensor) -> Tensor:  # (N, H, W, C) in [0, 1] -> (N, F)
@@ -69,13 +70,15 @@ class PixelMixture:
         seen: Tensor | None = None,  # (N, H, W, C) bool; None: all
     ) -> Tensor:  # (N,) float64
         """Log-likelihood of what was seen, log-sum-exp over the components (nats)."""
-        x, parameters = spread(images), (self.weights.log(), self.mean, self.variance.rsqrt())
+        parameters = (self.weights.log(), self.mean, self.variance.rsqrt())
         if seen is not None:
             no_factors = self.mean.new_empty(*self.mean.shape, 0)
-            return marginal_scores(x, seen.flatten(1), *parameters, no_factors).double().logsumexp(-1)
+            return marginal_scores(spread(images), seen.flatten(1), *parameters, no_factors).double().logsumexp(-1)
         natural = natural_parameters(*parameters)
-        scores = natural.constant + x @ natural.linear.mT - 0.5 * x.square() @ natural.precision.mT
-        return scores.double().logsumexp(-1)
+        scores = []
+        for x in map(spread, images.split(_size(images))):
+            scores.append(natural.constant + x @ natural.linear.mT - 0.5 * x.square() @ natural.precision.mT)
+        return torch.cat(scores).double().logsumexp(-1)
 
 
 class PixelSums:
@@ -86,9 +89,16 @@ class PixelSums:
 
     def add(self, images: Tensor, scored: Scored) -> None:  # (N, H, W, C) in [0, 1]
         """Add images, with the top layer's scores for them."""
-        x, share = spread(images).double(), _shares(scored).mT
-        parts = [share.sum(1), share @ x, share @ x.square()]
-        self._sums = [total + part for total, part in zip(self._sums, parts, strict=True)] if self._sums else parts
+        shares, size = _shares(scored), _size(images)
+        if not self._sums:
+            components, features = shares.shape[1], images.shape[1:].numel()
+            self._sums = [shares.new_zeros(components, *rest) for rest in ((), (features,), (features,))]
+        count, first, second = self._sums
+        for some, share in zip(images.split(size), shares.split(size), strict=True):
+            x = spread(some).double()
+            count += share.sum(0)
+            first.addmm_(share.mT, x)
+            second.addmm_(share.mT, x.square_())
 
     def mixture(self, dtype: torch.dtype) -> PixelMixture:
         """The mixture of all images that were added."""
@@ -106,6 +116,11 @@ def pixel_mixture(model: DCGMM, images: Images, batch_size: int | None = None) -
     for batch in batches(model, images, size=batch_size):
         sums.add(batch.x, list(batch.scored(model).values())[-1])
     return sums.mixture(model.dtype)
+
+
+def _size(images: Tensor) -> int:
+    """Images that are squared and summed up at a time."""
+    return max(1, AT_A_TIME // (8 * images.shape[1:].numel()))
 
 
 def _shares(scored: Scored) -> Tensor:  # (N, K)
