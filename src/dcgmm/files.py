@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -17,7 +18,8 @@ DETECTOR = Path("checkpoints") / "detector.pt"
 
 DEEPEST = 50  # lists and objects within each other in a file
 _NESTED = f"it is nested more than {DEEPEST} times"
-TEMPORARY = ".tmp"  # ends the name of a file that is not whole yet
+TEMPORARY = ".tmp"  # ends the name of a file, or of a directory of such, that is not whole yet
+DAY = 86_400.0  # seconds: what is not whole after so long never will be
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
@@ -55,10 +57,15 @@ def system_error(error: BaseException | None) -> OSError | None:
 
 
 def sweep_temporary(directory: Path, older: float = 0.0) -> None:
-    """Remove what killed processes left of `write_whole`; files that are not `older` (seconds) stay."""
+    """Remove what killed processes left half written, by `write_whole` or in directories; what is not `older` (seconds)
+    stays."""
     for path in directory.glob(f".*{TEMPORARY}"):
         with contextlib.suppress(OSError):
-            if time.time() - path.lstat().st_mtime >= older:
+            if time.time() - path.lstat().st_mtime < older:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
                 path.unlink()
 
 

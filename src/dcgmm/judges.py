@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dcgmm.errors import InputError
-from dcgmm.files import write_whole
+from dcgmm.files import DAY, sweep_temporary, write_whole
 from dcgmm.generation.classifier import RECIPE, Examples, Judge, examples_of, shapes, train_judge
 
 log = logging.getLogger(__name__)
@@ -93,6 +93,7 @@ def _kept(path: Path, examples: Examples) -> Judge | None:
 
 def _keep(judge: Judge, path: Path) -> None:
     state = {"weights": judge.weights, "labels": judge.labels}
+    sweep_temporary(path.parent, older=DAY)
     try:
         write_whole(path, lambda file: torch.save(state, file))
     except (InputError, OSError) as error:

@@ -108,6 +108,7 @@ def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
     assert left[0].suffix == TEMPORARY
     sweep_temporary(tmp_path, older=1000)
     assert sorted(os.listdir(tmp_path)) == [f".copy{TEMPORARY}", "file"]
+    (tmp_path / f".download-x{TEMPORARY}" / "raw").mkdir(parents=True)
     sweep_temporary(tmp_path)
     assert os.listdir(tmp_path) == ["file"]
 

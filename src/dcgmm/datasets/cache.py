@@ -28,16 +28,16 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dcgmm.datasets.decoding import WorkerError
 from dcgmm.datasets.names import printable
 from dcgmm.errors import InputError
-from dcgmm.files import TEMPORARY, parse_json, sweep_temporary, write_whole
+from dcgmm.files import DAY, TEMPORARY, parse_json, sweep_temporary, write_whole
 
 log = logging.getLogger(__name__)
 
 FOLDER, SUFFIX = "decoded", ".images"  # of caches, under the data root
 MAGIC = b"dcgmmim1"  # its last sign is the format's version
 NO_SHAPE = (1, 1, 1)  # of no images
-DAY = 86_400.0
 _END = struct.Struct("<Q32s8s")
 # Of a map that this process may change for itself the system need not set aside memory for all of it.
 _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
@@ -177,6 +177,7 @@ def write(place: Place, images: Iterable[NDArray[np.uint8]], found: Callable[[],
 
     Raises:
         NotKeptError: it cannot be written, or there is not room enough.
+        WorkerError: `images` raised it.
     """
 
     def fill(file: IO[bytes]) -> None:
@@ -192,6 +193,8 @@ def write(place: Place, images: Iterable[NDArray[np.uint8]], found: Callable[[],
 
     try:
         write_whole(place.path, fill)
+    except WorkerError:  # not of the file that is written
+        raise
     except InputError as error:
         raise NotKeptError(str(error)) from None
 

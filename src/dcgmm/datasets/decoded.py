@@ -16,17 +16,13 @@ from torch import Tensor
 
 from dcgmm.datasets import cache
 from dcgmm.datasets.cache import NO_SHAPE, Found, Place, Selection
-from dcgmm.datasets.decoding import Decoding, WorkerError, decode_all
+from dcgmm.datasets.decoding import Decoding, decode_all, is_much
 from dcgmm.datasets.names import printable
 from dcgmm.datasets.split import Report
-from dcgmm.errors import InputError
 from dcgmm.runtime import require_memory
 
 log = logging.getLogger(__name__)
 
-# So many files, or bytes of them, take some tenths of a second or more to decode: they are kept in a file, and decoded
-# by as many processes as torch has threads.
-MANY, MUCH = 1000, 20_000_000
 SAY_EVERY = 0.1  # seconds between reports
 
 
@@ -55,14 +51,11 @@ def decoded_images(
             decodes them was ended.
     """
     fingerprint, size = cache.fingerprint(files.paths, (how, PIL.__version__))
-    if len(files.paths) < MANY and size < MUCH:
+    if not is_much(len(files.paths), size):
         return _in_memory(files, _Decoder(files, how, 1, None))
     decoder = _Decoder(files, how, torch.get_num_threads(), report)
-    try:
-        there = None if root is None else _kept(Place.of(root, files, how, fingerprint), decoder)
-        return there or _in_memory(files, decoder)
-    except WorkerError as error:
-        raise InputError(str(error)) from None
+    there = None if root is None else _kept(Place.of(root, files, how, fingerprint), decoder)
+    return there or _in_memory(files, decoder)
 
 
 class _Decoder:

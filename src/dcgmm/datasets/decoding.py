@@ -15,11 +15,14 @@ from pathlib import Path
 
 from dcgmm.datasets.names import printable
 from dcgmm.datasets.pixels import Decoded, ImageError, decode
+from dcgmm.errors import InputError
 
+# So many files, or bytes of them, take some tenths of a second or more to decode.
+MANY, MUCH = 1000, 20_000_000
 _AHEAD = 1 << 20  # bytes that a process may have ready
 
 
-class WorkerError(Exception):
+class WorkerError(InputError):
     """A process that decodes images was ended, as by a system without memory, or crashed on a file."""
 
 
@@ -46,6 +49,11 @@ class Decoding:
             untouched = f"{_times(found.pixels.shape)}, the model takes {_times(self.shape)}"
             return f"it is {untouched}, and was trained without resizing (dataset.size)"
         return found
+
+
+def is_much(count: int, size: int) -> bool:
+    """Whether files, so many and of so many bytes in all, are worth several processes, and to be kept decoded."""
+    return count >= MANY or size >= MUCH
 
 
 def decode_all(paths: Sequence[Path], how: Decoding, workers: int = 1) -> Iterator[Decoded | str]:

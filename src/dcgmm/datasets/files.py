@@ -15,7 +15,7 @@ from typing import IO
 from dcgmm.datasets.catalogue import KnownSet
 from dcgmm.datasets.idx import decode
 from dcgmm.errors import InputError
-from dcgmm.files import write_whole
+from dcgmm.files import DAY, sweep_temporary, write_whole
 
 UNREADABLE = (OSError, EOFError, zlib.error)  # what reading or unpacking a file may raise
 
@@ -102,6 +102,7 @@ def store(contents: Mapping[str, bytes | bytearray], folder: Path) -> None:
     Raises:
         InputError: the folder cannot be written.
     """
+    sweep_temporary(folder, older=DAY)
     with no_empty_folders(folder):
         for name, content in contents.items():
             try:

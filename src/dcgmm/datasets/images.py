@@ -16,9 +16,13 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dcgmm.datasets.cache import Selection
+from dcgmm.datasets.decoded import decoded_images
+from dcgmm.datasets.decoding import Decoding, decode_all, is_much
 from dcgmm.datasets.files import UNREADABLE
 from dcgmm.datasets.names import printable
-from dcgmm.datasets.pixels import SUFFIXES, Decoded, ImageError, decode, warn_of
+from dcgmm.datasets.pixels import SUFFIXES, warn_of
+from dcgmm.datasets.split import Report
 from dcgmm.datasets.walking import walk
 from dcgmm.errors import InputError
 
@@ -49,18 +53,11 @@ class Preparation:
         """That of a model which was trained on a data set, given by fields of `DatasetOptions`."""
         return cls(shape, dataset.get("size") is not None, dataset.get("white"))
 
-    def decode(self, path: Path) -> Decoded:
-        """Pixels of an image file.
-
-        Raises:
-            ImageError: it is no readable image, or has another size.
-        """
+    @property
+    def decoding(self) -> Decoding:
+        """How image files are decoded."""
         height, width, channels = self.shape
-        found = decode(path, channels == 3, (height, width) if self.resize else None, self.white)
-        if found.pixels.shape != self.shape:
-            untouched = f"{_times(found.pixels.shape)}, the model takes {_times(self.shape)}"
-            raise ImageError(f"it is {untouched}, and was trained without resizing (dataset.size)")
-        return found
+        return Decoding(channels == 3, (height, width) if self.resize else None, self.white, self.shape)
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class ImageBatch:
     """Some images, and those among them that cannot be used."""
 
     names: list[str]
-    images: Tensor  # (n, H, W, C) float32 in [0, 1]
+    images: Tensor  # (n, H, W, C) float32 in [0, 1]; of `known_images` uint8, where they come from image files
     failures: list[tuple[str, str]]  # name and reason of those that cannot be used
     several: list[str]  # names of files with several pictures, of which the first was taken
 
@@ -106,10 +103,7 @@ def load_images(path: str | Path, preparation: Preparation, *, missing: bool = F
     Raises:
         InputError: as in `iter_images`, or none can be used.
     """
-    batch = together(list(iter_images(path, preparation, missing=missing)))
-    require_some(path, len(batch.names), batch.failures)
-    warn_of(path, len(batch.names) + len(batch.failures), batch.failures, batch.several)
-    return batch
+    return _told(path, together(list(iter_images(path, preparation, missing=missing))))
 
 
 def together(parts: Sequence[ImageBatch]) -> ImageBatch:  # at least one
@@ -120,6 +114,46 @@ def together(parts: Sequence[ImageBatch]) -> ImageBatch:  # at least one
         [failure for part in parts for failure in part.failures],
         [name for part in parts for name in part.several],
     )
+
+
+def known_images(
+    path: str | Path, preparation: Preparation, root: Path | None, report: Report | None = None
+) -> ImageBatch:
+    """All images of a folder or of an array file, with a warning of those that cannot be used.
+
+    Image files become bytes; of many these are kept in a file, and the images are a memory map.
+
+    Args:
+        path, preparation: as in `iter_images`.
+        root: data root that decoded images are kept under; None keeps none.
+        report: called now and then while many files are decoded, with their number so far and in all.
+
+    Raises:
+        InputError: as in `iter_images`, or none can be used.
+    """
+    place = Path(path).expanduser()
+    if place.suffix in (".npy", ".npz") and place.is_file():
+        return load_images(path, preparation)
+    files, source = _list_files(place), place if place.is_dir() else place.parent
+    readable = [file for _, file, problem in files if problem is None]
+    selection = Selection(source, readable, "images to be judged", ["all"])
+    images, found = decoded_images(selection, preparation.decoding, root, report)
+    failures = [(selection.name(row), reason) for row, reason in found.failures]
+    failures += [(name, problem) for name, _, problem in files if problem is not None]
+    unusable = {row for row, _ in found.failures}
+    names = [selection.name(row) for row in range(len(readable)) if row not in unusable]
+    return _told(path, ImageBatch(names, images, failures, [selection.name(row) for row in found.several]))
+
+
+def _told(path: str | Path, batch: ImageBatch) -> ImageBatch:
+    """All images of a path, with a warning of those that cannot be used.
+
+    Raises:
+        InputError: none can.
+    """
+    require_some(path, len(batch.names), batch.failures)
+    warn_of(path, len(batch.names) + len(batch.failures), batch.failures, batch.several)
+    return batch
 
 
 def require_some(path: str | Path, usable: int, failures: Sequence[tuple[str, str]]) -> None:
@@ -133,20 +167,20 @@ def require_some(path: str | Path, usable: int, failures: Sequence[tuple[str, st
 
 
 def _file_batches(files: list[_Listed], preparation: Preparation, batch_size: int) -> Iterator[ImageBatch]:
+    paths = [path for _, path, problem in files if problem is None]
+    workers = torch.get_num_threads() if is_much(len(paths), sum(map(_size, paths))) else 1
+    decoded = decode_all(paths, preparation.decoding, workers)
     for start in range(0, len(files), batch_size):
         items, several = list[Item](), list[str]()
-        for name, path, problem in files[start : start + batch_size]:
-            if problem is not None:
-                items.append((name, problem))
-                continue
-            try:
-                found = preparation.decode(path)
-            except ImageError as error:
-                items.append((name, str(error)))
-            else:
-                items.append((name, found.pixels))
-                several += [name] * (found.frames > 1)
+        for name, _, problem in files[start : start + batch_size]:
+            found = problem or next(decoded)
+            items.append((name, found if isinstance(found, str) else found.pixels))
+            several += [name] * (not isinstance(found, str) and found.frames > 1)
         yield _batch(items, preparation.shape, several)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _array_batches(path: Path, shape: Shape, batch_size: int, missing: bool) -> Iterator[ImageBatch]:

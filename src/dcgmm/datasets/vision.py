@@ -20,6 +20,7 @@ from dcgmm.datasets.catalogue import KnownSet
 from dcgmm.datasets.files import SourceError, no_empty_folders
 from dcgmm.datasets.split import Split
 from dcgmm.errors import InputError
+from dcgmm.files import DAY, TEMPORARY, sweep_temporary
 
 STALL = 30.0  # seconds without a byte after which a download fails
 
@@ -65,8 +66,9 @@ def download(known: KnownSet, root: Path) -> None:
     try:
         with no_empty_folders(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            sweep_temporary(root, older=DAY)
             # Under the root, so that moving the files is renaming them.
-            with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as place:
+            with tempfile.TemporaryDirectory(prefix=".download-", suffix=TEMPORARY, dir=root) as place:
                 _download(known.name, place)
                 for name in known.files:
                     os.replace(Path(place, known.folder, name), folder / name)

@@ -75,9 +75,10 @@ class PixelMixture:
             no_factors = self.mean.new_empty(*self.mean.shape, 0)
             return marginal_scores(spread(images), seen.flatten(1), *parameters, no_factors).double().logsumexp(-1)
         natural = natural_parameters(*parameters)
-        scores = []
-        for x in map(spread, images.split(_size(images))):
-            scores.append(natural.constant + x @ natural.linear.mT - 0.5 * x.square() @ natural.precision.mT)
+        scores = [
+            natural.constant + x @ natural.linear.mT - 0.5 * x.square() @ natural.precision.mT
+            for x in map(spread, images.split(_size(images)))
+        ]
         return torch.cat(scores).double().logsumexp(-1)
 
 

@@ -16,7 +16,7 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
-from dcgmm.datasets import ImageData, Listing, cache, decoded, decoding, load, pixels
+from dcgmm.datasets import ImageData, Listing, cache, decoding, load, pixels
 from dcgmm.datasets.options import DatasetOptions
 from dcgmm.datasets.pixels import Decoded
 from dcgmm.errors import InputError, OptionError
@@ -34,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             Image.fromarray(rng.integers(0, 256, (9, 8), np.uint8)).save(place / name / f"{number:02d}.png")
     (place / "a" / "03.png").write_bytes(b"no image")
     Image.new("L", (8, 9)).save(place / "b" / "x.tif", save_all=True, append_images=[Image.new("L", (8, 9))])
-    monkeypatch.setattr(decoded, "MANY", 5)
+    monkeypatch.setattr(decoding, "MANY", 5)
     monkeypatch.setenv("DCGMM_DATA", str(tmp_path / "root"))
     return place
 
@@ -209,6 +209,16 @@ def test_where_there_is_no_room_images_are_decoded_into_memory(
         load("folder", path=folder)
 
 
+def test_a_decoder_that_ends_is_not_taken_for_a_full_disk(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", _threads(2))
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(InputError, match="a process that decodes images ended"):
+        load("folder", path=folder)
+    assert not caplog.messages
+
+
 def test_two_at_once_make_it_once(folder: Path, read: list[str], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     whole = load("folder", path=folder)
@@ -231,7 +241,7 @@ def test_two_at_once_make_it_once(folder: Path, read: list[str], caplog: pytest.
 KILLED = """
 import os, sys
 from dcgmm.datasets import decoded, decoding, load
-decoded.MANY, count, decode, decoded.torch.get_num_threads = 5, 0, decoding.decode, lambda: 1
+decoding.MANY, count, decode, decoded.torch.get_num_threads = 5, 0, decoding.decode, lambda: 1
 def dies(*given):
     global count
     count += 1

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dcgmm.datasets.images import Preparation, iter_images, load_images
+from dcgmm.datasets import cache, decoding
+from dcgmm.datasets.images import Preparation, iter_images, known_images, load_images
 from dcgmm.errors import InputError
 
 GREY, COLOUR = (5, 4, 1), (5, 4, 3)
@@ -166,3 +167,24 @@ def test_a_path_without_images_is_named(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(InputError, match=r"notes\.txt is no image, \.npy or \.npz file"):
         iter_images(tmp_path / "notes.txt", AS_GREY)
+
+
+def test_many_files_are_decoded_once_into_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, folder = np.random.default_rng(0), tmp_path / "new"
+    folder.mkdir()
+    for number in range(8):
+        Image.fromarray(rng.integers(0, 256, (5, 4), np.uint8)).save(folder / f"{number}.png")
+    (folder / "3.png").write_bytes(b"no image")
+    (folder / "gone.png").symlink_to("nothing")
+    Image.new("L", (9, 9)).save(folder / "other.png")
+    whole = load_images(folder, AS_GREY)
+    monkeypatch.setattr(decoding, "MANY", 5)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    assert torch.equal(load_images(folder, AS_GREY).images, whole.images)
+    for _ in range(2):
+        found = known_images(folder, AS_GREY, tmp_path / "root")
+        assert found.images.dtype == torch.uint8
+        torch.testing.assert_close(found.images / 255, whole.images)
+        assert (found.names, found.failures) == (whole.names, whole.failures)
+    assert [each.images for each in cache.listed(tmp_path / "root")] == [7]
+    assert known_images(folder / "0.png", AS_GREY, None).names == ["0.png"]

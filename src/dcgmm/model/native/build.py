@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dcgmm.errors import InputError
-from dcgmm.files import sweep_temporary, write_whole
+from dcgmm.files import DAY, sweep_temporary, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def _compile(code: Path, path: Path) -> None:
     if compiler is None:
         raise FileNotFoundError(f"no C++ compiler here ({', '.join(COMPILERS)})")
     path.parent.mkdir(parents=True, exist_ok=True)
-    sweep_temporary(path.parent, older=86_400)
+    sweep_temporary(path.parent, older=DAY)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / path.name
         command = [compiler, *_flags(), str(code), "-o", str(made)]

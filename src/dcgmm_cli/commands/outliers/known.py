@@ -11,8 +11,10 @@ from torch import Tensor
 
 from dcgmm.datasets import DatasetOptions, ImageData, Listing
 from dcgmm.datasets.catalogue import KNOWN
+from dcgmm.datasets.images import known_images
 from dcgmm.datasets.loading import labels_of, listed
 from dcgmm.datasets.names import printable
+from dcgmm.datasets.options import root_of
 from dcgmm.datasets.split import Part
 from dcgmm.errors import InputError, OptionError
 from dcgmm_cli.progress import reported
@@ -75,7 +77,9 @@ def known_outliers(options: OutlierOptions, opened: OpenedRun, listing: Listing)
     """
     own, shape = opened.config.dataset, opened.model.input_shape
     if options.path is not None:
-        batch = opened.run.prepare(options.path)
+        root = root_of(own.root) if own.cache else None
+        with reported("decode", "images") as report:
+            batch = known_images(options.path, opened.run.preparation, root, report)
         unknown = torch.full((len(batch.names),), -1)
         return Known(batch.images, unknown, (), batch.names, printable(options.path), len(batch.failures))
     if options.dataset in (None, own.name):
