@@ -11,7 +11,7 @@ from typing import Any
 
 from dcgmm.classification.options import GenerativeOptions, Method, ReadoutOptions
 from dcgmm.clustering.options import ClusterOptions
-from dcgmm.datasets.options import NAMES, DataPlaceOptions
+from dcgmm.datasets.options import NAMES, OWN, DataPlaceOptions
 from dcgmm.errors import OptionError
 from dcgmm.generation.options import AREAS, CompletionOptions, SamplingOptions, SharpeningOptions
 from dcgmm.options import Options, Rule, among, number, one_or_several, option, whole
@@ -22,7 +22,7 @@ from dcgmm_cli.schema_train import TrainConfig, device_option, seed_option, thre
 
 SHOWN = 1000  # images in a picture
 TEST = "test"  # images: the run's test images
-OTHERS = tuple(name for name in NAMES if name != "folder")
+OTHERS = tuple(name for name in NAMES if name not in OWN)
 
 
 def _mask(default: str | None, help: str = "") -> Any:

@@ -10,12 +10,10 @@ import hashlib
 import json
 import logging
 import math
-import mmap
 import os
 import re
 import shutil
 import struct
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -23,12 +21,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dcgmm.datasets.decoding import WorkerError
+from dcgmm.datasets.mapping import mapped
 from dcgmm.datasets.names import printable
 from dcgmm.errors import InputError
 from dcgmm.files import DAY, TEMPORARY, parse_json, sweep_temporary, write_whole
@@ -39,8 +37,6 @@ FOLDER, SUFFIX = "decoded", ".images"  # of caches, under the data root
 MAGIC = b"dcgmmim1"  # its last sign is the format's version
 NO_SHAPE = (1, 1, 1)  # of no images
 _END = struct.Struct("<Q32s8s")
-# Of a map that this process may change for itself the system need not set aside memory for all of it.
-_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 
 
 class NotKeptError(Exception):
@@ -130,7 +126,7 @@ def opened(place: Place, level: int = logging.DEBUG) -> tuple[Tensor, Found] | N
         found = Found(**about["found"])
         found.shape = found.shape and (found.shape[0], found.shape[1], found.shape[2])
         found.failures = [(row, reason) for row, reason in found.failures]
-        return _mapped(place.path, (about["count"], *(found.shape or NO_SHAPE))), found
+        return mapped(place.path, (about["count"], *(found.shape or NO_SHAPE))), found
     except FileNotFoundError:
         return None
     except (OSError, InputError) as error:
@@ -277,19 +273,6 @@ def _about(path: Path) -> dict[str, Any]:
     if about["count"] * math.prod(about["found"]["shape"] or NO_SHAPE) != size - length:
         raise InputError("it is cut off")
     return about
-
-
-def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor:
-    size = math.prod(shape)
-    if not size:
-        return torch.empty(shape, dtype=torch.uint8)
-    with path.open("rb") as file:
-        if sys.platform == "linux":
-            flags, access = mmap.MAP_PRIVATE | _NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
-            pages = mmap.mmap(file.fileno(), size, flags, access)
-        else:
-            pages = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
-    return torch.frombuffer(pages, dtype=torch.uint8).view(shape)
 
 
 def _require_room(folder: Path, needed: int) -> None:

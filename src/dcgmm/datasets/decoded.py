@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import PIL
@@ -24,6 +25,15 @@ from dcgmm.runtime import require_memory
 log = logging.getLogger(__name__)
 
 SAY_EVERY = 0.1  # seconds between reports
+
+
+class Source(Protocol):
+    """Images (H, W, C) one after the other, from the first at each iteration."""
+
+    found: Found  # beside them, once all are taken
+    most: int  # there can be so many
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]: ...
 
 
 class SizesDifferError(Exception):
@@ -54,12 +64,12 @@ def decoded_images(
     if not is_much(len(files.paths), size):
         return _in_memory(files, _Decoder(files, how, 1, None))
     decoder = _Decoder(files, how, torch.get_num_threads(), report)
-    there = None if root is None else _kept(Place.of(root, files, how, fingerprint), decoder)
+    there = None if root is None else kept(Place.of(root, files, how, fingerprint), decoder)
     return there or _in_memory(files, decoder)
 
 
 class _Decoder:
-    """Decodes files into pixels (H, W, C), from the first at each iteration; `found` is what was found beside them."""
+    """Decodes files: a `Source`."""
 
     def __init__(self, files: Selection, how: Decoding, workers: int, report: Report | None) -> None:
         self.found, self.most = Found(), len(files.paths)
@@ -87,7 +97,7 @@ class _Decoder:
         found.peak = max(found.peak, peak)
 
 
-def _kept(place: Place, decoder: _Decoder) -> tuple[Tensor, Found] | None:
+def kept(place: Place, source: Source) -> tuple[Tensor, Found] | None:
     """The images of a cache, which is made where there is none; None if it cannot be."""
     if there := cache.opened(place):
         return there
@@ -96,10 +106,10 @@ def _kept(place: Place, decoder: _Decoder) -> tuple[Tensor, Found] | None:
             # Another process may have made it meanwhile.
             if there := cache.opened(place, logging.WARNING):
                 return there
-            cache.write(place, decoder, lambda: decoder.found, decoder.most)
+            cache.write(place, source, lambda: source.found, source.most)
         return cache.opened(place)
     except cache.NotKeptError as error:
-        log.warning("%s: its images are decoded into memory", error)
+        log.warning("%s: its images are taken into memory", error)
         return None
 
 

@@ -12,7 +12,6 @@ from typing import IO, Any, Self
 
 import numpy as np
 import torch
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from dcgmm.datasets.decoded import decoded_images
 from dcgmm.datasets.decoding import Decoding, decode_all, is_much
 from dcgmm.datasets.files import UNREADABLE
 from dcgmm.datasets.names import printable
+from dcgmm.datasets.npy import read_header
 from dcgmm.datasets.pixels import SUFFIXES, warn_of
 from dcgmm.datasets.split import Report
 from dcgmm.datasets.walking import walk
@@ -225,9 +225,7 @@ def _open_array(path: Path, shape: Shape, stack: ExitStack) -> _OpenArray:
                 names = ", ".join(name.removesuffix(".npy") for name in members) or "none"
                 raise InputError(f"{path} must hold an array `images`; its arrays: {names}")
             file = stack.enter_context(archive.open(member))
-        version = npy.read_magic(file)
-        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        found, fortran, dtype = read_header(file)
+        found, dtype, _ = read_header(file, path)
     except InputError:
         raise
     except _DAMAGED as error:
@@ -239,8 +237,6 @@ def _open_array(path: Path, shape: Shape, stack: ExitStack) -> _OpenArray:
         raise InputError(f"{path} holds no images")
     if dtype != np.uint8 and dtype.kind != "f":
         raise InputError(f"{path} holds {dtype} values; save them as uint8, or as floats in [0, 1]")
-    if fortran:
-        raise InputError(f"{path} holds its array in Fortran order; save numpy.ascontiguousarray(array)")
     return _OpenArray(file, found[0], dtype)
 
 

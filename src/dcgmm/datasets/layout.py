@@ -183,11 +183,15 @@ def _divide(classes: Classes, test_fraction: float) -> tuple[Classes, Classes]:
     train: Classes = {}
     test: Classes = {}
     for name, files in classes.items():
-        count = int(test_fraction * len(files) + 1e-9)  # 0.29 * 100 is a little under 29
-        for index, file in enumerate(files):
-            is_test = (index + 1) * count // len(files) > index * count // len(files)
+        for file, is_test in zip(files, spread_test(len(files), test_fraction), strict=True):
             (test if is_test else train).setdefault(name, []).append(file)
     return train, test
+
+
+def spread_test(size: int, fraction: float) -> list[bool]:
+    """Which of so many images of a class are the test part: a fraction of them, spread evenly."""
+    count = int(fraction * size + 1e-9)  # 0.29 * 100 is a little under 29
+    return [(index + 1) * count // size > index * count // size for index in range(size)]
 
 
 def interleaved(classes: Classes, names: Iterable[str]) -> list[tuple[int, ImageFile]]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from dcgmm.datasets import sources, vision
 from dcgmm.datasets.catalogue import KNOWN, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, KnownSet
 from dcgmm.datasets.files import SourceError, damaged, folder_of, read_checked
 from dcgmm.datasets.names import class_name
-from dcgmm.datasets.options import DataPlaceOptions, DatasetOptions, not_for, root_of
+from dcgmm.datasets.options import OWN, DataPlaceOptions, DatasetOptions, not_for, root_of
 from dcgmm.datasets.split import Failures, ImageData, Part, Report, Split
 from dcgmm.errors import InputError, OptionError
 from dcgmm.options import made
@@ -35,7 +35,8 @@ def load(
     cannot be read are left out, with a warning.
 
     Args:
-        name: of a known data set, `folder` for one's own images, or options; what else is given goes before theirs.
+        name: of a known data set, `folder` or `arrays` for one's own images, or options; what else is given goes before
+            theirs.
         classes: to keep, by name or number; None keeps all that have training images.
         root: where downloaded data sets and decoded images are kept; None is $DCGMM_DATA, else ~/.cache/dcgmm.
         report: called now and then while many files are decoded, with their number so far and in all.
@@ -62,6 +63,19 @@ def load(
     return Listing(options).load(options.classes, report)
 
 
+class Found(Protocol):
+    """A data set that was found: what there is of it, and its images once they are chosen."""
+
+    class_names: tuple[str, ...]
+    classes: tuple[int, ...]  # those to train on, if none are chosen
+    source: str  # where it was found, in words
+    labels: dict[Part, Tensor]  # (N,) each
+
+    def read(self, part: Part, rows: Tensor, use: Part, report: Report | None) -> tuple[Split, Failures]:
+        """Some images of a part, which they are read for in place of another (holdout), and what cannot be read."""
+        ...
+
+
 class Listing:
     """A data set of which it is known what images there are, before any of them is chosen.
 
@@ -80,12 +94,16 @@ class Listing:
 
     def __init__(self, options: DatasetOptions) -> None:
         self._options = options
-        if options.name != "folder" and options.path is not None:
+        if options.name not in OWN and options.path is not None:
             raise OptionError("path", not_for(options.name), options.path, DataPlaceOptions)
         if options.name == "folder":
             from dcgmm.datasets.folder import Folder  # imports Pillow
 
-            self._found: Folder | Known = Folder(options)
+            self._found: Found = Folder(options)
+        elif options.name == "arrays":
+            from dcgmm.datasets.arrays import Arrays
+
+            self._found = Arrays(options)
         else:
             self._found = Known(KNOWN[options.name], root_of(options.root))
         self.class_names = self._found.class_names

@@ -15,7 +15,8 @@ from dcgmm.errors import OptionError
 from dcgmm.options import Options, Rule, among, number, option, several, whole
 
 FETCHED = ("mnist", "fashion_mnist", "kmnist", "cifar10", "svhn")
-NAMES = (*FETCHED, "mnist_sample", "fashion_mnist_sample", "folder")
+OWN = ("folder", "arrays")  # data of a user's own, at a path
+NAMES = (*FETCHED, "mnist_sample", "fashion_mnist_sample", *OWN)
 
 
 @dataclass
@@ -44,7 +45,8 @@ class DataPlaceOptions(DataRootOptions):
 
     path: str | None = option(
         None,
-        "folder only: images, in sub-folders by class, or train/ and test/ with such sub-folders; kept as absolute",
+        "folder: images, in sub-folders by class, or train/ and test/ with such sub-folders; arrays: a .npy or .npz "
+        "file; kept as absolute",
         extendable=True,
     )
 
@@ -94,11 +96,11 @@ class DatasetOptions(DataPlaceOptions):
         whole(least=1, most=65_535),
     )
     cache: bool = option(
-        True, "folder only: many images are kept decoded in a file under the root (dcgmm data)", incidental=True
+        True, "folder and arrays: many images are kept decoded in a file under the root (dcgmm data)", incidental=True
     )
     test_fraction: float = option(
         0.2,
-        "folder only, without train/ and test/: share of each class that becomes the test set",
+        "folder and arrays, without a test part: share of each class that becomes it",
         number(least=0, below=1),
     )
 
@@ -108,8 +110,9 @@ class DatasetOptions(DataPlaceOptions):
         given = {"size": self.size is not None, "color": self.color, "white": self.white is not None}
         for key in (key for key, value in given.items() if value and self.name != "folder"):
             raise OptionError(key, not_for(self.name), getattr(self, key), DatasetOptions)
-        if self.name == "folder" and self.path is None:
-            raise OptionError("path", "a folder of images", None, DataPlaceOptions)
+        if self.name in OWN and self.path is None:
+            what = "a folder of images" if self.name == "folder" else "a .npy or .npz file"
+            raise OptionError("path", what, None, DataPlaceOptions)
 
 
 def not_for(name: str) -> str:

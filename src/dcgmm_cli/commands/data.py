@@ -112,6 +112,7 @@ def _print_table(root: Path) -> None:
             known.origin,
         )
     table.add_row("folder", "", "", "", "dataset.path=...", "any folder of images")
+    table.add_row("arrays", "", "", "", "dataset.path=...", "any .npy or .npz file")
     table.caption = "verified, bundled: all checksums match; present: none are known"
     table.caption_justify = "left"
     console = _console()

@@ -193,8 +193,8 @@ def test_where_there_is_no_room_images_are_decoded_into_memory(
     whole = _plain(load("folder", path=folder, cache=False))
     caplog.clear()
     assert _plain(load("folder", path=folder)) == whole
-    (line,) = (line for line in caplog.messages if "decoded into memory" in line)
-    assert "File too large: its images are decoded into memory" in line
+    (line,) = (line for line in caplog.messages if "taken into memory" in line)
+    assert "File too large: its images are taken into memory" in line
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 700))  # type: ignore[attr-defined]
     caplog.clear()
     assert _plain(load("folder", path=folder)) == whole

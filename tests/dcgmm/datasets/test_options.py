@@ -5,17 +5,17 @@ import pytest
 
 from dcgmm.datasets import NAMES, DatasetOptions
 from dcgmm.datasets.catalogue import KNOWN
-from dcgmm.datasets.options import DataRootOptions
+from dcgmm.datasets.options import OWN, DataRootOptions
 from dcgmm.errors import OptionError
 from dcgmm.options import made, plain
 
 
 def test_the_names_are_those_of_the_catalogue() -> None:
     # The names stand apart, so that help and completion need not import the catalogue.
-    assert sorted(NAMES) == sorted([*KNOWN, "folder"])
+    assert sorted(NAMES) == sorted([*KNOWN, *OWN])
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "folder"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in OWN])
 def test_a_name_is_all_that_a_known_set_needs(name: str) -> None:
     options = DatasetOptions(name=name)
     assert made(DatasetOptions, plain(options)) == options

@@ -59,3 +59,20 @@ def test_all_commands_share_what_is_decoded(
     refused = installed("data", "remove=none-such")
     assert (refused.code, len(refused.err.splitlines())) == (2, 1)
     assert "remove=none-such" in refused.err
+
+
+def test_an_array_file_is_trained_on_and_judged(tmp_path: Path, installed: Runner) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 4, 4), np.uint8)
+    np.savez(tmp_path / "mine.npz", images=images, labels=np.repeat([0, 1], 30))
+    train = ["train", "dataset=arrays", *SETTINGS[1:]]
+    done = installed(*train, "dataset.path=mine.npz", "dataset.classes=[0]")
+    assert done.code == 0, done.err
+    assert "folder: 0" not in done.err
+    judged = installed("outliers", "run=latest")
+    assert judged.code == 0, judged.err
+    assert read_json(tmp_path / judged.directory / "result.json")["outliers"]["images"] == 6
+    (tmp_path / "bad.npy").write_bytes(b"no array")
+    for path in ("bad.npy", "missing.npy"):
+        refused = installed(*train, f"dataset.path={path}")
+        assert (refused.code, len(refused.err.splitlines())) == (2, 1)
+        assert path in refused.err
