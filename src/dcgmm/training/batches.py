@@ -44,7 +44,8 @@ class Batches:
         self._device, self._dtype, self._generators = model.device, model.dtype, list(generators)
         stay = not fits(images, self._device)
         self._images = images if stay else images.to(self._device)
-        self._parts = Whole(self._images) if options.tile is None else Tiles(self._images, options.tile)
+        given = (self._images, options.block_shuffle)
+        self._parts = Whole(*given) if options.tile is None else Tiles(*given, options.tile)
         self.shape, count = self._parts.shape, self._parts.count
         self.batch_size = options.batch_size or max(1, min(BATCH, count))
         if count < self.batch_size:

@@ -107,6 +107,12 @@ class TrainerOptions(Options):
         "epoch takes as many as cover the images; null: whole images",
         several(2, whole(least=1)),
     )
+    block_shuffle: int | None = option(
+        None,
+        "read images in blocks of so many neighbours, ten of which are mixed at a time: for data that memory cannot "
+        "hold, on a disk that is slow at random; null: all images are mixed",
+        whole(least=1),
+    )
     centroid_epochs: float = option(1.0, "length of phase 1, in which only centroids adapt", number(least=0))
     factor_epochs: float = option(
         10.0,

@@ -12,22 +12,42 @@ from torch import Tensor
 from dcgmm.errors import OptionError
 from dcgmm.training.options import TrainerOptions
 
+MIXED = 10  # blocks whose images are mixed
+
+
+def shuffled(count: int, block: int | None, generator: torch.Generator) -> Tensor:  # (count,)
+    """An order of images for an epoch.
+
+    Args:
+        count: images.
+        block: None gives any order; else blocks of so many neighbours come in any order, and `MIXED` of them that
+            follow each other are mixed: what is read is near to what was read before.
+        generator: of the order.
+    """
+    if block is None:
+        return torch.randperm(count, generator=generator)
+    first = torch.randperm(-(-count // block), generator=generator) * block
+    rows = (first.unsqueeze(1) + torch.arange(block)).flatten()
+    mixed = rows[rows < count].split(MIXED * block)
+    return torch.cat([part[torch.randperm(len(part), generator=generator)] for part in mixed])
+
 
 class Whole:
     """Images as they are, each known by its row.
 
     Args:
         images: (N, H, W, C).
+        block: as in `shuffled`.
     """
 
-    def __init__(self, images: Tensor) -> None:
-        self._images = images
+    def __init__(self, images: Tensor, block: int | None = None) -> None:
+        self._images, self._block = images, block
         self.count = len(images)  # of an epoch
         self.shape = tuple(images.shape[1:])  # (H, W, C)
 
     def drawn(self, generator: torch.Generator, used: int) -> Tensor:  # (used,)
         """Those of an epoch, in its order."""
-        return torch.randperm(self.count, generator=generator)[:used]
+        return shuffled(self.count, self._block, generator)[:used]
 
     def gathered(self, rows: Tensor) -> Tensor:  # (n,) -> (n, H, W, C)
         """Some of them."""
@@ -41,14 +61,15 @@ class Tiles(Whole):
 
     Args:
         images: (N, H, W, C).
+        block: as in `shuffled`.
         size: (h, w).
 
     Raises:
         OptionError: they are larger than the images.
     """
 
-    def __init__(self, images: Tensor, size: Sequence[int]) -> None:
-        super().__init__(images)
+    def __init__(self, images: Tensor, block: int | None, size: Sequence[int]) -> None:
+        super().__init__(images, block)
         height, width, channels = self.shape
         if size[0] > height or size[1] > width:
             raise OptionError("tile", f"at most [{height}, {width}], the size of the images", size, TrainerOptions)

@@ -6,6 +6,7 @@ import torch
 from dcgmm.model import DCGMM
 from dcgmm.training import TrainerOptions, batches
 from dcgmm.training.batches import Batches
+from dcgmm.training.tiles import MIXED, shuffled
 from tests.dcgmm.training.test_trainer import QUICK, assert_same, go_on, side_by_side, train, trainer
 
 LAYERS = [{"type": "gmm", "components": 4}]
@@ -88,3 +89,15 @@ def test_training_goes_on_where_images_stay_on_the_host(monkeypatch: pytest.Monk
     train(stopped, 9)
     go_on(resumed, stopped)
     assert_same(train(resumed), expected)
+
+
+@pytest.mark.parametrize(("count", "block"), [(100, 7), (1, 5), (30, 1), (64, 8), (5, 100)])
+def test_blocks_are_shuffled_and_ten_of_them_mixed(count: int, block: int) -> None:
+    order = shuffled(count, block, torch.Generator().manual_seed(0))
+    assert order.sort().values.tolist() == list(range(count))
+    for part in order.split(MIXED * block):  # the block that is not whole shifts those after it
+        assert len((part // block).unique()) <= MIXED + 1
+    again = shuffled(count, block, torch.Generator().manual_seed(0))
+    assert torch.equal(order, again)
+    plain = shuffled(count, None, torch.Generator().manual_seed(0))
+    assert torch.equal(plain, torch.randperm(count, generator=torch.Generator().manual_seed(0)))
