@@ -64,7 +64,7 @@ def _place(name: str, examples: Examples, seed: int) -> Path | None:
     key = hashlib.sha256(repr((VERSION, RECIPE, seed, torch.__version__, examples.images.shape)).encode())
     key.update(str(examples.images.dtype).encode())
     for part in (examples.images, examples.labels):
-        key.update(part.numpy().tobytes())
+        key.update(part.contiguous().numpy().data)
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError as error:
