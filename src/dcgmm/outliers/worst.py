@@ -3,6 +3,7 @@
 Shapes: N images, H W positions of a GMM layer.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -58,10 +59,11 @@ def worst_positions(model: DCGMM, maps: Mapping[str, Tensor]) -> list[WorstPosit
     several = localising(maps)
     # Brought to the host once, not image by image.
     least = {name: [part.tolist() for part in values.flatten(1).min(1)] for name, values in several.items()}
+    centre = functools.cache(lambda name, row, column: centre_pixel(model, name, row, column))
     worst = []
     for number in range(len(next(iter(maps.values())))):
         name = min(least, key=lambda layer: least[layer][0][number])
         values, places = least[name]
-        row, column = centre_pixel(model, name, *divmod(places[number], several[name].shape[2]))
+        row, column = centre(name, *divmod(places[number], several[name].shape[2]))
         worst.append(WorstPosition(name, row, column, values[number]))
     return worst
