@@ -32,6 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_all_commands_share_what_is_decoded(
     folder: Path, tmp_path: Path, installed: Runner, dcgmm: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,7 +52,7 @@ def test_all_commands_share_what_is_decoded(
     assert judged.code == 0, judged.err
     (one, other) = cache.listed(root)
     assert {one.images, other.images} == {COUNT - 1}
-    listed = installed("data")
+    listed = dcgmm("data")
     assert one.name in listed.out
     assert "training images of good" in listed.out
     assert dcgmm("data", f"remove={one.name}").code == 0
@@ -61,18 +62,18 @@ def test_all_commands_share_what_is_decoded(
     assert "remove=none-such" in refused.err
 
 
-def test_an_array_file_is_trained_on_and_judged(tmp_path: Path, installed: Runner) -> None:
+def test_an_array_file_is_trained_on_and_judged(tmp_path: Path, installed: Runner, dcgmm: Runner) -> None:
     images = np.random.default_rng(0).integers(0, 256, (60, 4, 4), np.uint8)
     np.savez(tmp_path / "mine.npz", images=images, labels=np.repeat([0, 1], 30))
     train = ["train", "dataset=arrays", *SETTINGS[1:]]
     done = installed(*train, "dataset.path=mine.npz", "dataset.classes=[0]")
     assert done.code == 0, done.err
     assert "folder: 0" not in done.err
-    judged = installed("outliers", "run=latest")
+    judged = dcgmm("outliers", "run=latest")
     assert judged.code == 0, judged.err
     assert read_json(tmp_path / judged.directory / "result.json")["outliers"]["images"] == 6
     (tmp_path / "bad.npy").write_bytes(b"no array")
     for path in ("bad.npy", "missing.npy"):
-        refused = installed(*train, f"dataset.path={path}")
+        refused = dcgmm(*train, f"dataset.path={path}")
         assert (refused.code, len(refused.err.splitlines())) == (2, 1)
         assert path in refused.err
