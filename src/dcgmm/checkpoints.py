@@ -20,6 +20,7 @@ from dcgmm.classification.options import Method
 from dcgmm.datasets import DatasetOptions, ImageData, loading
 from dcgmm.errors import InputError
 from dcgmm.files import CHECKPOINT, DETECTOR, write_whole
+from dcgmm.model.arrays import check_stored
 from dcgmm.model.stack import DCGMM
 from dcgmm.options import made
 from dcgmm.outliers.detector import Detector
@@ -254,6 +255,8 @@ def read_state(path: Path) -> dict[str, Any]:
         reads = f"dcgmm {dcgmm.__version__} reads format {FORMAT}"
         raise InputError(f"{path} was written by {by} (format {version}); {reads}: train it again")
     assert isinstance(state, dict)
+    with fitting(path):
+        check_stored(state)
     return state
 
 

@@ -170,10 +170,17 @@ class Options:
             rule = each.metadata.get("rule") or _OF_TYPES.get(kind)
             # The rule is for values; None says that there is none, where that may be said.
             empty = value is None and NoneType in typing.get_args(_hints(type(self))[each.name])
+            if typing.get_origin(kind) is list and not empty:
+                self._check_list(each.name, value, kind, rule)
             if rule is not None and not empty and not rule.holds(value):
                 raise OptionError(each.name, rule.refusal(value), value, type(self))
-            if not empty and not isinstance(value, list) and typing.get_origin(kind) is list:
-                raise OptionError(each.name, rule.text if rule else "a list", value, type(self))
+
+    def _check_list(self, name: str, value: Any, kind: Any, rule: Rule | None) -> None:
+        """Refuse what is no list of what its field holds: the field's rule is for such."""
+        of_part = _OF_TYPES.get(typing.get_args(kind)[0])
+        if not isinstance(value, list) or (of_part is not None and not all(map(of_part.holds, value))):
+            text = f"a list, each {of_part.text}" if of_part is not None else "a list"
+            raise OptionError(name, rule.text if rule else text, value, type(self))
 
     def _kind(self, name: str) -> Any:
         return option_type(_hints(type(self))[name])
@@ -181,8 +188,9 @@ class Options:
     def _convert(self, name: str, value: Any) -> Any:
         hint = _hints(type(self))[name]
         kind = option_type(hint)
-        if value is None and kind is not hint:
-            return None
+        return None if value is None and kind is not hint else self._of_kind(name, kind, value)
+
+    def _of_kind(self, name: str, kind: Any, value: Any) -> Any:
         if isinstance(kind, type) and issubclass(kind, Enum) and not isinstance(value, kind):
             try:
                 return kind(value)
@@ -190,7 +198,7 @@ class Options:
                 raise OptionError(name, f"one of {', '.join(each.value for each in kind)}", value, type(self)) from None
         if typing.get_origin(kind) is list and isinstance(value, list | tuple):
             (inner,) = typing.get_args(kind)
-            return [self._made(name, inner, each) for each in value]
+            return [self._of_kind(name, inner, each) for each in value]
         return self._made(name, kind, value)
 
     def _made(self, name: str, kind: Any, value: Any) -> Any:

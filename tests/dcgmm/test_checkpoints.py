@@ -303,9 +303,17 @@ def test_parts_that_do_not_fit_each_other(damage: Callable[[dict[str, Any]], Non
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (parameter("layers.1.loc", lambda loc: loc.long()), "InputError: parameter layers.1.loc is no array of"),
-        (parameter("layers.1.loc", lambda loc: loc[:, :1].expand(loc.shape)), "InputError: parameter layers.1.loc is"),
-        (parameter("layers.1.loc", lambda loc: loc.to_sparse()), "InputError: parameter layers.1.loc is no array"),
+        (parameter("layers.1.loc", lambda loc: loc.long()), "InputError: parameter layers.1.loc of type int64"),
+        *(
+            (parameter("layers.1.loc", change), "InputError: model.parameters.layers.1.loc is no array of numbers")
+            for change in (
+                lambda loc: loc[:, :1].expand(loc.shape),
+                lambda loc: loc.to_sparse(),
+                lambda loc: loc.to(torch.complex64),
+                lambda loc: loc.half(),
+                lambda loc: loc.to("meta"),
+            )
+        ),
         (lambda given: given["parameters"].pop("layers.1.loc"), "InputError: parameters layers.1.logits, "),
         (lambda given: given["parameters"].update(more=torch.zeros(1)), "InputError: parameters .*more"),
         (changed(architecture={**ARCHITECTURE, "name": "../../x"}), "OptionError: name must be"),
@@ -369,6 +377,7 @@ def detector_state(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     [
         lambda given: given["positions"].update(gmm2=given["positions"]["gmm1"]),
         lambda given: given["positions"]["gmm1"].update(mean=torch.zeros(1, 1)),
+        lambda given: given["positions"]["gmm1"].update(mean=given["positions"]["gmm1"]["mean"].to(torch.complex64)),
         lambda given: given["positions"]["gmm1"].update(count=0),
         lambda given: given["positions"]["gmm1"].update(count="9"),
         lambda given: given["positions"]["gmm1"]["mean"].fill_(torch.nan),

@@ -165,8 +165,8 @@ def test_truth_values_are_true_or_false() -> None:
 
 
 def test_a_list_is_given_as_a_list() -> None:
-    for given in ("ab", 3, {"a": 1}):
-        with pytest.raises(OptionError, match=r"^names must be a list, not "):
+    for given in ("ab", 3, {"a": 1}, [1], [None], [["a"]], [{"a": 1}]):
+        with pytest.raises(OptionError, match=r"^names must be a list, each a text, not "):
             Inner(names=given)  # type: ignore[arg-type]
 
 
@@ -196,8 +196,24 @@ def test_texts_and_truth_values_are_such(field: str, value: object) -> None:
     assert error.value.field == field
 
 
+def test_lists_hold_what_their_rules_are_for() -> None:
+    assert WithRules(colours=["red", "blue"]).colours == [Colour.red, Colour.blue]  # type: ignore[list-item]
+    for field, value in (
+        ("colours", ["green"]),
+        ("colours", None),
+        ("shares", None),
+        ("shares", 0.5),
+        ("shares", [{}]),
+    ):
+        with pytest.raises(OptionError) as error:
+            made(WithRules, {field: value})
+        assert error.value.field == field
+
+
 @dataclass
 class WithRules(Options):
     factor: float = option(1.0, "", number())
     text: str | None = option("a", "")
     flag: bool = option(False, "")
+    colours: list[Colour] = option(["red"], "")
+    shares: list[float] = option([0.5], "", Rule("a list of numbers", lambda shares: all(map(number().holds, shares))))

@@ -5,13 +5,15 @@ that the pass will read, which costs half a microsecond.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from dcgmm.errors import OptionError
+from dcgmm.errors import InputError, OptionError
 
 CPU = torch.device("cpu")
+STORED = {torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool}  # number types in files of ours
 
 
 def check(
@@ -74,6 +76,39 @@ def check_step(
         check("kernel", kernel, (*batch, side, side), *kind)
     for name, rate in rates.items():
         check(f"rates.{name}", rate, batch, *kind)
+
+
+def check_stored(state: Mapping[str, Any]) -> None:
+    """Refuse a state out of a file in which a tensor is no plain array: all of its numbers lie in the file, in a row.
+
+    A file may hold sparse, quantised and complex tensors, such as lie nowhere, and such as repeat a few stored values.
+
+    Raises:
+        InputError: one is none; its place is named.
+
+    Example:
+        >>> check_stored({"model": {"loc": torch.zeros(1).expand(10**12)}})
+        Traceback (most recent call last):
+        dcgmm.errors.InputError: model.loc is no array of numbers
+    """
+    parts: list[tuple[str, Any]] = [("", state)]
+    seen = set[int]()  # what holds itself has no end
+    while parts:
+        place, value = parts.pop()
+        if isinstance(value, Tensor):
+            if not _is_plain(value):
+                raise InputError(f"{place} is no array of numbers")
+        elif isinstance(value, Mapping | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            inner = value.items() if isinstance(value, Mapping) else enumerate(value)
+            parts += [(f"{place}.{key}" if place else str(key), each) for key, each in inner]
+
+
+def _is_plain(value: Tensor) -> bool:
+    if value.layout is not torch.strided or value.device != CPU or value.dtype not in STORED:
+        return False
+    repeats = any(stride == 0 < size - 1 for stride, size in zip(value.stride(), value.shape, strict=True))
+    return not repeats and value.untyped_storage().nbytes() >= value.nbytes
 
 
 def _described(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> str:

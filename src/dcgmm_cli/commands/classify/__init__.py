@@ -76,7 +76,7 @@ def _known(data: ImageData) -> ImageData:
 def _fitted(config: ClassifyConfig, opened: OpenedRun, data: ImageData, job: Job) -> Mapping[str, Classifier]:
     """The classifiers by name; what was chosen for them goes to the result."""
     train, fitted = data.train, {}
-    for method in dict.fromkeys(map(Method, config.methods)):
+    for method in dict.fromkeys(config.methods):
         options = config.generative if method is Method.generative else config.readout
         started = time.perf_counter()
         found = fit_classifier(opened.model, train.images, train.labels, method, seed=config.seed, **vars(options))
