@@ -140,7 +140,7 @@ RUNNER: dict[str, set[str]] = {
     "leftovers": {"records", "runs"},
     "faults": {"keys", "schema"},
     "sweeps": RECORDS | {"headlines"},
-    "hydra_glue": RECORDS | {"explain", "own_files", "sweeps"},
+    "hydra_glue": RECORDS | {"explain", "overrides", "own_files", "sweeps"},
     "sweep_start": {"explain", "headlines", "hydra_glue", "sweeps"},
     "task": RECORDS | {"faults", "headlines", "interruption", "leftovers", "hydra_glue", "logs", "sweeps", "typed"},
     "main": {

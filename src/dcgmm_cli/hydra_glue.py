@@ -4,21 +4,27 @@ import os
 import re
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from hydra import version
+from hydra._internal import config_loader_impl
 from hydra._internal.utils import _run_hydra, get_args_parser
+from hydra.conf import ConfigSourceInfo
+from hydra.core import utils
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from hydra.types import TaskFunction
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from dcgmm.errors import InputError, OptionError
 from dcgmm.model.options import NAME
 from dcgmm_cli.explain import WITHOUT_SWEEPS, closest, cut_by_the_shell, see_help
 from dcgmm_cli.keys import keys
+from dcgmm_cli.overrides import escaped
 from dcgmm_cli.own_files import check_own_files
 from dcgmm_cli.runs import META, find_models, find_run, unique_name
 from dcgmm_cli.schema import SCHEMAS, FollowUpConfig
@@ -42,6 +48,20 @@ def register() -> None:
     OmegaConf.register_new_resolver("home", home, replace=True)
     OmegaConf.register_new_resolver("find_run", _find_run, replace=True)
     OmegaConf.register_new_resolver("job_directory", _job_directory, use_cache=False, replace=True)
+    _keep_paths()
+
+
+def _keep_paths() -> None:
+    """Let `${` in paths that Hydra puts into its configuration be part of them, as in that of the working directory."""
+
+    def source(path: str, **others: str) -> ConfigSourceInfo:
+        return ConfigSourceInfo(path=escaped(path), **others)
+
+    known = vars(os), vars(os.path)
+    of_loader = SimpleNamespace(**{**known[0], "getcwd": lambda: escaped(os.getcwd())})
+    of_jobs = SimpleNamespace(**{**known[1], "abspath": lambda path: escaped(os.path.abspath(path))})
+    vars(config_loader_impl).update(os=of_loader, ConfigSourceInfo=source)
+    vars(utils).update(os=SimpleNamespace(**{**known[0], "path": of_jobs}))
 
 
 def _primary(command: str) -> dict[str, Any]:
@@ -96,8 +116,6 @@ def prepare(command: str, arguments: list[str]) -> Namespace:
         InputError: a word is no flag and no key=value, `run` names no run, or `train` several.
     """
     asked = _parse(command, arguments)
-    if "${" in os.getcwd():
-        raise InputError(f"the path of this directory, {os.getcwd()}, holds ${{, which Hydra would read: use another")
     if asked.multirun and command in WITHOUT_SWEEPS:
         raise InputError(f"dcgmm {command} takes no -m: {WITHOUT_SWEEPS[command]}")
     shows = asked.cfg or asked.hydra_help or asked.info or asked.shell_completion
@@ -112,6 +130,7 @@ def prepare(command: str, arguments: list[str]) -> Namespace:
                 raise InputError(cut_by_the_shell(word, LAYERS_EXAMPLE))
             example = EXAMPLES.get(command, f"run={FollowUpConfig.run}")
             raise InputError(f"cannot read {word!r}: give key=value, as in {example}; {see_help(command)}")
+    asked.overrides = [_with_path_as_it_is(word) for word in asked.overrides]
     given = dict(word.split("=", 1) for word in asked.overrides if "=" in word)
     if (Path(_unquoted(given.get("hydra.run.dir", ""))) / META).is_file():
         asked.overrides.append("hydra.output_subdir=null")  # of the run that is there; whether this is it is seen later
@@ -246,7 +265,7 @@ def _together(overrides: list[str]) -> list[str]:
 
 def quoted(text: str) -> str:
     """A value that Hydra takes as it is."""
-    return QuotedString(text, Quote.single).with_quotes()
+    return QuotedString(escaped(text), Quote.single).with_quotes()
 
 
 def _unquoted(text: str) -> str:
@@ -254,7 +273,13 @@ def _unquoted(text: str) -> str:
     if text[:1] not in ("'", '"'):
         return text
     try:
-        value = OverridesParser.create().parse_override(f"key={text}").value()
-    except HydraException:  # which says what is wrong with it when it comes to it
+        value = OmegaConf.create({"key": OverridesParser.create().parse_override(f"key={text}").value()}).key
+    except (HydraException, OmegaConfBaseException):  # Hydra says what is wrong with it when it comes to it
         return text
     return value if isinstance(value, str) else text
+
+
+def _with_path_as_it_is(word: str) -> str:
+    """A word whose value is a path with `${` in it, as a shell completes it, so that Hydra resolves nothing there."""
+    key, _, value = word.partition("=")
+    return f"{key}={quoted(value)}" if "${" in value and os.path.exists(value) else word

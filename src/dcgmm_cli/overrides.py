@@ -23,11 +23,22 @@ def value_text(value: Any) -> str:
     return _text(value) if isinstance(value, str) else repr(value)
 
 
+def escaped(text: str) -> str:
+    """A text in which `${` begins nothing that OmegaConf would resolve.
+
+    Example:
+        >>> print(escaped("/home/a${b}"))
+        /home/a\\${b}
+    """
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+
+
 def _text(value: str) -> str:
     """A text: bare where it can be, else in quotes, in which a backslash stands for itself but before a quote."""
     is_bare = re.fullmatch(r"\.{0,2}/?[A-Za-z_][\w./-]*", value) and value.lower() not in _WORDS
     if is_bare or re.fullmatch(r"\d+[A-Za-z][A-Za-z-]*", value):  # 2L-c; 1e5 has a digit at its end
         return value
-    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
-    ending = re.search(r"\\*$", value)
-    return f"'{escaped}{ending[0] if ending else ''}'"
+    plain = escaped(value)
+    ending = re.search(r"\\*$", plain)
+    quoted = re.sub(r"(\\*)'", r"\1\1\\'", plain)
+    return f"'{quoted}{ending[0] if ending else ''}'"

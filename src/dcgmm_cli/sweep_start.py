@@ -46,8 +46,9 @@ class SweepStart(Callback):
             _prepare_study(config, objective)
         params = [f"{key}={values}" for key, values in (config.hydra.sweeper.get("params") or {}).items()]
         parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+        words: Any = OmegaConf.to_container(config.hydra.overrides.task)  # as they were typed
         try:
-            overrides = parser.parse_overrides([*params, *config.hydra.overrides.task])
+            overrides = parser.parse_overrides([*params, *words])
         except HydraException:
             jobs = 0  # Hydra parses them next, and says what is wrong
         else:

@@ -170,7 +170,7 @@ def test_paths_with_special_characters(name: str, tmp_path: Path) -> None:
         assert f"hydra.run.dir={directory}" in prepare("train", [given]).overrides
 
 
-@pytest.mark.parametrize("name", ["it's", "\\", os.fsdecode(b"$bad\xff")])
+@pytest.mark.parametrize("name", ["it's", "\\", os.fsdecode(b"$bad\xff"), "${oc.env:HOME}", "a\\${b"])
 def test_hydra_takes_such_paths_as_they_are(name: str, tmp_path: Path) -> None:
     run = tmp_path / name / "a"
     write_json(run / "meta.json", {})
@@ -178,11 +178,10 @@ def test_hydra_takes_such_paths_as_they_are(name: str, tmp_path: Path) -> None:
     assert (config.run, Path(config.hydra.run.dir).parent) == (str(run), run / "visualize")
 
 
-def test_a_directory_that_hydra_would_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "${x}").mkdir()
-    monkeypatch.chdir(tmp_path / "${x}")
-    with pytest.raises(InputError, match="use another"):
-        prepare("train", [])
+def test_hydra_takes_the_working_directory_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "\\${x").mkdir()
+    monkeypatch.chdir(tmp_path / "\\${x")
+    assert composed("train").hydra.runtime.cwd == os.getcwd()
 
 
 @pytest.mark.parametrize("name", ["../../x", "/x", "a/b", "", ".x", "-x", "x y", "x" * 101])

@@ -198,6 +198,28 @@ def test_paths_with_special_characters(dcgmm: Runner, tmp_path: Path) -> None:
     assert len(set(directories(outcome))) == 2
 
 
+def test_a_path_in_which_hydra_would_resolve_something(
+    dcgmm: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "a${b} ${oc.env:HOME}"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    swept = dcgmm("train", "-m", *QUICK, "seed=0,1", "hydra.sweep.dir=sweep")
+    assert swept.code == 0, swept.err
+    models = directories(swept)
+    assert {path.parent for path in models} == {here / "sweep"}
+    for words in (
+        ["train", f"run={models[0]}", "trainer.epochs=3"],
+        ["visualize", "images=0"],
+        ["visualize", "run=sweep", "images=0"],
+        ["show", f"run={models[0]}", "format=html"],
+        ["compare", f"run={models[0]}", f"run={models[1]}"],
+    ):
+        outcome = dcgmm(*words)
+        assert outcome.code == 0, outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == [here.name]
+
+
 def test_train_goes_on_with_one_run_only(dcgmm: Runner, tmp_path: Path) -> None:
     outcome = dcgmm("train", "-m", "run=a,b")
     assert outcome.code == 2
