@@ -3,7 +3,6 @@
 A training run's checkpoint holds its model in the same form, and beside it all that training goes on from.
 """
 
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from dcgmm.classification.fitting import fit_classifier
 from dcgmm.classification.options import Method
 from dcgmm.datasets import DatasetOptions, ImageData, loading
 from dcgmm.errors import InputError
-from dcgmm.files import CHECKPOINT, DETECTOR, write_whole
+from dcgmm.files import CHECKPOINT, DETECTOR, check_archive, write_whole
 from dcgmm.model.arrays import check_stored
 from dcgmm.model.stack import DCGMM
 from dcgmm.options import made
@@ -245,7 +244,7 @@ def read_state(path: Path) -> dict[str, Any]:
         what = "does not exist" if not path.exists() else "is a directory" if path.is_dir() else "is no regular file"
         raise InputError(f"{path} {what}")
     try:
-        _check_archive(path)
+        check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever torch's unpickler comes across in a damaged file
         raise InputError(f"{path} is damaged and cannot be read ({type(error).__name__}); train it again") from None
@@ -258,13 +257,6 @@ def read_state(path: Path) -> dict[str, Any]:
     with fitting(path):
         check_stored(state)
     return state
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse an archive that holds more than the file does: torch stores its tensors as they are."""
-    with zipfile.ZipFile(path) as archive:
-        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-            raise zipfile.BadZipFile("compressed")
 
 
 @contextmanager

@@ -79,6 +79,20 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def check_archive(path: Path) -> None:
+    """Refuse an archive of torch's that holds more than the file does, or other bytes than were written.
+
+    Raises:
+        zipfile.BadZipFile: it does.
+    """
+    import zipfile
+
+    with zipfile.ZipFile(path) as archive:
+        is_packed = any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
+        if is_packed or archive.testzip() is not None:
+            raise zipfile.BadZipFile
+
+
 def read_text(path: Path) -> str:
     """Content of a text file.
 

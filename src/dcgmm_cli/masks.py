@@ -13,6 +13,7 @@ from dcgmm.datasets.pixels import SUFFIXES, ImageError, decode_mask
 from dcgmm.errors import InputError, OptionError
 from dcgmm.generation.masks import observed_part
 from dcgmm.generation.options import AREAS
+from dcgmm_cli.array_files import read_array
 
 NAN = "nan"
 
@@ -49,7 +50,7 @@ def read_observed(
         return observed_part(mask, height, width, count, share=share, seed=seed)
     observed = ~images.isnan().any(-1) if mask == NAN else ~_mask_file(mask, (height, width) if resize else None)
     if observed.dim() not in (2, 3) or tuple(observed.shape[-2:]) != (height, width):
-        found = "x".join(map(str, observed.shape))
+        found = "x".join(map(str, observed.shape)) or "one"
         raise OptionError("mask", f"a mask of {height}x{width} pixels, or one for each image", f"one of {found}")
     if observed.dim() == 3 and len(observed) not in (1, count):
         raise OptionError("mask", f"one mask, or one for each of {count} images", f"{len(observed)} masks")
@@ -60,15 +61,15 @@ def _mask_file(path: str, size: tuple[int, int] | None) -> Tensor:  # (H, W) or 
     file = Path(path).expanduser()
     if not file.is_file():
         raise InputError(f"mask={path} is no file: give one, or one of {', '.join((*AREAS, NAN))}")
-    try:
-        if file.suffix == ".npy":
-            array = np.load(file, allow_pickle=False)
-        elif file.suffix.lower() in SUFFIXES:
+    if file.suffix == ".npy":
+        array = read_array("mask", path, "mask")
+    elif file.suffix.lower() in SUFFIXES:
+        try:
             array = decode_mask(file, size)
-        else:
-            raise InputError(f"mask={path} is neither a .npy file nor a picture ({', '.join(SUFFIXES)})")
-    except (ValueError, EOFError, OSError, ImageError) as error:
-        raise InputError(f"mask={path} cannot be read: {error}") from None
+        except ImageError as error:
+            raise InputError(f"mask={path} cannot be read: {error}") from None
+    else:
+        raise InputError(f"mask={path} is neither a .npy file nor a picture ({', '.join(SUFFIXES)})")
     if array.dtype.kind not in "bui" and not (array.dtype.kind == "f" and np.isfinite(array).all()):
         raise InputError(f"mask={path} holds values that are no truth values or finite numbers")
-    return torch.from_numpy(array != 0)
+    return torch.from_numpy(np.asarray(array != 0))

@@ -4,18 +4,16 @@ Shapes: N signals, H W positions of the layer that is started in, K its componen
 """
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dcgmm.errors import InputError
 from dcgmm.generation.variants import control_signal
 from dcgmm.images import to_float
 from dcgmm.model import DCGMM
+from dcgmm_cli.array_files import read_array
 from dcgmm_cli.schema import TEST, SampleConfig
 from dcgmm_cli.trained import OpenedRun
 
@@ -90,29 +88,10 @@ def _read(path: str, model: DCGMM, start: str | None) -> Tensor:  # (N, H, W, K)
     name = start or list(model.gmms)[-1]
     if name not in model.gmms:
         raise InputError(f"sampling.start={name} is no GMM layer of the model ({', '.join(model.gmms)})")
-    array, shape = _array(path), model.gmms[name].output_shape
+    array, shape = read_array("control", path, "control"), model.gmms[name].output_shape
     if array.ndim != 4 or array.shape[1:] != tuple(shape) or not len(array):
         found, wanted = ("x".join(map(str, sizes)) for sizes in (array.shape, ("N", *shape)))
         raise InputError(f"control={path} holds an array {found or 'of one number'}; {name} takes {wanted}")
     if array.dtype.kind not in "buif" or not np.isfinite(array).all() or (array < 0).any():
         raise InputError(f"control={path} holds values that are no weights: give finite numbers of at least 0")
     return torch.from_numpy(array.astype(np.float64))
-
-
-def _array(path: str) -> NDArray[Any]:
-    file = Path(path).expanduser()
-    if not file.is_file() or file.suffix not in (".npy", ".npz"):
-        raise InputError(f"control={path} is no .npy or .npz file")
-    try:
-        content = np.load(file, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return content
-        with content:
-            member = "control" if "control" in content.files else content.files[0] if len(content.files) == 1 else None
-            if member is None:
-                raise InputError(f"control={path} must hold an array `control`; its arrays: {', '.join(content.files)}")
-            return np.asarray(content[member])
-    except InputError:
-        raise
-    except Exception as error:  # whatever a damaged archive brings up
-        raise InputError(f"control={path} cannot be read: {error}") from None

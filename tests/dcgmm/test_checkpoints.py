@@ -209,6 +209,16 @@ def test_cut_short_anywhere(tmp_path: Path) -> None:
         assert refused(load_run, tmp_path).startswith(f"{path} is damaged and cannot be read"), cut
 
 
+def test_another_byte_than_was_written(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    whole = path.read_bytes()
+    stored = load(path).state_dict()["layers.1.loc"].numpy().tobytes()
+    place = whole.index(stored)
+    for at in (place, place + len(stored) - 1):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert "is damaged and cannot be read (BadZipFile)" in refused(load, path)
+
+
 class Planted:
     """An object whose loading would run code."""
 

@@ -228,12 +228,13 @@ def _open_array(path: Path, shape: Shape, stack: ExitStack) -> _OpenArray:
         found, dtype, _ = read_header(file, path)
     except InputError:
         raise
-    except _DAMAGED as error:
-        raise InputError(f"{path} is no readable array file: {error}") from None
+    except Exception as error:  # of a damaged header NumPy's reader raises nearly anything
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{path} is no readable array file: {said}") from None
     given = (*found, 1) if len(found) == 3 else found
     if given[1:] != shape:
         raise InputError(f"{path} holds an array {_times(found)}; the model takes images {_times(('N', *shape))}")
-    if not found[0]:
+    if found[0] < 1:
         raise InputError(f"{path} holds no images")
     if dtype != np.uint8 and dtype.kind != "f":
         raise InputError(f"{path} holds {dtype} values; save them as uint8, or as floats in [0, 1]")

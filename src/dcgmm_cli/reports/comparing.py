@@ -9,9 +9,8 @@ from dcgmm_cli.reports.content import Block, Curves, Grid, Note, Picture, Pictur
 from dcgmm_cli.reports.facts import better, figures, spread
 from dcgmm_cli.reports.pictures import pictures_of
 from dcgmm_cli.reports.sides import Side, differing
-from dcgmm_cli.results.reading import content_of
+from dcgmm_cli.results.reading import meta_of
 from dcgmm_cli.results.selecting import NAMES
-from dcgmm_cli.runs import META
 
 _PARTS = (0.1, 0.25, 0.5, 0.75, 1.0)  # of a training, at which its curves are read off
 _OWN = {"run", "error", "density.reason", "data_source"}  # settings and results that say which run it is
@@ -63,7 +62,7 @@ def _models(sides: Sequence[Side]) -> Grid | None:
 
 
 def _totals(side: Side) -> dict[str, int]:
-    layers = (content_of(side.runs[0].directory / META) or {}).get("layers")
+    layers = meta_of(side.runs[0].directory).get("layers")
     if not isinstance(layers, list):
         return {}
     return {key: sum(layer[key] for layer in layers) for key in ("parameters", "flops")}

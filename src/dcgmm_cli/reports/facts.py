@@ -1,19 +1,19 @@
 """What a run was, read off its directory."""
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dcgmm.model.options import LayerOptions
-from dcgmm.options import made
 from dcgmm_cli.headlines import headlines, higher_is_better, rounded
 from dcgmm_cli.reports.content import Block, Code, Detail, Files, Grid, Note, Pairs, Pictures, Report
 from dcgmm_cli.reports.pictures import pictures_of
 from dcgmm_cli.reports.repeat import command_to_repeat, settings_beside_defaults
 from dcgmm_cli.results.formats import rounded as shown
-from dcgmm_cli.results.reading import TRAIN, Run, content_of, find_runs, local_time, read_run
-from dcgmm_cli.runs import META, REPLICAS
+from dcgmm_cli.results.reading import TRAIN, Run, find_runs, local_time, meta_of, notation, read_run
+from dcgmm_cli.runs import REPLICAS
+from dcgmm_cli.schema import SCHEMAS
 
 Facts = Mapping[str, Any]
 _LONGEST = 12  # a list of results with more values is for result.json alone
@@ -21,7 +21,7 @@ _LONGEST = 12  # a list of results with more values is for result.json alone
 
 def report_of(directory: Path) -> Report:
     """All that a run directory tells, training or follow-up, whole or not."""
-    run, meta = read_run(directory), content_of(directory / META) or {}
+    run, meta = read_run(directory), meta_of(directory)
     below = [each for each in find_runs([str(directory)]) if each.directory != directory]
     replicas = [each for each in below if each.directory.parent == directory / REPLICAS]
     others = [each for each in below if each.results["command"] != TRAIN]
@@ -70,7 +70,7 @@ def _times(starts: Sequence[Any]) -> str:
 def _training_time(results: Facts, starts: int) -> str | None:
     if not _is_number(results.get("train_seconds")):
         return None
-    counts = f"{results.get('steps', 0):,} steps, {results.get('epochs')} epochs" if "steps" in results else ""
+    counts = f"{results['steps']:,} steps, {results.get('epochs')} epochs" if _is_number(results.get("steps")) else ""
     over = f" over {starts} starts" if starts > 1 else ""
     return f"{results['train_seconds']:,.1f} s{over}{f' for {counts}' if counts else ''}"
 
@@ -78,16 +78,15 @@ def _training_time(results: Facts, starts: int) -> str | None:
 def _density(results: Facts) -> str | None:
     if (reason := results.get("density.reason")) is not None:
         return f"none of the image: {reason}"
-    if (nats := results.get("density.nats")) is None:
-        return None
-    return f"{nats:.2f} nats, {results.get('density.bits_per_dimension', float('nan')):.3f} bits per dimension"
+    nats, bits = (results.get(f"density.{name}") for name in ("nats", "bits_per_dimension"))
+    return f"{nats:.2f} nats, {bits:.3f} bits per dimension" if _is_number(nats) and _is_number(bits) else None
 
 
 def _layers(meta: Facts) -> list[Block]:
     layers = meta.get("layers")
     if not isinstance(layers, list):  # a run of before they were written
         described = ((meta.get("config") or {}).get("arch") or {}).get("layers") or []
-        return [Note(" ".join(str(made(LayerOptions, layer)) for layer in described))] if described else []
+        return [Note(" ".join(notation(layer) for layer in described))] if described else []
     rows = [
         [
             *(str(layer[key]) for key in ("name", "layer")),
@@ -104,7 +103,7 @@ def _layers(meta: Facts) -> list[Block]:
 
 def _settings(command: str, meta: Facts) -> Block | None:
     config = meta.get("config")
-    if not isinstance(config, Mapping):
+    if not isinstance(config, Mapping) or command not in SCHEMAS:
         return None
     differing = settings_beside_defaults(command, config)
     pairs = [(name, _setting(value)) for name, value in differing.items() if name != "run"]
@@ -113,7 +112,7 @@ def _settings(command: str, meta: Facts) -> Block | None:
 
 def _setting(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], Mapping):
-        return " ".join(str(made(LayerOptions, layer)) for layer in value)
+        return " ".join(notation(layer) for layer in value)
     return shown(value)
 
 
@@ -126,7 +125,9 @@ def _data(run: Run, meta: Facts) -> list[Block]:
     found = {
         "data set": name,
         "from": data.get("source", results.get("data_source")),
-        "images": " training, ".join(f"{count:,}" for count in counts) + " test" if None not in counts else None,
+        "images": " training, ".join(f"{count:,}" for count in counts) + " test"
+        if all(map(_is_number, counts))
+        else None,
         "size": "x".join(map(str, data["image_shape"])) if "image_shape" in data else None,
     }
     classes = data.get("classes")
@@ -148,8 +149,8 @@ def _is_number(value: Any) -> bool:
 
 def _figures(run: Run) -> list[Block]:
     numbers = figures(run)
-    layers = list(dict.fromkeys(column.split(".")[1] for column in numbers if column.startswith("layers.")))
-    kinds = list(dict.fromkeys(column.split(".", 2)[2] for column in numbers if column.startswith("layers.")))
+    parts = [column.split(".", 2)[1:] for column in numbers if re.match(r"layers\..*\.", column)]
+    layers, kinds = (list(dict.fromkeys(part[place] for part in parts)) for place in (0, 1))
     grid: list[Block] = []
     if layers:
         cells = [[_cell(numbers.get(f"layers.{layer}.{kind}")) for kind in kinds] for layer in layers]
@@ -212,7 +213,7 @@ def _others(directory: Path, runs: Sequence[Run]) -> list[Block]:
     rows = [[str(run.results["command"]), run.directory.name, str(run.results["status"]), _main(run)] for run in runs]
     blocks: list[Block] = [Grid("Follow-ups", ["command", "name", "status", "main figures"], rows)] if rows else []
     for run in sorted(runs, key=lambda run: run.directory.name, reverse=True):
-        meta = content_of(run.directory / META) or {}
+        meta = meta_of(run.directory)
         command = str(run.results["command"])
         inner = [_settings(command, meta), _pictures(run.directory), *_figures(run)]
         title = f"{command} {run.directory.relative_to(directory)}"
@@ -227,7 +228,7 @@ def _main(run: Run) -> str:
 
 def _commands(command: str, meta: Facts) -> list[Block]:
     config = meta.get("config")
-    again = [Code(command_to_repeat(command, config))] if isinstance(config, Mapping) else []
+    again = [Code(command_to_repeat(command, config))] if isinstance(config, Mapping) and command in SCHEMAS else []
     typed = [" ".join(map(str, start.get("argv") or [])) for start in meta.get("starts") or []]
     return [*again, *(Note(f"typed: {line}") for line in dict.fromkeys(typed) if line)]
 

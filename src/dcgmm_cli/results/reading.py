@@ -4,10 +4,9 @@ A row is one run directory, flattened: `arch` and `dataset` are names, other col
 configuration (`trainer.epochs`) or of the results (`layers.gmm1.test_log_likelihood`, `auroc.top`).
 """
 
-import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ Cell = Any  # a number, a text, a truth value, a list of such, or None where a r
 TRAIN = "train"
 # What is no run directory, and holds none.
 _SKIPPED = {"checkpoints", "figures", ".hydra", ".submitit"}
+_LARGEST = 1e300  # in size, of a number that can be computed with
 # A run that has no result yet, by whether a process is at work in it.
 _OPEN = {True: "running", False: "killed", None: "running or killed"}
 
@@ -131,6 +131,36 @@ def content_of(path: Path) -> dict[str, Any] | None:
         return None
 
 
+def meta_of(directory: Path) -> dict[str, Any]:
+    """What a run's `meta.json` says; a part that is not as we write it is left out, as all is of a damaged file."""
+    content = content_of(directory / META) or {}
+    return {key: value for key, value in content.items() if key not in _FORMS or _FORMS[key](value)}
+
+
+def _holds(value: Any, **kinds: type) -> bool:
+    """Whether a value is an object whose parts, as far as they are there, are of these kinds."""
+    return isinstance(value, dict) and all(isinstance(value.get(key, kind()), kind) for key, kind in kinds.items())
+
+
+def _all_hold(values: Any, needed: Sequence[str] = (), **kinds: type) -> bool:
+    return isinstance(values, list) and all(_holds(each, **kinds) and each.keys() >= {*needed} for each in values)
+
+
+_LAYER: dict[str, type] = {"input_shape": list, "output_shape": list, "positions": int, "parameters": int, "flops": int}
+_CLASS: dict[str, type] = {"train": int, "test": int}
+_FORMS: dict[str, Callable[[Any], bool]] = {
+    "starts": lambda starts: _all_hold(starts, argv=list),
+    "layers": lambda layers: _all_hold(layers, ["name", "layer", *_LAYER], **_LAYER),
+    "config": lambda config: _holds(config, arch=dict, dataset=dict),
+    "data": lambda data: (
+        _holds(data, image_shape=list, classes=list, train=int, test=int)
+        and _all_hold(data.get("classes", []), ["label", "name", *_CLASS], **_CLASS)
+    ),
+    "git": lambda git: git is None or isinstance(git, dict),
+    "packages": lambda packages: isinstance(packages, dict),
+}
+
+
 def _composed(directory: Path) -> dict[str, Any]:
     """Hydra's record of a configuration: all that a run leaves that failed before it began."""
     try:
@@ -164,11 +194,12 @@ def _settings(config: dict[str, Any]) -> dict[str, Cell]:
         if f"{group}.name" in settings:
             settings[group] = settings.pop(f"{group}.name")
     if isinstance(layers := settings.get("arch.layers"), list):
-        settings["arch.layers"] = " ".join(map(_notation, layers))
+        settings["arch.layers"] = " ".join(map(notation, layers))
     return settings
 
 
-def _notation(layer: Cell) -> str:
+def notation(layer: Cell) -> str:
+    """A layer as the paper writes it; what is none as it is."""
     try:
         return str(LayerOptions(**layer))
     except (InputError, TypeError):  # what is damaged is shown as it is
@@ -190,7 +221,7 @@ def _finite(value: Cell) -> Cell:
         return [_finite(part) for part in value]
     if isinstance(value, str):
         return _writable(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return None if isinstance(value, int | float) and not abs(value) <= _LARGEST else value
 
 
 def as_text(value: Cell) -> str:

@@ -131,11 +131,19 @@ def test_an_array_that_cannot_be_images_is_refused(tmp_path: Path, array: Any, m
 
 @pytest.mark.parametrize("name", ["set.npy", "set.npz"])
 def test_a_file_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
-    for content in (b"", b"no array at all", b"\x93NUMPY\x09\x00"):
+    nested = b"\x93NUMPY\x01\x00\x88\x13" + b"(" * 5000
+    for content in (b"", b"no array at all", b"\x93NUMPY\x09\x00", nested):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=f"{name} is no readable array file") as raised:
             iter_images(tmp_path / name, AS_GREY)
         assert "\n" not in str(raised.value)
+
+
+def test_an_array_of_fewer_than_no_images(tmp_path: Path) -> None:
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 5, 4, 1)}\n"
+    (tmp_path / "set.npy").write_bytes(b"\x93NUMPY\x01\x00" + bytes([len(header), 0]) + header)
+    with pytest.raises(InputError, match="holds no images"):
+        iter_images(tmp_path / "set.npy", AS_GREY)
 
 
 def test_a_damaged_array_is_told_when_it_is_reached(tmp_path: Path) -> None:

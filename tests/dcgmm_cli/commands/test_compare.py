@@ -21,7 +21,8 @@ def run_of(root: Path, arch: str, seed: int, figures: dict[str, Any], **settings
     (home / "checkpoints" / "last.pt").touch()
     config = {"arch": {"name": arch, "layers": LAYERS[arch]}, "dataset": {"name": "mnist"}, "seed": seed, **settings}
     start = {"time": "2026-01-02T03:04:05+00:00"}
-    layers = [{"parameters": 1000 * len(arch), "flops": 5}]
+    shapes = {"input_shape": [1, 1, 2], "output_shape": [1, 1, 3], "positions": 1}
+    layers = [{"name": "gmm1", "layer": "G(4)", **shapes, "parameters": 1000 * len(arch), "flops": 5}]
     (home / "meta.json").write_text(json.dumps({"config": config, "starts": [start], "layers": layers}))
     result = {"command": "train", "status": "finished", **figures}
     (home / "result.json").write_text(json.dumps(result))

@@ -112,6 +112,7 @@ def test_masks_from_files(run: str, dcgmm: Runner, tmp_path: Path) -> None:
         (["mask=small.npy"], "28x28"),
         (["mask=two.npy", "images=3"], "one for each of 3 images"),
         (["mask=text.npy"], "mask=text.npy cannot be read"),
+        (["mask=number.npy"], "a mask of 28x28 pixels"),
         (["mask=holes.npy"], "mask=holes.npy holds values"),
         (["input=holes.npy"], "NaN"),
         (["input=nowhere"], "nowhere"),
@@ -134,6 +135,7 @@ def test_bad_input_is_one_clear_line(
         "all": np.ones((28, 28)),
         "none": np.zeros((28, 28)),
         "small": np.eye(7),
+        "number": np.ones(()),
         "two": np.broadcast_to(np.eye(28), (2, 28, 28)),
     }
     for name, array in arrays.items():
