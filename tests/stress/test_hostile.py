@@ -1,0 +1,176 @@
+"""Files that nobody should have to read, through every command that reads such: a line that names them, or a result."""
+
+import csv
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dcgmm.checkpoints import load_run
+from dcgmm.datasets.catalogue import KNOWN
+from dcgmm.datasets.images import Preparation, load_images
+from dcgmm.datasets.names import printable
+from dcgmm.errors import InputError
+from dcgmm.files import CHECKPOINT, DETECTOR
+from tests.dcgmm_cli.commands.conftest import QUICK
+from tests.stress.conftest import share
+from tests.stress.hostile import ARRAYS, CHECKPOINTS, GZIPPED, IDX, IMAGES, TEXTS, YAMLS, make
+from tests.stress.whole import check_all_whole
+from tests.stress.zygote import Ended, Zygote
+
+FEW = ["sampling.count=4", "quality.count=0"]
+OF_IMAGES = {
+    "outliers": ["outliers", "input={}"],
+    "of outliers": ["outliers", "outliers.path={}"],
+    "classify": ["classify", "methods=[generative]", "input={}"],
+    "sharpen": ["sharpen", "input={}", *FEW],
+    "inpaint": ["inpaint", "peers=false", "judge=false", "input={}"],
+    "like": ["sample", "like={}", *FEW],
+}
+OF_ARRAYS = {
+    **OF_IMAGES,
+    "nan": ["outliers", "mask=nan", "input={}"],
+    "mask": ["inpaint", "peers=false", "judge=false", "images=4", "mask={}"],
+    "control": ["sample", "control={}", *FEW],
+}
+
+
+@pytest.fixture(scope="module")
+def home(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory with a trained run, `run`."""
+    found = tmp_path_factory.mktemp("hostile")
+    done = zygote.run(["train", *QUICK, "hydra.run.dir=run", "dataset.classes=[0,1,2]"], found)
+    assert done.code == 0, done.err
+    yield found
+    assert not list(found.rglob("pwned"))
+
+
+def check(ended: Ended, name: str, where: Path) -> Ended:
+    """A command came to its end, or one line says which file is wrong; what it wrote is whole."""
+    assert ended.code in (0, 2), (name, ended)
+    assert "Traceback" not in ended.err, (name, ended.err)
+    if ended.code == 2:
+        (line,) = (line for line in ended.err.splitlines() if line.startswith("error: "))
+        assert not name.isprintable() or name in line or printable(name) in line, line
+    check_all_whole(where)
+    return ended
+
+
+def quoted(path: Path) -> str:
+    escaped = str(path).replace("'", "\\'").replace("${", "\\${")
+    return f"'{escaped}'"
+
+
+@pytest.mark.parametrize("name", sorted(IMAGES))
+def test_an_image_by_itself(name: str, tmp_path: Path) -> None:
+    (path,) = make({name: IMAGES[name]}, tmp_path).values()
+    for shape, resize in (((28, 28, 1), False), ((28, 28, 3), True)):
+        found, said = None, str(path)
+        try:
+            found = load_images(path, Preparation(shape, resize)).images
+        except InputError as error:
+            said = str(error)
+        assert str(path) in said
+        assert found is None or (found.shape[1:] == shape and found.isfinite().all())
+
+
+@pytest.mark.parametrize("command", OF_IMAGES)
+def test_a_folder_of_such_images(command: str, home: Path, zygote: Zygote, tmp_path: Path) -> None:
+    make(IMAGES, tmp_path / "new")
+    words = [word.format(quoted(tmp_path / "new")) for word in OF_IMAGES[command]]
+    ended = check(zygote.run([*words, "run=run"], home), "new", home / "run")
+    assert ended.code == 0, ended.err
+    if command == "outliers":
+        with (ended.directory / "scores.csv").open(newline="", errors="surrogateescape") as file:
+            rows = list(csv.DictReader(file))
+        assert {row["verdict"] for row in rows} <= {"inlier", "outlier", ""}
+        assert not {"nan", "inf", "-inf"} & {cell for row in rows for cell in row.values()}
+
+
+def test_a_training_on_such_images(home: Path, zygote: Zygote, tmp_path: Path) -> None:
+    for group in ("a", "b"):
+        make(IMAGES, tmp_path / "set" / group)
+    small = [*QUICK[:1], "dataset=folder", f"dataset.path={quoted(tmp_path / 'set')}", "trainer.steps=6"]
+    for size in ([], ["dataset.size=[28,28]", "dataset.color=true"], ["dataset.size=[28,28]", "dataset.white=65535"]):
+        check(zygote.run(["train", *small, *size], tmp_path), "set", tmp_path / "runs")
+
+
+@pytest.mark.parametrize("command", OF_ARRAYS)
+def test_arrays(command: str, home: Path, zygote: Zygote, tmp_path: Path) -> None:
+    for name, path in make(dict(share(ARRAYS.items(), command)), tmp_path).items():
+        words = [word.format(quoted(path)) for word in OF_ARRAYS[command]]
+        check(zygote.run([*words, "run=run"], home), name, home / "run")
+
+
+@pytest.mark.parametrize("part", ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"])
+def test_idx_files(part: str, zygote: Zygote, tmp_path: Path) -> None:
+    folder = tmp_path / KNOWN["kmnist"].folder  # whose checksums nobody knows
+    for content in IDX.values():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for other in KNOWN["kmnist"].files:
+            (folder / other).write_bytes(IDX["none"])
+        (folder / part).write_bytes(content)
+        check(zygote.run(["train", *QUICK, "dataset=kmnist", "dataset.root=."], tmp_path), part, tmp_path)
+    for maker in GZIPPED.values():
+        (folder / part).unlink(missing_ok=True)
+        maker(folder / f"{part}.gz")
+        check(zygote.run(["train", *QUICK, "dataset=kmnist", "dataset.root=."], tmp_path), part, tmp_path)
+
+
+@pytest.mark.parametrize("target", [CHECKPOINT, DETECTOR], ids=["model", "detector"])
+def test_checkpoints(target: Path, home: Path, zygote: Zygote, tmp_path: Path) -> None:
+    commands = [["outliers"], ["train", "trainer.epochs=3"], ["visualize", "images=0"], ["export", "format=npz"]]
+    for number, (name, maker) in enumerate(share(CHECKPOINTS.items(), target.name)):
+        run = tmp_path / str(number)
+        shutil.copytree(home / "run", run)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is out of use is told of
+            maker(run / target)
+            said = None
+            try:
+                load_run(run).detector()
+            except InputError as error:
+                said = str(error)
+        assert said is None or str(run) in said, name
+        for command in [commands[0], commands[number % 4]]:
+            ended = check(zygote.run([*command, f"run={run}"], tmp_path), str(run), run / command[0])
+            assert ended.code == 2 or said is None or target == DETECTOR, name
+        shutil.rmtree(run)
+
+
+@pytest.mark.parametrize("file", ["meta.json", "result.json", "metrics.jsonl", "loggers.json"])
+def test_records_of_a_run(file: str, home: Path, zygote: Zygote, tmp_path: Path) -> None:
+    for number, (name, content) in enumerate(share(TEXTS.items(), file)):
+        run = tmp_path / str(number) / "run"
+        shutil.copytree(home / "run", run)
+        (run / file).write_bytes(content)
+        for words in (
+            ["results", str(run.parent), "command=all", "format=json", "columns=all"],
+            ["show", f"run={run}", "format=html"],
+            ["compare", f"run={run}", f"run={home / 'run'}"],
+            ["train", f"run={run}", "trainer.epochs=3"],
+            ["visualize", f"run={run}", "images=0"],
+        )[number % 2 :: 2]:
+            ended = zygote.run(words, tmp_path)
+            assert ended.code in (0, 2), (name, words, ended)
+            assert "Traceback" not in ended.err, (name, ended.err)
+            assert ended.code == 0 or str(run) in ended.err, (name, ended.err)
+
+
+@pytest.mark.parametrize("group", ["arch", "dataset", "study"])
+def test_files_of_ones_own(group: str, zygote: Zygote, tmp_path: Path) -> None:
+    chosen = {"arch": "arch=x", "dataset": "dataset=x", "study": "+study=x"}[group]
+    for name, content in share(YAMLS.items(), group):
+        path = tmp_path / "mine" / group / "x.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        given = [word for word in QUICK if not chosen.startswith(word.split(".")[0].split("=")[0])]
+        ended = zygote.run(["train", "--config-dir", "mine", *given, chosen], tmp_path)
+        assert ended.code in (0, 2), (name, ended)
+        assert "Traceback" not in ended.err, (name, ended.err)
+        assert len([line for line in ended.err.splitlines() if line.startswith("error: ")]) == (ended.code == 2)
+    assert not os.path.exists(tmp_path / "pwned")

@@ -1,0 +1,247 @@
+"""Commands that are stopped at any moment: nothing is lost or half written, and what goes on ends in the same bits."""
+
+import contextlib
+import random
+import re
+import shutil
+import signal
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from dcgmm.errors import InputError
+from dcgmm.files import CHECKPOINT, TEMPORARY, read_json
+from dcgmm_cli.commands import results, show
+from dcgmm_cli.runs import META, RESULT
+from dcgmm_cli.schema_in_place import Prune, ResultsConfig, ShowConfig
+from tests.stress.conftest import TRAINING, times
+from tests.stress.whole import check_all_whole, check_same
+from tests.stress.zygote import Ended, Zygote
+
+DRAWN = ["sampling.count=4", "quality.count=20", "quality.bins=4", "quality.frechet=false"]
+JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+FOLLOW_UPS = {
+    "sample": DRAWN,
+    "sharpen": [*DRAWN, "quality.count=0"],
+    "outliers": ["outliers.dataset=fashion_mnist_sample", "outliers.maps=false"],
+    "inpaint": ["images=10", "judge=false", "peers=false"],
+    "visualize": ["images=100"],
+    "cluster": ["cluster.count=100"],
+    "classify": ["images=50", "methods=[generative]", "missing=[0.5]"],
+    "export": ["format=npz"],
+}
+IN_PLACE = {
+    "show": (["show", "run={run}", "format=html", "output=page.html"], "page.html"),
+    "compare": (["compare", "run={run}", "run={other}", "format=html", "output=page.html"], "page.html"),
+    "results": (["results", "{runs}", "format=csv", "output=runs.csv"], "runs.csv"),
+}
+
+
+@dataclass
+class Stopping:
+    """One command line, stopped at a random moment again and again.
+
+    Args:
+        zygote: what starts it.
+        seed: of moments and signals.
+        signals: what it is sent: one signal, or two, the second within a third of a second.
+    """
+
+    zygote: Zygote
+    seed: str
+    signals: Sequence[tuple[int, ...]]
+    took: float = field(default=0.0, init=False)
+    failures: list[str] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """One try of several: what goes wrong in it is told when all have been made."""
+        try:
+            yield
+        except AssertionError as error:
+            self.failures.append(str(error))
+
+    def whole(self, arguments: list[str], cwd: Path) -> Ended:
+        """The command as it is when nothing stops it; its time is the range of moments."""
+        cwd.mkdir(parents=True, exist_ok=True)
+        started = time.monotonic()
+        ended = self.zygote.run(arguments, cwd)
+        self.took = time.monotonic() - started
+        assert ended.code == 0, ended.err
+        return ended
+
+    def stopped(self, arguments: list[str], cwd: Path) -> Ended:
+        """The command, stopped, with what must hold of its end."""
+        cwd.mkdir(parents=True, exist_ok=True)
+        sent = self.random.choice(self.signals)
+        group = self.random.random() < 0.5  # as a terminal, or the machine's end, stops all of its processes
+        started = self.zygote.start(arguments, cwd)
+        time.sleep(self.random.uniform(0, 1.1 * self.took))
+        for number, signum in enumerate(sent):
+            if number:
+                time.sleep(self.random.uniform(0, 0.3))
+            started.send(signum, group=group)
+        ended = started.wait()
+        started.wait_for_group()
+        if signal.SIGKILL in sent:
+            assert ended.code in (0, -signal.SIGKILL), ended.err
+        else:
+            assert ended.code in {0, *(128 + signum for signum in sent)}, (sent, ended)
+            assert "Traceback" not in ended.err, ended.err
+            assert ended.code == 0 or "interrupted" in ended.err, ended.err
+            assert "internal error" not in ended.err
+        return ended
+
+
+KILL = [(signal.SIGKILL,)]
+SIGNALS = [(one,) for one in (signal.SIGINT, signal.SIGTERM)] + [
+    (one, other) for one in (signal.SIGINT, signal.SIGTERM) for other in (signal.SIGINT, signal.SIGTERM)
+]
+BOTH = pytest.mark.parametrize("how", ["killed", "told"])
+
+
+def moments(how: str, count: int) -> range:
+    """So many kills in `make stress`, and a quarter as many signals that can be handled."""
+    return range(times(count if how == "killed" else max(1, count // 4)))
+
+
+@pytest.fixture
+def stopping(zygote: Zygote, how: str, request: pytest.FixtureRequest) -> Iterator[Stopping]:
+    found = Stopping(zygote, request.node.name, KILL if how == "killed" else SIGNALS)
+    yield found
+    assert not found.failures, "\n\n".join(found.failures)
+
+
+def only(zygote: Zygote, arguments: list[str], cwd: Path, *codes: int) -> Ended:
+    """A command that must end with one of some codes, and say one line where it is not 0."""
+    ended = zygote.run(arguments, cwd)
+    assert ended.code in codes, (arguments, ended)
+    assert "Traceback" not in ended.err, ended.err
+    assert ended.code == 0 or len(re.findall("^error: ", ended.err, re.MULTILINE)) == 1, ended.err
+    return ended
+
+
+def check_left(runs: Path, directories: Iterable[Path]) -> None:
+    """What a stopped command left is whole, and `results` and `show` tell of it."""
+    check_all_whole(runs)
+    if runs.is_dir():
+        with contextlib.suppress(InputError):  # there is no run yet
+            results.run_in_place(ResultsConfig(paths=[str(runs)], where=["command=all"]))
+        results.run_in_place(ResultsConfig(paths=[str(runs)], prune=Prune.show))
+    for directory in directories:
+        if (directory / META).exists():
+            show.run_in_place(ShowConfig(run=str(directory)))
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("more", "count"),
+    [
+        ([], 44),
+        (["trainer.replicas=2"], 15),
+        (["arch.layers=[{type:folding,kernel:[14,14],stride:[14,14]},{type:gmm,components:4,factors:2}]"], 6),
+    ],
+    ids=["one", "replicas", "factors"],
+)
+def test_a_training(how: str, more: list[str], count: int, stopping: Stopping, tmp_path: Path) -> None:
+    arguments = ["train", *TRAINING, *more]
+    whole = stopping.whole(arguments, tmp_path / "whole").directory
+    for number in moments(how, count):
+        with stopping.counted():
+            home = tmp_path / str(number)
+            stopping.stopped(arguments, home)
+            found = [path for path in home.glob("runs/*/*") if path.parent.name != "latest"]
+            assert len(found) <= 1
+            check_left(home / "runs", found)
+            for directory in found:
+                has_checkpoint = (directory / CHECKPOINT).exists()
+                is_finished = (directory / RESULT).exists() and read_json(directory / RESULT)["status"] == "finished"
+                only(
+                    stopping.zygote, ["train", f"run={directory}"], home, 0 if has_checkpoint and not is_finished else 2
+                )
+                if has_checkpoint:
+                    check_same(directory, whole)
+                    assert not list(directory.rglob(f".*{TEMPORARY}"))
+                    assert (home / "runs" / "latest").resolve() == directory
+        shutil.rmtree(home)
+
+
+@BOTH
+@pytest.mark.parametrize(("launcher", "count"), [([], 16), (JOBLIB, 16)], ids=["basic", "joblib"])
+def test_a_sweep(how: str, launcher: list[str], count: int, stopping: Stopping, tmp_path: Path) -> None:
+    arguments = ["train", "-m", *TRAINING, "seed=0,1,2", "hydra.sweep.dir=sweep", *launcher]
+    stopping.whole(arguments, tmp_path / "whole")
+    for number in moments(how, count):
+        with stopping.counted():
+            home = tmp_path / str(number)
+            stopping.stopped(arguments, home)
+            check_left(home / "sweep", (home / "sweep").glob("*seed*"))
+            only(stopping.zygote, arguments, home, 0)
+            for directory in (tmp_path / "whole" / "sweep").glob("*seed*"):
+                check_same(home / "sweep" / directory.name, directory)
+        shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def trained(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of two trained runs."""
+    home = tmp_path_factory.mktemp("trained")
+    only(zygote, ["train", "-m", *TRAINING, "seed=0,1", f"hydra.sweep.dir={home}/sweep"], home, 0)
+    return home / "sweep"
+
+
+@BOTH
+@pytest.mark.parametrize("command", FOLLOW_UPS)
+def test_a_follow_up(how: str, command: str, stopping: Stopping, trained: Path, tmp_path: Path) -> None:
+    run = next(trained.glob("*seed-0*"))
+    arguments = [command, f"run={run}", *FOLLOW_UPS[command]]
+    whole = stopping.whole(arguments, tmp_path).directory
+    for _ in moments(how, 10):
+        with stopping.counted():
+            stopping.stopped(arguments, tmp_path)
+            left = [path for path in (run / command).iterdir() if path != whole]
+            check_left(run, left)
+            again = only(stopping.zygote, arguments, tmp_path, 0).directory
+            check_same(again, whole)
+            for directory in (*left, again):
+                shutil.rmtree(directory)
+
+
+@BOTH
+def test_a_sweep_of_follow_ups(how: str, stopping: Stopping, trained: Path, tmp_path: Path) -> None:
+    swept = ["sample", "-m", f"run={trained}", "sampling.top_s=1,2", *DRAWN, *JOBLIB]
+    stopping.whole([*swept, f"hydra.sweep.dir={tmp_path}/whole"], tmp_path)
+    for number in moments(how, 8):
+        with stopping.counted():
+            arguments = [*swept, f"hydra.sweep.dir={tmp_path}/{number}"]
+            stopping.stopped(arguments, tmp_path)
+            check_left(tmp_path / str(number), [])
+            only(stopping.zygote, arguments, tmp_path, 0)
+            for directory in (tmp_path / "whole").glob("*top_s*"):
+                check_same(tmp_path / str(number) / directory.name, directory)
+
+
+@BOTH
+@pytest.mark.parametrize("command", IN_PLACE)
+def test_a_command_that_writes_a_file(
+    how: str, command: str, stopping: Stopping, trained: Path, tmp_path: Path
+) -> None:
+    words, name = IN_PLACE[command]
+    run, other = sorted(trained.glob("*seed-*"))
+    arguments = [word.format(run=run, other=other, runs=trained) for word in words]
+    stopping.whole(arguments, tmp_path)
+    before = (tmp_path / name).read_bytes()
+    for number in moments(how, 5):
+        with stopping.counted():
+            if number % 2:
+                (tmp_path / name).unlink()
+            stopping.stopped(arguments, tmp_path)
+            check_all_whole(tmp_path)
+            only(stopping.zygote, arguments, tmp_path, 0)
+            assert (tmp_path / name).read_bytes() == before
