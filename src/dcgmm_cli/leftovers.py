@@ -47,7 +47,8 @@ def find_leftovers(paths: Sequence[str]) -> Iterator[Path]:
 def _is_idle(directory: Path) -> bool:
     at_work = is_at_work(directory)
     if at_work is None:
-        return time.time() - directory.stat().st_mtime > _YOUNG
+        # It may have been removed just now.
+        return os.path.isdir(directory) and time.time() - os.path.getmtime(directory) > _YOUNG
     return not at_work
 
 

@@ -37,8 +37,8 @@ def test_many_commands_in_one_directory(zygote: Zygote, tmp_path: Path) -> None:
         assert each.code in codes, (words, each)
         assert "Traceback" not in each.err, (words, each.err)
     check_all_whole(tmp_path)
-    homes = str(tmp_path / "runs" / "custom-")
-    lines = [line for each in ended for line in each.out.splitlines() if line.startswith(homes)]
+    printed = (Path(line) for each in ended for line in each.out.splitlines())
+    lines = [path for path in printed if path.parent.parent == tmp_path / "runs"]
     assert len(set(lines)) == len(lines) == len(list(tmp_path.glob("runs/custom-*/*")))
     for name in ("shared", "sweep"):
         assert {read_json(path)["status"] for path in (tmp_path / name).rglob("result.json")} == {"finished"}

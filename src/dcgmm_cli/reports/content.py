@@ -1,6 +1,6 @@
 """What reports are made of. All texts are data: whoever shows them sees to it that they stay that."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,7 +56,7 @@ class Files:
     """Files, with their sizes."""
 
     root: Path  # which their names start from
-    paths: Sequence[Path]
+    sizes: Mapping[Path, int]  # bytes
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,16 @@
 """What a run was, read off its directory."""
 
+import contextlib
+import os
 import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dcgmm.files import TEMPORARY
 from dcgmm_cli.headlines import headlines, higher_is_better, rounded
+from dcgmm_cli.records import LOCK
 from dcgmm_cli.reports.content import Block, Code, Detail, Files, Grid, Note, Pairs, Pictures, Report
 from dcgmm_cli.reports.pictures import pictures_of
 from dcgmm_cli.reports.repeat import command_to_repeat, settings_beside_defaults
@@ -34,7 +38,7 @@ def report_of(directory: Path) -> Report:
     report.add("Pictures", _pictures(directory))
     report.add("What was done with it", *_others(directory, others))
     report.add("To repeat it", *_commands(str(run.results["command"]), meta))
-    report.add("Files", Files(directory, _files(directory)))
+    report.add("Files", Files(directory, _sizes(directory)))
     return report
 
 
@@ -233,7 +237,12 @@ def _commands(command: str, meta: Facts) -> list[Block]:
     return [*again, *(Note(f"typed: {line}") for line in dict.fromkeys(typed) if line)]
 
 
-def _files(directory: Path) -> list[Path]:
-    """All files of a run, those of what was done with it last; what Hydra and locks need is left out."""
-    found = [path for path in directory.rglob("*") if path.is_file() and path.name != ".lock"]
-    return sorted(found, key=lambda path: (len(path.relative_to(directory).parts) > 2, path))
+def _sizes(directory: Path) -> dict[Path, int]:
+    """All files of a run, those of what was done with it last; what commands need while at work is left out."""
+    found = dict[Path, int]()
+    for folder, _, names in os.walk(directory):
+        for path in (Path(folder, name) for name in names if name != LOCK and not name.endswith(TEMPORARY)):
+            with contextlib.suppress(OSError):  # it was removed just now
+                if path.is_file():
+                    found[path] = path.stat().st_size
+    return dict(sorted(found.items(), key=lambda item: (len(item[0].relative_to(directory).parts) > 2, item[0])))

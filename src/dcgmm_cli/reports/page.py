@@ -156,8 +156,8 @@ class _Writer:
     @block.register
     def _(self, block: Files) -> str:
         items = (
-            f"<li>{self._link(path, str(path.relative_to(block.root)))} {size_text(path.stat().st_size)}</li>\n"
-            for path in block.paths
+            f"<li>{self._link(path, str(path.relative_to(block.root)))} {size_text(size)}</li>\n"
+            for path, size in block.sizes.items()
         )
         return f'<p>The links work where the page lies beside the files.</p><ul class="files">{"".join(items)}</ul>\n'
 

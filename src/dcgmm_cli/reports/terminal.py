@@ -98,11 +98,11 @@ def _(block: Note, console: Console) -> None:
 def _(block: Files, console: Console) -> None:
     """The run's own files; of what was done with it a line each."""
     sizes, counts = Counter[Path](), Counter[Path]()
-    for path in block.paths:
+    for path, size in block.sizes.items():
         name = path.relative_to(block.root)
         shown = Path(*name.parts[:2]) if len(name.parts) > 2 else name
-        sizes[shown] += path.stat().st_size
+        sizes[shown] += size
         counts[shown] += 1
-    for name, size in sizes.items():
+    for name, of_all in sizes.items():
         more = f"/ ({counts[name]} files)" if block.root.joinpath(name).is_dir() else ""
-        console.print(f"{size_text(size):>8}  {printable(str(name))}{more}", soft_wrap=True)
+        console.print(f"{size_text(of_all):>8}  {printable(str(name))}{more}", soft_wrap=True)

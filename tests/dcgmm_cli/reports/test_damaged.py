@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dcgmm_cli.reports.comparing import comparison
+from dcgmm_cli.reports.content import Files
 from dcgmm_cli.reports.facts import report_of
 from dcgmm_cli.reports.page import page
 from dcgmm_cli.reports.sides import sides_of
@@ -83,3 +84,12 @@ def test_layers_that_are_none(tmp_path: Path) -> None:
     arch = {"layers": [{"type": "gmm", "size": 3}, 5, None]}
     (tmp_path / "meta.json").write_text(json.dumps({**META, "layers": None, "config": {"arch": arch}}))
     assert "size" in page(report_of(tmp_path), tmp_path / "page.html")
+
+
+def test_what_another_process_has_not_put_in_place_yet(tmp_path: Path) -> None:
+    (tmp_path / "meta.json").write_text(json.dumps(META))
+    (tmp_path / ".result.json.0123.tmp").symlink_to("gone")
+    (tmp_path / ".lock").touch()
+    files = report_of(tmp_path).sections[-1].blocks[0]
+    assert isinstance(files, Files)
+    assert [path.name for path in files.sizes] == ["meta.json"]

@@ -29,7 +29,7 @@ def report(folder: Path, text: str = EVIL) -> Report:
     made.add("Figures", Grid(text, ["figure", *[f"{text} {n}" for n in range(12)]], [[text, *["1.0"] * 12]]))
     line = (text, [0.0, 1.0, 2.0], [float("nan"), 2.0, 3.0])
     made.add("Pictures", Pictures([picture]), Curves(text, text, text, [line, line]))
-    made.add("Others", Detail(text, [Note("inside"), Pictures([picture])]), Files(folder, [picture.path]))
+    made.add("Others", Detail(text, [Note("inside"), Pictures([picture])]), Files(folder, {picture.path: 5}))
     return made
 
 
