@@ -17,6 +17,7 @@ from dcgmm.datasets.idx import decode
 from dcgmm.errors import InputError
 from dcgmm.files import DAY, sweep_temporary, write_whole
 
+LARGEST = 10**9  # bytes that a file may unpack to
 UNREADABLE = (OSError, EOFError, zlib.error)  # what reading or unpacking a file may raise
 
 
@@ -45,7 +46,10 @@ def read_content(path: Path) -> bytearray:
     """Content of a file, unpacked where its name ends in `.gz`; raises one of `UNREADABLE`."""
     with path.open("rb") as file:
         if path.suffix == ".gz":
-            return bytearray(gzip.decompress(file.read()))
+            content = bytearray(gzip.GzipFile(fileobj=file).read(LARGEST + 1))
+            if len(content) > LARGEST:
+                raise OSError(f"it unpacks to more than {LARGEST:,} bytes")
+            return content
         content = bytearray(os.fstat(file.fileno()).st_size)  # filled in place: a large file is held once
         file.readinto(content)
         return content

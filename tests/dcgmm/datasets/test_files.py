@@ -63,6 +63,17 @@ def test_a_damaged_file_is_named_with_what_to_do(
     assert str(raised.value).endswith(f"; delete it, or run `dcgmm data fetch=[mnist] dataset.root={tmp_path}`")
 
 
+def test_a_file_that_unpacks_without_end_is_left(
+    tiny: TinySet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LARGEST", 27)
+    folder = tiny.write(tmp_path)
+    (folder / TRAIN_LABELS).unlink()
+    (folder / f"{TRAIN_LABELS}.gz").write_bytes(gzip.compress(tiny.contents[TRAIN_LABELS]))
+    with pytest.raises(DamagedFileError, match="it unpacks to more than 27 bytes"):
+        read_checked(tiny.known, tmp_path, TRAIN_LABELS)
+
+
 def test_a_folder_in_a_files_place_is_damage(tiny: TinySet, tmp_path: Path) -> None:
     (tmp_path / tiny.known.folder / TRAIN_LABELS).mkdir(parents=True)
     with pytest.raises(DamagedFileError, match="Is a directory"):
