@@ -166,21 +166,16 @@ class Options:
         for each in fields(self):
             value = self._convert(each.name, getattr(self, each.name))
             setattr(self, each.name, value)
-            kind = self._kind(each.name)
-            rule = each.metadata.get("rule") or _OF_TYPES.get(kind)
-            # The rule is for values; None says that there is none, where that may be said.
-            empty = value is None and NoneType in typing.get_args(_hints(type(self))[each.name])
-            if typing.get_origin(kind) is list and not empty:
-                self._check_list(each.name, value, kind, rule)
-            if rule is not None and not empty and not rule.holds(value):
-                raise OptionError(each.name, rule.refusal(value), value, type(self))
+            # None says that there is none, where that may be said.
+            if value is not None or NoneType not in typing.get_args(_hints(type(self))[each.name]):
+                self._check(each.name, value, each.metadata.get("rule"))
 
-    def _check_list(self, name: str, value: Any, kind: Any, rule: Rule | None) -> None:
-        """Refuse what is no list of what its field holds: the field's rule is for such."""
-        of_part = _OF_TYPES.get(typing.get_args(kind)[0])
-        if not isinstance(value, list) or (of_part is not None and not all(map(of_part.holds, value))):
-            text = f"a list, each {of_part.text}" if of_part is not None else "a list"
-            raise OptionError(name, rule.text if rule else text, value, type(self))
+    def _check(self, name: str, value: Any, rule: Rule | None) -> None:
+        """Refuse a value of another type than its field's; the field's own rule is for values of that type."""
+        of_type = _rule_of(self._kind(name))
+        for each in (of_type, rule):
+            if each is not None and not each.holds(value):
+                raise OptionError(name, (rule or each).refusal(value), value, type(self))
 
     def _kind(self, name: str) -> Any:
         return option_type(_hints(type(self))[name])
@@ -208,6 +203,15 @@ class Options:
         if isinstance(value, Mapping):
             return made(kind, value, name)
         raise OptionError(name, f"given by {', '.join(each.name for each in fields(kind))}", value, type(self))
+
+
+def _rule_of(kind: Any) -> Rule | None:
+    """What a value of a type must be: a text, a truth value, or a list of what it holds; None for other types."""
+    if typing.get_origin(kind) is not list:
+        return _OF_TYPES.get(kind)
+    part = _OF_TYPES.get(typing.get_args(kind)[0])
+    text = "a list" if part is None else f"a list, each {part.text}"
+    return Rule(text, lambda value: isinstance(value, list) and (part is None or all(map(part.holds, value))))
 
 
 # Types of a class's fields: reading them takes longer than all checks of its values.

@@ -189,7 +189,9 @@ def test_of_numbers_that_nobody_needs_the_limits_are_told(value: float) -> None:
     assert error.value.rule == "a finite number, in size from 1e-09 to 1e+09"
 
 
-@pytest.mark.parametrize(("field", "value"), [("text", 3), ("text", [1]), ("flag", 1), ("flag", "yes"), ("flag", None)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("text", 3), ("text", [1]), ("flag", 1), ("flag", "yes"), ("flag", None), ("word", 3)]
+)
 def test_texts_and_truth_values_are_such(field: str, value: object) -> None:
     with pytest.raises(OptionError) as error:
         made(WithRules, {field: value})
@@ -216,4 +218,5 @@ class WithRules(Options):
     text: str | None = option("a", "")
     flag: bool = option(False, "")
     colours: list[Colour] = option(["red"], "")
+    word: str | None = option(None, "", Rule("a word", lambda word: word.isalpha()))
     shares: list[float] = option([0.5], "", Rule("a list of numbers", lambda shares: all(map(number().holds, shares))))
