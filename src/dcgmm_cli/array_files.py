@@ -1,5 +1,6 @@
 """Arrays out of .npy and .npz files that a key gives."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,9 @@ def read_array(key: str, path: str, member: str) -> NDArray[Any]:
     if not file.is_file() or file.suffix not in (".npy", ".npz"):
         raise InputError(f"{key}={path} is no .npy or .npz file")
     try:
-        content = np.load(file, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return content
-        with content:
-            names = content.files
-            name = member if member in names else names[0] if len(names) == 1 else None
-            if name is None:
-                raise InputError(
-                    f"{key}={path} must hold an array `{member}`; its arrays: {', '.join(names) or 'none'}"
-                )
-            return _array(content[name])
+        with file.open("rb") as stream:
+            content = np.load(stream, allow_pickle=False)
+            return content if isinstance(content, np.ndarray) else _member(content, f"{key}={path}", member)
     except InputError:
         raise
     except Exception as error:  # whatever a damaged file brings up
@@ -42,7 +35,11 @@ def read_array(key: str, path: str, member: str) -> NDArray[Any]:
         raise InputError(f"{key}={path} cannot be read: {said}") from None
 
 
-def _array(value: Any) -> NDArray[Any]:
+def _member(archive: Mapping[str, Any], source: str, member: str) -> NDArray[Any]:
+    name = member if member in archive else next(iter(archive)) if len(archive) == 1 else None
+    if name is None:
+        raise InputError(f"{source} must hold an array `{member}`; its arrays: {', '.join(archive) or 'none'}")
+    value = archive[name]
     if not isinstance(value, np.ndarray):  # of what is no array in an archive NumPy gives the bytes
         raise ValueError("it holds no array")
     return value

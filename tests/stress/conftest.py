@@ -38,4 +38,4 @@ def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
 def share(items: Iterable[T], seed: str) -> list[T]:
     """All of them in `make stress`, else a few."""
     every = list(items)
-    return every if STRESS else random.Random(seed).sample(every, 4)
+    return every if STRESS else random.Random(seed).sample(every, 3)

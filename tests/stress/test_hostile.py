@@ -132,14 +132,14 @@ def test_arrays(command: str, home: Path, zygote: Zygote, tmp_path: Path) -> Non
 @pytest.mark.parametrize("part", ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"])
 def test_idx_files(part: str, zygote: Zygote, tmp_path: Path) -> None:
     folder = tmp_path / KNOWN["kmnist"].folder  # whose checksums nobody knows
-    for content in IDX.values():
+    for _, content in share(IDX.items(), part):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for other in KNOWN["kmnist"].files:
             (folder / other).write_bytes(IDX["none"])
         (folder / part).write_bytes(content)
         check(zygote.run(["train", *QUICK, "dataset=kmnist", "dataset.root=."], tmp_path), part, tmp_path)
-    for maker in GZIPPED.values():
+    for _, maker in share(GZIPPED.items(), part):
         (folder / part).unlink(missing_ok=True)
         maker(folder / f"{part}.gz")
         check(zygote.run(["train", *QUICK, "dataset=kmnist", "dataset.root=."], tmp_path), part, tmp_path)
