@@ -31,7 +31,7 @@ OF_IMAGES = {
     "classify": ["classify", "methods=[generative]", "input={}"],
     "sharpen": ["sharpen", "input={}", *FEW],
     "inpaint": ["inpaint", "peers=false", "judge=false", "input={}"],
-    "like": ["sample", "like={}", *FEW],
+    "like": ["sample", "like={}", "sampling.count=200", "quality.count=0"],
 }
 OF_ARRAYS = {
     **OF_IMAGES,
