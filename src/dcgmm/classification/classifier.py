@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dcgmm.errors import InputError, OptionError
 from dcgmm.images import Images, as_images, image_batches
-from dcgmm.model.gmm import Scored
+from dcgmm.model.scored import Scored
 from dcgmm.model.stack import DCGMM
 from dcgmm.options import checked_seed
 

@@ -22,7 +22,7 @@ from dcgmm.classification.classifier import Classifier, Labelled, scored_batches
 from dcgmm.classification.options import ReadoutOptions
 from dcgmm.errors import OptionError
 from dcgmm.images import Images
-from dcgmm.model.gmm import Scored
+from dcgmm.model.scored import Scored
 from dcgmm.model.stack import DCGMM
 from dcgmm.options import made
 

@@ -29,8 +29,9 @@ from dcgmm.images import Images, to_float
 from dcgmm.model import conditionals
 from dcgmm.model.factor_gmm import FactorGMM
 from dcgmm.model.folding import Folding
-from dcgmm.model.gmm import GMM, Scored
+from dcgmm.model.gmm import GMM
 from dcgmm.model.observed import score_shares, seen_part
+from dcgmm.model.scored import Scored
 from dcgmm.model.stack import DCGMM
 from dcgmm.options import checked_seed, made
 

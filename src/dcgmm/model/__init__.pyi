@@ -3,14 +3,15 @@ from .annealing import AnnealingState as AnnealingState
 from .factor_gmm import FactorGMM as FactorGMM
 from .folding import Folding as Folding
 from .gmm import GMM as GMM
-from .gmm import Rates as Rates
-from .gmm import Scored as Scored
 from .options import Architecture as Architecture
 from .options import GMMOptions as GMMOptions
 from .options import LayerOptions as LayerOptions
 from .options import LayerType as LayerType
 from .options import SharpeningPreset as SharpeningPreset
 from .pooling import Pooling as Pooling
+from .scored import Rates as Rates
+from .scored import Scored as Scored
+from .scored import Sums as Sums
 from .shapes import Shape as Shape
 from .shapes import Window as Window
 from .stack import DCGMM as DCGMM

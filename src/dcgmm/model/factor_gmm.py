@@ -12,8 +12,9 @@ from dcgmm.model.arrays import added
 from dcgmm.model.factors import (
     FactorGradient,
     FactorParameters,
+    Won,
     add_factors,
-    cross_means,
+    cross_sums,
     factor_gradient,
     factor_parameters,
     project,
@@ -21,9 +22,10 @@ from dcgmm.model.factors import (
     winners,
 )
 from dcgmm.model.gaussian import Gradient, natural_parameters, objective_gradient
-from dcgmm.model.gmm import GMM, Rates, Scored
+from dcgmm.model.gmm import GMM
 from dcgmm.model.options import GMMOptions, LayerOptions
 from dcgmm.model.patches import Patches
+from dcgmm.model.scored import Rates, Scored, Sums
 from dcgmm.model.shapes import Shape
 
 
@@ -178,12 +180,36 @@ class FactorGMM(GMM):
             return added(value, total), None if made is None else patches.placed(made)
         scored, value, gradient = self._ascent(patches, kernel)
         responsibilities = scored.responsibilities if passes_on else None
+        self._ascend(gradient, rates)
+        return added(value, total), responsibilities
+
+    @torch.no_grad()
+    def sums(self, x: Tensor | Patches, kernel: Tensor | None, *, passes_on: bool) -> tuple[Sums, Tensor | None]:
+        """As `GMM.sums`, in tensors once there are factors."""
+        if not self.has_factors:
+            return super().sums(x, kernel, passes_on=passes_on)
+        patches = self.patches(x)
+        self._check_step(patches.x, kernel)
+        scored, won = self._won(patches, kernel, self.factor_parameters())
+        sums = Sums(won.value.mean(-1), *patches.sums(won.winner, self.components), cross_sums(patches.values, won))
+        return sums, scored.responsibilities if passes_on else None
+
+    @torch.no_grad()
+    def update(self, sums: Sums, points: int, kernel: Tensor | None, rates: Rates) -> None:
+        """As `GMM.update`, and of the factors once there are any."""
+        if sums.cross is None:
+            super().update(sums, points, kernel, rates)
+            return
+        means = (sums.counts / points, sums.first / points, sums.second / points)
+        self._ascend(self._gradient(means, sums.cross / points, kernel, self.factor_parameters()), rates)
+
+    def _ascend(self, gradient: FactorGradient, rates: Rates) -> None:
+        """One step, in place, and the projection after it."""
         self.ascend(_without_factors(gradient), rates)
         self.factors.addcmul_(gradient.factors, rates.factors[..., None, None, None])
         projected = project(self.precision_sqrt, self.factors, self.options.factor_floor)
         # A component that wins nothing keeps its bits: it has not moved, and rotating it anew would only round it.
         self.factors.copy_(torch.where(gradient.share[..., None, None] > 0, projected, self.factors))
-        return added(value, total), responsibilities
 
     @torch.no_grad()
     def objective(self, scored: Scored, kernel: Tensor | None) -> tuple[Tensor, Gradient]:
@@ -199,15 +225,30 @@ class FactorGMM(GMM):
 
     def _ascent(self, patches: Patches, kernel: Tensor | None) -> tuple[Scored, Tensor, FactorGradient]:
         """Scores, and the objective with its gradient."""
-        parameters, log_weights = self.factor_parameters(), self.log_weights
+        parameters = self.factor_parameters()
+        scored, won = self._won(patches, kernel, parameters)
+        means = patches.means(won.winner, self.components)
+        cross = cross_sums(patches.values, won) / won.winner.shape[-1]
+        return scored, won.value.mean(-1), self._gradient(means, cross, kernel, parameters)
+
+    def _won(self, patches: Patches, kernel: Tensor | None, parameters: FactorParameters) -> tuple[Scored, Won]:
+        """Scores, and what those who win say."""
+        log_weights = self.log_weights
         natural = natural_parameters(log_weights, self.loc, self.precision_sqrt)
         diagonal = patches.points(patches.contract(*natural))
         won = winners(diagonal, patches.values, parameters, kernel, self.held)
-        means = patches.means(won.winner, self.components)
-        plain = objective_gradient(means, kernel, log_weights, self.loc, self.precision_sqrt, natural.precision)
-        cross = cross_means(patches.values, won)
-        gradient = factor_gradient(plain, means, cross, self.loc, self.precision_sqrt, parameters)
-        return Scored(patches, log_weights, natural, patches.on_map(won.scores)), won.value.mean(-1), gradient
+        return Scored(patches, log_weights, natural, patches.on_map(won.scores)), won
+
+    def _gradient(
+        self,
+        means: tuple[Tensor, Tensor, Tensor],  # (..., K), (..., K, D), (..., K, D): of 1, x and x^2 by winner
+        cross: Tensor,  # (..., K, D, L), of x z^T
+        kernel: Tensor | None,
+        parameters: FactorParameters,
+    ) -> FactorGradient:
+        given = (self.loc, self.precision_sqrt)
+        plain = objective_gradient(means, kernel, self.log_weights, *given, self.precision_sqrt.square())
+        return factor_gradient(plain, means, cross, *given, parameters)
 
 
 def _without_factors(gradient: FactorGradient) -> Gradient:

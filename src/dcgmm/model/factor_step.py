@@ -12,10 +12,10 @@ from torch import Tensor
 from dcgmm.model import native
 from dcgmm.model.factors import add_factors, factor_parameters
 from dcgmm.model.gaussian import natural_parameters, smoothed_winner
-from dcgmm.model.gmm import Rates
 from dcgmm.model.native import factors as compiled
 from dcgmm.model.options import GMMOptions
 from dcgmm.model.patches import Patches
+from dcgmm.model.scored import Rates
 
 
 class Parameters(NamedTuple):

@@ -160,11 +160,11 @@ def winners(
     return Won(torch.cat(parts, -2), torch.cat(values, -1), torch.cat(indices, -1), torch.cat(own, -2))
 
 
-def cross_means(
+def cross_sums(
     x: Tensor,  # (..., P, D)
     won: Won,
 ) -> Tensor:  # (..., K, D, L)
-    """Means of x z^T by component: sums over the points that it wins, divided by the number of all points.
+    """Sums of x z^T over the points that each component wins.
 
     Each point counts with one component only, so that this costs P D L, not P D L K: bags of points weighted by z.
     """
@@ -184,7 +184,7 @@ def cross_means(
         mode="sum",
         per_sample_weights=weights.flatten(),
     )
-    return sums.view(factors, *batch, components, features).movedim(0, -1) / points
+    return sums.view(factors, *batch, components, features).movedim(0, -1)
 
 
 class FactorGradient(NamedTuple):

@@ -1,8 +1,5 @@
 """The GMM layer: one mixture of diagonal Gaussians, shared by all positions (section 3.1), or one for each."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
@@ -10,60 +7,13 @@ from dcgmm.errors import OptionError
 from dcgmm.model import fused, native
 from dcgmm.model.annealing import grid_side
 from dcgmm.model.arrays import added, check_step
-from dcgmm.model.gaussian import Gradient, NaturalParameters, natural_parameters, objective_gradient, smoothed_winner
+from dcgmm.model.gaussian import Gradient, natural_parameters, objective_gradient, smoothed_winner
 from dcgmm.model.options import GMMOptions, LayerOptions, LayerType, Start
 from dcgmm.model.patches import SINGLE, Patches
+from dcgmm.model.scored import Rates, Scored, Sums
 from dcgmm.model.shapes import Shape
 
 IN_USE = 0.1  # of an even share: a component with less counts as unused
-
-
-class Rates(NamedTuple):
-    """Learning rate of each kind of parameter, of batch_shape.
-
-    Examples:
-        >>> Rates(*torch.full((4,), 0.05)).loc
-        tensor(0.0500)
-    """
-
-    logits: Tensor
-    loc: Tensor
-    precision_sqrt: Tensor
-    factors: Tensor  # which only factor-analysing layers have
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What a GMM layer says of a batch. Densities are in nats, per sample and position.
-
-    Examples:
-        >>> GMM(Shape(4, 4, 49), components=25).score(torch.rand(5, 4, 4, 49)).responsibilities.shape
-        torch.Size([5, 4, 4, 25])
-    """
-
-    patches: Patches  # what was scored
-    log_weights: Tensor  # (..., K), or (..., H, W, K) where each position has its own, and with which parameters
-    natural: NaturalParameters
-    component_scores: Tensor  # (..., N, H, W, K), log pi_k + log N_k
-    shares: Tensor | None = None  # (N, H, W, D), share of what each feature stands for that was seen; None: all
-
-    @property
-    def log_prob(self) -> Tensor:  # (..., N, H, W)
-        """Log-likelihood, log sum_k pi_k N_k(x) (equation 3)."""
-        scores = self.component_scores
-        return native.log_prob(scores) if native.takes(scores) else scores.logsumexp(-1)
-
-    @property
-    def max_component_score(self) -> Tensor:  # (..., N, H, W)
-        """Max-component approximation, max_k [log pi_k + log N_k(x)]."""
-        scores = self.component_scores
-        return native.largest(scores) if native.takes(scores) else scores.amax(-1)
-
-    @property
-    def responsibilities(self) -> Tensor:  # (..., N, H, W, K)
-        """Posterior of the components, pi_k N_k / sum_j pi_j N_j (equation 2)."""
-        scores = self.component_scores
-        return native.responsibilities(scores) if native.takes(scores) else scores.softmax(-1)
 
 
 class GMM(nn.Module):
@@ -136,6 +86,16 @@ class GMM(nn.Module):
     def description(self) -> LayerOptions:
         """What `DCGMM.build` makes such a layer of."""
         return LayerOptions(LayerType.gmm, components=self.components, shared=self.shared)
+
+    @property
+    def learnt(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The parameters that all GMM layers have."""
+        return self.logits, self.loc, self.precision_sqrt
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Least and largest value of d = 1 / std."""
+        return self.options.precision_sqrt_min, self.options.precision_sqrt_max
 
     @property
     def log_weights(self) -> Tensor:  # (..., K)
@@ -231,10 +191,8 @@ class GMM(nn.Module):
         Raises:
             OptionError: x is empty, or an array has another shape, number type or device than the parameters ask for.
         """
-        patches = self.patches(x)
-        parameters = (self.logits, self.loc, self.precision_sqrt)
-        limits = (self.options.precision_sqrt_min, self.options.precision_sqrt_max)
-        given = (patches.x, patches.window, parameters, kernel, rates[:3], limits)
+        patches, parameters = self.patches(x), self.learnt
+        given = (patches.x, patches.window, parameters, kernel, rates[:3], self.limits)
         if native.takes(patches.x, *parameters):
             value, made = native.step(*given, passes_on=passes_on)
             return added(value, total), None if made is None else patches.placed(made)
@@ -256,6 +214,38 @@ class GMM(nn.Module):
         return value, responsibilities
 
     @torch.no_grad()
+    def sums(self, x: Tensor | Patches, kernel: Tensor | None, *, passes_on: bool) -> tuple[Sums, Tensor | None]:
+        """The first half of `step`, of the same arguments: what `update` needs, and the responsibilities.
+
+        Raises:
+            OptionError: as for `step`.
+        """
+        patches = self.patches(x)
+        if native.takes(patches.x, *self.learnt):
+            sums, made = native.sums(patches.x, patches.window, self.learnt, kernel, passes_on=passes_on)
+            return Sums(*sums), None if made is None else patches.placed(made)
+        self._check_step(patches.x, kernel)
+        scored = self.score(patches)
+        value, winner = smoothed_winner(patches.points(scored.component_scores), kernel)
+        found = Sums(value.mean(-1), *patches.sums(winner, self.components))
+        return found, scored.responsibilities if passes_on else None
+
+    @torch.no_grad()
+    def update(self, sums: Sums, points: int, kernel: Tensor | None, rates: Rates) -> None:
+        """The second half of `step`, in place: the step that the sums of so many points give.
+
+        The parameters, and the kernel, are those that the sums were made with.
+
+        Raises:
+            OptionError: as for `step`.
+        """
+        if native.takes(sums.counts, *self.learnt):
+            native.update(sums[1:4], points, self.learnt, kernel, rates[:3], self.limits)
+            return
+        means, own = (sums.counts / points, sums.first / points, sums.second / points), (self.loc, self.precision_sqrt)
+        self.ascend(objective_gradient(means, kernel, self.log_weights, *own, self.precision_sqrt.square()), rates)
+
+    @torch.no_grad()
     def objective(self, scored: Scored, kernel: Tensor | None) -> tuple[Tensor, Gradient]:  # kernel as in `step`
         """Mean over samples and positions of max_k sum_j G_kj s_j, of batch_shape, and its gradient.
 
@@ -275,7 +265,7 @@ class GMM(nn.Module):
         self.loc.addcmul_(gradient.loc, torch.minimum(farthest, rates.loc[..., None, None]))
         self.precision_sqrt.addcmul_(gradient.precision_sqrt, rates.precision_sqrt[..., None, None])
         # Project after the step: d can cross 0, where log d is undefined.
-        self.precision_sqrt.clamp_(self.options.precision_sqrt_min, self.options.precision_sqrt_max)
+        self.precision_sqrt.clamp_(*self.limits)
 
     def patches(self, x: Tensor | Patches) -> Patches:  # (..., N, H, W, D)
         """What the layer sees, as its parameters are applied to it.
@@ -290,9 +280,9 @@ class GMM(nn.Module):
             raise OptionError("x", f"of {features} features a patch, {own.dtype}, on {own.device}", found)
         return patches if self.shared else patches.by_position()
 
-    def _check_step(self, x: Tensor, kernel: Tensor | None, rates: Rates) -> None:
+    def _check_step(self, x: Tensor, kernel: Tensor | None, rates: Rates | None = None) -> None:
         """Refuse what tensors would broadcast, and fused passes read as it lies; native ones see to it themselves."""
-        check_step(x, kernel, rates._asdict(), self.loc[..., 0, 0], grid_side(self.components))
+        check_step(x, kernel, rates._asdict() if rates else {}, self.loc[..., 0, 0], grid_side(self.components))
 
     def extra_repr(self) -> str:
         """Components, whose they are, input and output shape."""

@@ -26,10 +26,11 @@ from dcgmm.model.conditionals import marginal_scores
 from dcgmm.model.factor_gmm import FactorGMM
 from dcgmm.model.folding import Folding
 from dcgmm.model.gaussian import natural_parameters
-from dcgmm.model.gmm import GMM, Scored
+from dcgmm.model.gmm import GMM
 from dcgmm.model.layers import Layer
 from dcgmm.model.patches import Patches
 from dcgmm.model.pooling import Pooling
+from dcgmm.model.scored import Scored
 from dcgmm.model.shapes import Shape
 
 HALF = 0.5  # share from which on a factor-analysing layer above the first counts a position as seen

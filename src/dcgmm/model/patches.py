@@ -106,10 +106,19 @@ class Patches:
     ) -> tuple[Tensor, Tensor, Tensor]:  # (..., K), (..., K, D), (..., K, D)
         """Means of 1, x and x^2 by component: sums over its patches, divided by the number of all patches."""
         points = winner.shape[-1]
+        counts, first, second = self._by_component(winner, components, 1.0 / points)
+        return counts / points, first, second
+
+    def sums(self, winner: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
+        """As `means`, not divided."""
+        return self._by_component(winner, components, 1.0)
+
+    def _by_component(self, winner: Tensor, components: int, weight: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Counts, and sums of x and x^2 times a weight."""
         # Integers: a sum of many equal shares would lose the later ones.
         counts = winner.new_zeros(*winner.shape[:-1], components).scatter_add_(-1, winner, torch.ones_like(winner))
-        share = self.values.new_zeros(*winner.shape, components).scatter_(-1, winner.unsqueeze(-1), 1.0 / points)
-        return counts.to(share.dtype) / points, share.mT @ self.values, share.mT @ self._squares
+        share = self.values.new_zeros(*winner.shape, components).scatter_(-1, winner.unsqueeze(-1), weight)
+        return counts.to(share.dtype), share.mT @ self.values, share.mT @ self._squares
 
     def pull(
         self,

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from dcgmm.errors import InputError, OptionError
 from dcgmm.images import Images, as_images, image_batches, raised, side_by_side, to_float
 from dcgmm.model.folding import Folding
-from dcgmm.model.gmm import GMM, Scored
+from dcgmm.model.gmm import GMM
 from dcgmm.model.layers import Layer, build_layers, described, layer_names
 from dcgmm.model.observed import score_shares, seen_part
 from dcgmm.model.options import Architecture, GMMOptions, LayerOptions, SharpeningPreset
 from dcgmm.model.patches import SINGLE, Patches
+from dcgmm.model.scored import Scored
 from dcgmm.model.shapes import Shape
 from dcgmm.runtime import memory_of, set_up_cpu
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from dcgmm.images import Images
 from dcgmm.model.factor_gmm import FactorGMM
-from dcgmm.model.gmm import GMM, Scored
+from dcgmm.model.gmm import GMM
+from dcgmm.model.scored import Scored
 from dcgmm.model.stack import DCGMM
 from dcgmm.outliers.batches import batches
 

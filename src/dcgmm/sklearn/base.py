@@ -22,8 +22,8 @@ from dcgmm.density import why_no_density
 from dcgmm.errors import InputError, OptionError
 from dcgmm.images import as_images, image_batches
 from dcgmm.model.annealing import grid_side
-from dcgmm.model.gmm import Scored
 from dcgmm.model.options import Architecture, LayerOptions
+from dcgmm.model.scored import Scored
 from dcgmm.model.stack import DCGMM
 from dcgmm.options import plain
 from dcgmm.runtime import choose_device

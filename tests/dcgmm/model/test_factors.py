@@ -11,7 +11,7 @@ from dcgmm.model.factors import (
     Won,
     add_factors,
     capacitance,
-    cross_means,
+    cross_sums,
     factor_gradient,
     factor_parameters,
     factor_scores,
@@ -71,7 +71,7 @@ def score_and_gradient(
     won = winners(diagonal_scores(x, log_weights, loc, precision_sqrt), x, parameters)
     sums = means(x, won.winner, loc.shape[-2])
     diagonal = objective_gradient(sums, None, log_weights, loc, precision_sqrt, precision_sqrt.square())
-    return won, factor_gradient(diagonal, sums, cross_means(x, won), loc, precision_sqrt, parameters)
+    return won, factor_gradient(diagonal, sums, cross_sums(x, won) / x.shape[-2], loc, precision_sqrt, parameters)
 
 
 @pytest.mark.parametrize(("components", "features", "factors"), SHAPES)
@@ -113,7 +113,7 @@ def test_no_factors_are_the_diagonal_gaussians_bit_for_bit(dtype: torch.dtype, b
     torch.testing.assert_close(won.scores, diagonal, **EXACT)
     sums = means(x, won.winner, 9)
     expected = objective_gradient(sums, None, log_weights, loc, precision_sqrt, precision_sqrt.square())
-    gradient = factor_gradient(expected, sums, cross_means(x, won), loc, precision_sqrt, parameters)
+    gradient = factor_gradient(expected, sums, cross_sums(x, won) / 20, loc, precision_sqrt, parameters)
     for name, value in expected._asdict().items():
         torch.testing.assert_close(getattr(gradient, name), value, **EXACT)
     assert gradient.factors.shape == (*batch, 9, 7, 0)
@@ -195,14 +195,14 @@ def test_winners_are_the_best_and_projected_by_their_own_factors() -> None:
     torch.testing.assert_close(won.projection, own.squeeze(-1), **ROUNDING)
 
 
-def test_cross_means_are_sums_over_the_points_won() -> None:
+def test_cross_sums_are_those_of_the_points_won() -> None:
     given, x = mixture(9, 5, 2), normal(12, 5, seed=9)
     won, _ = score_and_gradient(x, *given)
     assert len(won.winner.unique()) < 9  # some win nothing
-    found = cross_means(x, won)
+    found = cross_sums(x, won)
     for component in range(9):
         mine = won.winner == component
-        torch.testing.assert_close(found[component], x[mine].mT @ won.projection[mine] / 12, **ROUNDING)
+        torch.testing.assert_close(found[component], x[mine].mT @ won.projection[mine], **ROUNDING)
 
 
 @pytest.mark.parametrize(("components", "features", "factors"), [(9, 784, 16), (4, 6, 5)])

@@ -38,7 +38,10 @@ _PASSES = {
     "dcgmm_summarise": "lliaaaa",
     "dcgmm_pull": "Siaaaaa",
     "dcgmm_step": "Siaaaaaaaaffaa",
+    "dcgmm_sums": "Siaaaaaaaaaa",
+    "dcgmm_update": "Silaaaaaaaaaaff",
 }
+_PARAMETERS = ("logits", "loc", "precision_sqrt")
 _TYPES = {
     "S": ctypes.POINTER(_Shapes),
     "i": ctypes.c_int,
@@ -159,16 +162,10 @@ def step(
         OptionError: an array is not of the shape above, float32, on the CPU; K is no square; x is empty; or parameters
             are not contiguous.
     """
-    batch, components = parameters[0].shape[:-1], parameters[0].shape[-1]
-    layout, side = _layout(x.shape, batch, window, components), grid_side(components)
-    if not layout.points[len(batch)]:
-        raise OptionError("x", "of at least one sample", "empty")
-    names = ("logits", "loc", "precision_sqrt")
-    shapes = ((*batch, components), *[(*batch, components, layout.features)] * 2)
+    batch, layout = parameters[0].shape[:-1], _step_layout(x, window, parameters)
     x = dense("x", x, layout.maps)
-    logits, loc, root = (in_place(*given) for given in zip(names, parameters, shapes, strict=True))
-    kernel = None if kernel is None else dense("kernel", kernel, (*batch, side, side))
-    speeds = [dense(f"rates.{name}", rate, batch) for name, rate in zip(names, rates, strict=True)]
+    logits, loc, root = _changed(parameters, layout)
+    kernel, speeds = _kernel(kernel, parameters), _speeds(rates, batch)
     value = x.new_empty(batch)
     passed = x.new_empty(layout.points) if passes_on else None
     run, threads = _loaded().dcgmm_step, torch.get_num_threads()
@@ -180,6 +177,90 @@ def step(
             *(*limits, _part(passed, model, 4), _part(value, model, 0)),
         )
     return value, passed
+
+
+def sums(
+    x: Tensor,  # (..., N, H, W, C)
+    window: Window,
+    parameters: Sequence[Tensor],  # logits (..., K), loc (..., K, D), precision_sqrt (..., K, D)
+    kernel: Tensor | None,  # (..., S, S), S = sqrt(K)
+    *,
+    passes_on: bool,
+) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor | None]:  # (...), (..., K), 2 (..., K, D); (..., N, H', W', K)
+    """`GMM.sums`: the mean objective, and by winner how many points and their sums of x and x^2; the responsibilities.
+
+    Raises:
+        OptionError: as for `step`.
+    """
+    batch, layout = parameters[0].shape[:-1], _step_layout(x, window, parameters)
+    x = dense("x", x, layout.maps)
+    logits, loc, root = _changed(parameters, layout)
+    kernel = _kernel(kernel, parameters)
+    value, counts = x.new_empty(batch), torch.empty_like(logits)
+    first, second = torch.empty_like(loc), torch.empty_like(loc)
+    passed = x.new_empty(layout.points) if passes_on else None
+    run, threads = _loaded().dcgmm_sums, torch.get_num_threads()
+    for model in range(value.numel()):
+        run(
+            *(layout.shapes, threads, _part(x, model, 4), _part(logits, model, 1)),
+            *(_part(loc, model, 2), _part(root, model, 2), _part(kernel, model, 2), _part(passed, model, 4)),
+            *(_part(value, model, 0), _part(counts, model, 1), _part(first, model, 2), _part(second, model, 2)),
+        )
+    return (value, counts, first, second), passed
+
+
+def update(
+    found: Sequence[Tensor],  # (..., K), (..., K, D), (..., K, D): of 1, x and x^2 by winner, sums over
+    points: int,
+    parameters: Sequence[Tensor],  # logits (..., K), loc (..., K, D), precision_sqrt (..., K, D), changed in place
+    kernel: Tensor | None,  # (..., S, S), S = sqrt(K)
+    rates: Sequence[Tensor],  # (...) each, of the parameters
+    limits: tuple[float, float],  # of precision_sqrt
+) -> None:
+    """`GMM.update`: the step that these sums give.
+
+    Raises:
+        OptionError: as for `step`.
+    """
+    batch, (components, features) = parameters[0].shape[:-1], parameters[1].shape[-2:]
+    layout = _layout((0, 1, 1, features), (), Window((1, 1), (1, 1)), components)  # of no points
+    changed, kernel, speeds = _changed(parameters, layout), _kernel(kernel, parameters), _speeds(rates, batch)
+    named = zip(("counts", "first", "second"), found, parameters, strict=True)
+    given = [dense(name, each, like.shape) for name, each, like in named]
+    run, threads = _loaded().dcgmm_update, torch.get_num_threads()
+    for model in range(batch.numel()):
+        run(
+            *(layout.shapes, threads, points),
+            *(_part(each, model, size) for each, size in zip(given, (1, 2, 2), strict=True)),
+            *(_part(each, model, size) for each, size in zip(changed, (1, 2, 2), strict=True)),
+            *(_part(kernel, model, 2), *(_part(rate, model, 0) for rate in speeds), *limits),
+        )
+
+
+def _step_layout(x: Tensor, window: Window, parameters: Sequence[Tensor]) -> _Layout:
+    """What a step works on; OptionError where x has too few dimensions, or is empty."""
+    batch, components = parameters[0].shape[:-1], parameters[0].shape[-1]
+    layout = _layout(x.shape, batch, window, components)
+    if not layout.points[len(batch)]:
+        raise OptionError("x", "of at least one sample", "empty")
+    return layout
+
+
+def _changed(parameters: Sequence[Tensor], layout: _Layout) -> list[Tensor]:
+    """A layer's parameters, as passes write them."""
+    own = parameters[0].shape
+    shapes = (own, *[(*own, layout.features)] * 2)
+    return [in_place(*given) for given in zip(_PARAMETERS, parameters, shapes, strict=True)]
+
+
+def _kernel(kernel: Tensor | None, parameters: Sequence[Tensor]) -> Tensor | None:
+    *batch, components = parameters[0].shape
+    side = grid_side(components)
+    return None if kernel is None else dense("kernel", kernel, (*batch, side, side))
+
+
+def _speeds(rates: Sequence[Tensor], batch: tuple[int, ...]) -> list[Tensor]:
+    return [dense(f"rates.{name}", rate, batch) for name, rate in zip(_PARAMETERS, rates, strict=True)]
 
 
 @functools.lru_cache(maxsize=256)

@@ -312,27 +312,47 @@ void set_aside(float *sums, long size, std::vector<double> &exact) {
     memset(sums, 0, 4 * size);
 }
 
-/* Points that each component won, by all threads; smoothed along either side of the grid where `spread` is given. */
-void counts_of(const std::vector<long> &all, long threads, long side, const float *spread, long lanes,
-               std::vector<double> &counts) {
-    const long K = side * side;
-    for (long k = 0; k < K; k++) {
-        counts[k] = 0;
-        for (long t = 0; t < threads; t++) counts[k] += all[t * K + k];
+/* The kernel g of one side of the grid, transposed, in whole vectors; all zeros without one. */
+struct Grid {
+    const bool smooths;
+    const long side, lanes; /* S, and S rounded up to whole vectors */
+    const Floats spread;
+
+    Grid(long components, const float *kernel)
+        : smooths(kernel), side(std::lround(std::sqrt(double(components)))), lanes(padded(side)), spread(side * lanes) {
+        for (long b = 0; kernel && b < side; b++)
+            for (long a = 0; a < lanes; a++) spread[b * lanes + a] = a < side ? kernel[a * side + b] : 0;
     }
-    if (!spread) return;
-    std::vector<double> halfway(K);
-    for (long a = 0; a < side; a++)
-        for (long b = 0; b < side; b++) {
-            halfway[a * side + b] = 0;
-            for (long c = 0; c < side; c++) halfway[a * side + b] += spread[a * lanes + c] * counts[c * side + b];
-        }
-    for (long a = 0; a < side; a++)
-        for (long b = 0; b < side; b++) {
-            counts[a * side + b] = 0;
-            for (long c = 0; c < side; c++) counts[a * side + b] += spread[b * lanes + c] * halfway[a * side + c];
-        }
-}
+
+    Smoothing smoothing() const { return {side, lanes, spread}; }
+
+    /* Numbers of all components, smoothed along either side. */
+    void smooth(std::vector<double> &numbers) const {
+        std::vector<double> halfway(side * side);
+        for (long a = 0; a < side; a++)
+            for (long b = 0; b < side; b++) {
+                halfway[a * side + b] = 0;
+                for (long c = 0; c < side; c++) halfway[a * side + b] += spread[a * lanes + c] * numbers[c * side + b];
+            }
+        for (long a = 0; a < side; a++)
+            for (long b = 0; b < side; b++) {
+                numbers[a * side + b] = 0;
+                for (long c = 0; c < side; c++) numbers[a * side + b] += spread[b * lanes + c] * halfway[a * side + c];
+            }
+    }
+
+    /* The same of rows, `columns` long, from column `first` to `last`: whole vectors of them. `halfway` has room for the
+     * rows, and `nothing` is a row of S `columns` zeros. */
+    void smooth(const float *rows, long columns, long first, long last, const float *nothing, float *halfway,
+                float *smoothed) const {
+        for (long b = 0; b < side; b++)
+            multiply<Plain>(spread, lanes, side, rows + b * columns + first, side * columns, nothing, last - first,
+                            halfway + b * columns + first, side * columns, side);
+        for (long a = 0; a < side; a++)
+            multiply<Plain>(spread, lanes, side, halfway + a * side * columns + first, columns, nothing, last - first,
+                            smoothed + a * side * columns + first, columns, side);
+    }
+};
 
 /* log softmax of the logits. */
 void log_weights_of(const float *logits, long components, float *log_weights) {
@@ -345,6 +365,161 @@ void log_weights_of(const float *logits, long components, float *log_weights) {
 INLINE float projected(float value, float least, float most) {
     return value < least ? least : value > most ? most : value;
 }
+
+/* A thread's part of so many columns, in whole panels. */
+void own_columns(const Thread &thread, long columns, long &first, long &last) {
+    const long panels = (columns + PANEL * LANES - 1) / (PANEL * LANES);
+    first = thread.from(panels) * PANEL * LANES;
+    last = std::min(columns, thread.to(panels) * PANEL * LANES);
+}
+
+/* A row, and zeros up to whole vectors. */
+INLINE void copy_padded(const float *from, long count, float *to, long stride) {
+    memcpy(to, from, 4 * count);
+    std::fill(to + count, to + stride, 0.0f);
+}
+
+/* The first half of a step: what it needs to know of its points. All threads of a parallel region go through it. */
+struct Summation {
+    const Shapes &s;
+    const Grid &grid;
+    const long K, D, width, stride, columns, all; /* columns of a component's sums: those of x, then those of x^2 */
+    const Floats matrix, start, log_weights;
+    const Floats sums; /* of each thread; then of all, in the place of the first one's */
+    std::vector<double> values;
+    std::vector<long> all_counts;
+
+    Summation(const Shapes &shapes, long threads, const Grid &grid, const float *logits)
+        : s(shapes), grid(grid), K(s.components), D(s.features()), width(padded(K)), stride(padded(D)),
+          columns(2 * stride), all(threads), matrix(2 * D * width), start(width), log_weights(K),
+          sums(threads * K * columns), values(threads), all_counts(threads * K) {
+        log_weights_of(logits, K, log_weights);
+        std::fill(start + K, start + width, -INFINITY);
+    }
+
+    /* Afterwards each thread has added up columns of its own; to see those of others takes a barrier. */
+    void run(const Thread &thread, const float *maps, const float *loc, const float *precision_sqrt,
+             float *responsibilities) {
+        fill_matrix(
+            K, width, thread.from(D), thread.to(D), matrix,
+            [&](long k, long d) {
+                const float root = precision_sqrt[k * D + d];
+                return root * root * loc[k * D + d];
+            },
+            [&](long k, long d) { return precision_sqrt[k * D + d] * precision_sqrt[k * D + d]; });
+        for (long k = thread.from(K); k < thread.to(K); k++)
+            start[k] = constant_of(D, log_weights[k], loc + k * D, precision_sqrt + k * D);
+        memset(sums + thread.number * K * columns, 0, 4 * K * columns);
+#pragma omp barrier
+        sum_up(thread, maps, responsibilities);
+#pragma omp barrier
+        long first, last;
+        own_columns(thread, columns, first, last);
+        for (long t = 1; t < thread.all; t++)
+            for (long k = 0; k < K; k++)
+                for (long c = first; c < last; c++) sums[k * columns + c] += sums[(t * K + k) * columns + c];
+    }
+
+    /* How many points each component won. */
+    std::vector<double> counts() const {
+        std::vector<double> counts(K);
+        for (long k = 0; k < K; k++)
+            for (long t = 0; t < all; t++) counts[k] += all_counts[t * K + k];
+        return counts;
+    }
+
+    float objective() const {
+        double total = 0;
+        for (double each : values) total += each;
+        return float(total / s.points());
+    }
+
+  private:
+    void sum_up(const Thread &thread, const float *maps, float *responsibilities) {
+        const Smoothing smoothing = grid.smoothing();
+        float *own_sums = sums + thread.number * K * columns;
+        long *own_counts = all_counts.data() + thread.number * K;
+        Floats weights(width), between(grid.side * grid.lanes), smoothed(width + LANES);
+        const long to = thread.to(s.points());
+        double total = 0;
+        std::vector<double> exact; /* sums so far, where there are many points: float32 would lose the later ones */
+        long summed = 0;
+        in_scored_blocks(s, maps, matrix, start, thread.from(s.points()), to,
+                         [&](long first, long count, const float *patches, const float *scores) {
+                             if (responsibilities)
+                                 summarise(scores, width, K, count, weights, nullptr, nullptr,
+                                           responsibilities + first * K, responsibilities + to * K);
+                             for (long m = 0; m < count; m++, scores += width, patches += stride) {
+                                 long winner;
+                                 if (grid.smooths) {
+                                     total += smoothing.largest(scores, width, between, smoothed, &winner);
+                                 } else {
+                                     const vec best = largest_of(scores, width);
+                                     winner = place_of(best, scores, width);
+                                     total += best[0];
+                                 }
+                                 own_counts[winner]++;
+                                 add_patch(patches, stride, own_sums + winner * columns);
+                             }
+                             summed += count;
+                             if (summed >= MOST_SUMMED) set_aside(own_sums, K * columns, exact), summed = 0;
+                         });
+        if (!exact.empty()) {
+            set_aside(own_sums, K * columns, exact);
+            std::copy(exact.begin(), exact.end(), own_sums);
+        }
+        values[thread.number] = total;
+    }
+};
+
+struct Rates {
+    float logits, loc, precision_sqrt, least, most; /* the last two limit precision_sqrt */
+};
+
+/* The second half: the step that sums of points give. */
+struct Ascent {
+    const Grid &grid;
+    const long K, D, stride, columns;
+    const Floats nothing, smoothed; /* sums, smoothed, and behind them halfway there */
+    std::vector<double> counts;
+
+    Ascent(const Shapes &s, const Grid &grid)
+        : grid(grid), K(s.components), D(s.features()), stride(padded(D)), columns(2 * stride),
+          nothing(grid.side * columns), smoothed(grid.smooths ? 2 * K * columns : 1) {
+        std::fill(nothing + 0, nothing + grid.side * columns, 0.0f);
+    }
+
+    /* Each thread the columns that it has added up, in `Summation`. */
+    void smooth(const Thread &thread, const float *sums) {
+        long first, last;
+        own_columns(thread, columns, first, last);
+        grid.smooth(sums, columns, first, last, nothing, smoothed + K * columns, smoothed);
+    }
+
+    void count(std::vector<double> won) {
+        counts = std::move(won);
+        if (grid.smooths) grid.smooth(counts);
+    }
+
+    void run(const Thread &thread, const float *sums, const float *log_weights, float *logits, float *loc,
+             float *precision_sqrt, const Rates &rates, long points) const {
+        const float *final_sums = grid.smooths ? (const float *)smoothed : sums;
+        for (long k = thread.from(K); k < thread.to(K); k++) {
+            const float scale = 1.0f / points, s0 = float(counts[k] / points);
+            const float *s1 = final_sums + k * columns, *s2 = s1 + stride;
+            float *mu = loc + k * D, *root = precision_sqrt + k * D;
+            for (long d = 0; d < D; d++) { /* objective_gradient, and the step */
+                const float centred = scale * s1[d] - mu[d] * s0;
+                const float deviation = scale * s2[d] - mu[d] * (scale * s1[d] + centred);
+                const float up = s0 / root[d] - root[d] * deviation;
+                const float step = rates.loc * root[d] * root[d];
+                mu[d] += (step * s0 > 1 ? 1 / s0 : step) * centred;
+                root[d] = projected(root[d] + rates.precision_sqrt * up, rates.least, rates.most);
+            }
+            logits[k] += rates.logits * (s0 - std::exp(log_weights[k]));
+        }
+    }
+};
 
 }  // namespace
 
@@ -433,105 +608,67 @@ void dcgmm_pull(const Shapes *shapes, int threads, const float *maps, const floa
 void dcgmm_step(const Shapes *shapes, int threads, const float *maps, float *logits, float *loc, float *precision_sqrt,
                 const float *kernel, const float *logits_rate, const float *loc_rate, const float *root_rate,
                 float least, float most, float *responsibilities, float *value) {
-    const Shapes &s = *shapes;
-    const long K = s.components, D = s.features(), points = s.points(), width = padded(K), stride = padded(D);
-    const long columns = 2 * stride; /* of a component's sums: those of x, then those of x^2 */
-    Floats matrix(2 * D * width), start(width), log_weights(K);
-    const long side = std::lround(std::sqrt(double(K))), lanes = padded(side);
-    Floats spread(side * lanes), nothing(side * columns); /* g transposed */
-    Floats all_sums(threads * K * columns), smoothed_sums(kernel ? 2 * K * columns : 1);
-    std::vector<double> values(threads), counts(K);
-    std::vector<long> all_counts(threads * K);
-    log_weights_of(logits, K, log_weights);
-    std::fill(start + K, start + width, -INFINITY);
-    std::fill(nothing + 0, nothing + side * columns, 0.0f);
-    if (kernel)
-        for (long b = 0; b < side; b++)
-            for (long a = 0; a < lanes; a++) spread[b * lanes + a] = a < side ? kernel[a * side + b] : 0;
-    const Smoothing smoothing{side, lanes, spread};
+    const Grid grid(shapes->components, kernel);
+    Summation summation(*shapes, threads, grid, logits);
+    Ascent ascent(*shapes, grid);
 #pragma omp parallel num_threads(threads)
     {
         const Thread thread;
-        fill_matrix(
-            K, width, thread.from(D), thread.to(D), matrix,
-            [&](long k, long d) {
-                const float root = precision_sqrt[k * D + d];
-                return root * root * loc[k * D + d];
-            },
-            [&](long k, long d) { return precision_sqrt[k * D + d] * precision_sqrt[k * D + d]; });
-        for (long k = thread.from(K); k < thread.to(K); k++)
-            start[k] = constant_of(D, log_weights[k], loc + k * D, precision_sqrt + k * D);
-        float *sums = all_sums + thread.number * K * columns;
-        long *own_counts = all_counts.data() + thread.number * K;
-        memset(sums, 0, 4 * K * columns);
-        Floats weights(width), between(side * lanes), smoothed(width + LANES);
-        const long from = thread.from(points), to = thread.to(points);
-        double total = 0;
-        std::vector<double> exact; /* sums so far, where there are many points: float32 would lose the later ones */
-        long summed = 0;
-#pragma omp barrier
-        in_scored_blocks(s, maps, matrix, start, from, to,
-                         [&](long first, long count, const float *patches, const float *scores) {
-                             if (responsibilities)
-                                 summarise(scores, width, K, count, weights, nullptr, nullptr,
-                                           responsibilities + first * K, responsibilities + to * K);
-                             for (long m = 0; m < count; m++, scores += width, patches += stride) {
-                                 long winner;
-                                 if (kernel) {
-                                     total += smoothing.largest(scores, width, between, smoothed, &winner);
-                                 } else {
-                                     const vec best = largest_of(scores, width);
-                                     winner = place_of(best, scores, width);
-                                     total += best[0];
-                                 }
-                                 own_counts[winner]++;
-                                 add_patch(patches, stride, sums + winner * columns);
-                             }
-                             summed += count;
-                             if (summed >= MOST_SUMMED) set_aside(sums, K * columns, exact), summed = 0;
-                         });
-        if (!exact.empty()) {
-            set_aside(sums, K * columns, exact);
-            std::copy(exact.begin(), exact.end(), sums);
-        }
-        values[thread.number] = total;
-#pragma omp barrier
-        /* Sums of all threads, smoothed: each thread some columns, in whole panels. */
-        const long panels = (columns + PANEL * LANES - 1) / (PANEL * LANES);
-        const long first = thread.from(panels) * PANEL * LANES;
-        const long last = std::min(columns, thread.to(panels) * PANEL * LANES);
-        for (long t = 1; t < thread.all; t++)
-            for (long k = 0; k < K; k++)
-                for (long c = first; c < last; c++) all_sums[k * columns + c] += all_sums[(t * K + k) * columns + c];
-        if (kernel) { /* along either side of the grid */
-            float *halfway = smoothed_sums + K * columns;
-            for (long b = 0; b < side; b++)
-                multiply<Plain>(spread, lanes, side, all_sums + b * columns + first, side * columns, nothing,
-                                last - first, halfway + b * columns + first, side * columns, side);
-            for (long a = 0; a < side; a++)
-                multiply<Plain>(spread, lanes, side, halfway + a * side * columns + first, columns, nothing,
-                                last - first, smoothed_sums + a * side * columns + first, columns, side);
-        }
+        summation.run(thread, maps, loc, precision_sqrt, responsibilities);
+        if (grid.smooths) ascent.smooth(thread, summation.sums);
 #pragma omp single
-        counts_of(all_counts, thread.all, side, kernel ? (const float *)spread : nullptr, lanes, counts);
-        const float *final_sums = kernel ? smoothed_sums : all_sums;
+        ascent.count(summation.counts());
+        ascent.run(thread, summation.sums, summation.log_weights, logits, loc, precision_sqrt,
+                   {*logits_rate, *loc_rate, *root_rate, least, most}, shapes->points());
+    }
+    *value = summation.objective();
+}
+
+/* What a step needs to know of its points: GMM.sums of one model. Its mean objective (1), how many points each component
+ * wins (K), and their sums of x and of x^2 (K, D). `kernel` and `responsibilities` may be null. */
+void dcgmm_sums(const Shapes *shapes, int threads, const float *maps, const float *logits, const float *loc,
+                const float *precision_sqrt, const float *kernel, float *responsibilities, float *value, float *counts,
+                float *first, float *second) {
+    const long K = shapes->components, D = shapes->features(), stride = padded(D);
+    const Grid grid(K, kernel);
+    Summation summation(*shapes, threads, grid, logits);
+#pragma omp parallel num_threads(threads)
+    {
+        const Thread thread;
+        summation.run(thread, maps, loc, precision_sqrt, responsibilities);
+#pragma omp barrier
         for (long k = thread.from(K); k < thread.to(K); k++) {
-            const float scale = 1.0f / points, s0 = float(counts[k] / points);
-            const float *s1 = final_sums + k * columns, *s2 = s1 + stride;
-            float *mu = loc + k * D, *root = precision_sqrt + k * D;
-            for (long d = 0; d < D; d++) { /* objective_gradient, and the step */
-                const float centred = scale * s1[d] - mu[d] * s0;
-                const float deviation = scale * s2[d] - mu[d] * (scale * s1[d] + centred);
-                const float up = s0 / root[d] - root[d] * deviation;
-                const float step = *loc_rate * root[d] * root[d];
-                mu[d] += (step * s0 > 1 ? 1 / s0 : step) * centred;
-                root[d] = projected(root[d] + *root_rate * up, least, most);
-            }
-            logits[k] += *logits_rate * (s0 - std::exp(log_weights[k]));
+            memcpy(first + k * D, summation.sums + 2 * k * stride, 4 * D);
+            memcpy(second + k * D, summation.sums + (2 * k + 1) * stride, 4 * D);
         }
     }
-    double total = 0;
-    for (double each : values) total += each;
-    *value = float(total / points);
+    std::vector<double> won = summation.counts();
+    std::copy(won.begin(), won.end(), counts);
+    *value = summation.objective();
+}
+
+/* The step that these sums of `points` points give, in place: GMM.update of one model. `kernel` may be null. */
+void dcgmm_update(const Shapes *shapes, int threads, long points, const float *counts, const float *first,
+                  const float *second, float *logits, float *loc, float *precision_sqrt, const float *kernel,
+                  const float *logits_rate, const float *loc_rate, const float *root_rate, float least, float most) {
+    const long K = shapes->components, D = shapes->features(), stride = padded(D);
+    const Grid grid(K, kernel);
+    Ascent ascent(*shapes, grid);
+    Floats sums(2 * K * stride), log_weights(K);
+    log_weights_of(logits, K, log_weights);
+#pragma omp parallel num_threads(threads)
+    {
+        const Thread thread;
+        for (long k = thread.from(K); k < thread.to(K); k++) {
+            copy_padded(first + k * D, D, sums + 2 * k * stride, stride);
+            copy_padded(second + k * D, D, sums + (2 * k + 1) * stride, stride);
+        }
+#pragma omp barrier
+        if (grid.smooths) ascent.smooth(thread, sums);
+#pragma omp single
+        ascent.count({counts, counts + K});
+        ascent.run(thread, sums, log_weights, logits, loc, precision_sqrt,
+                   {*logits_rate, *loc_rate, *root_rate, least, most}, points);
+    }
 }
 }
