@@ -46,3 +46,13 @@ class OptionError(InputError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles: a sweep's jobs may fail in other processes."""
         return type(self), (self.field, self.rule, self.value, self.owner)
+
+
+class LostProcessError(RuntimeError):
+    """Another process of a training has ended, or cannot be reached: the message says which, and why.
+
+    Examples:
+        >>> raise LostProcessError("process 1 (host, pid 7) has ended without a word")
+        Traceback (most recent call last):
+        dcgmm.errors.LostProcessError: process 1 (host, pid 7) has ended without a word
+    """

@@ -18,12 +18,12 @@ class Graphs:
 
     _WARM_UP = 3  # steps that libraries need to set themselves up in, before a capture
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, capture: bool = True) -> None:
         self._device = device
         self._key: Hashable = None
         self._steps = 0
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._capture = device.type == "cuda"
+        self._capture = capture and device.type == "cuda"
 
     def run(self, step: Callable[[], None], key: Hashable = None) -> None:
         """One step: captured once a few have run, replayed from then on."""

@@ -1,7 +1,8 @@
 """The batches that training steps are taken on, in an order that each epoch draws anew.
 
 Shapes: N images, H W pixels, C channels (of a tile, where steps take tiles), B images of a batch, S batches of an
-epoch; `...` is the model's batch_shape: each of models side by side has an order of its own.
+epoch; `...` is the model's batch_shape: each of models side by side has an order of its own. Of several processes B is
+each one's part of a batch.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dcgmm.background import Background, pinned
+from dcgmm.distributed import ALONE, Processes
 from dcgmm.errors import OptionError
 from dcgmm.images import to_float
 from dcgmm.model import fused
@@ -33,13 +35,20 @@ class Batches:
         options: how many a step, and of which size tiles are.
         model: that they are for.
         generators: of the order, on the CPU; one for each model.
+        processes: that share each batch: all draw the same order, and take their part of every batch.
 
     Raises:
-        OptionError: there are fewer images or tiles than one batch takes, or tiles are larger than the images.
+        OptionError: there are fewer images or tiles than one batch takes, tiles are larger than the images, or a batch
+            cannot be shared out evenly.
     """
 
     def __init__(
-        self, images: Tensor, options: TrainerOptions, model: DCGMM, generators: Sequence[torch.Generator]
+        self,
+        images: Tensor,
+        options: TrainerOptions,
+        model: DCGMM,
+        generators: Sequence[torch.Generator],
+        processes: Processes = ALONE,
     ) -> None:
         self._device, self._dtype, self._generators = model.device, model.dtype, list(generators)
         stay = not fits(images, self._device)
@@ -47,10 +56,15 @@ class Batches:
         given = (self._images, options.block_shuffle)
         self._parts = Whole(*given) if options.tile is None else Tiles(*given, options.tile)
         self.shape, count = self._parts.shape, self._parts.count
-        self.batch_size = options.batch_size or max(1, min(BATCH, count))
-        if count < self.batch_size:
+        whole = options.batch_size or max(1, min(BATCH, count))  # of all processes
+        if count < whole:
             what = "training images" if options.tile is None else "tiles of an epoch"
-            raise OptionError("batch_size", f"at most {count}, the number of {what}", self.batch_size, TrainerOptions)
+            raise OptionError("batch_size", f"at most {count}, the number of {what}", whole, TrainerOptions)
+        if whole % processes.size:
+            rule = f"a multiple of {processes.size}, the number of processes"
+            raise OptionError("batch_size", rule, whole, TrainerOptions)
+        self.steps_per_epoch, self.batch_size = count // whole, whole // processes.size  # S, B
+        self._processes = processes
         used = self.steps_per_epoch * self.batch_size
         self._order = torch.zeros(*model.batch_shape, used, dtype=torch.long, device=self._device)  # of the epoch
         self._position = torch.zeros(1, dtype=torch.long, device=self._device)  # of the last batch in it
@@ -58,11 +72,6 @@ class Batches:
         self._coming: Background[tuple[Tensor, list[Tensor]]] | None = None  # the next epoch's order
         self._uploads = _Uploads(self._parts, images.dtype, self._order, self.batch_size) if stay else None
         self._is_ordered = False
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """S."""
-        return self._parts.count // self.batch_size
 
     def prepare(self, done: int) -> None:
         """Have all at hand for the next step, of an epoch of which some batches are done."""
@@ -91,9 +100,15 @@ class Batches:
         for start in starts:
             generator = torch.Generator()
             generator.set_state(start)
-            orders.append(self._parts.drawn(generator, self._order.shape[-1]))
+            drawn = self._parts.drawn(generator, self._order.shape[-1] * self._processes.size)
+            orders.append(self._own_part(drawn))
             ends.append(generator.get_state())
         return pinned(torch.stack(orders), self._device), ends
+
+    def _own_part(self, order: Tensor) -> Tensor:  # of all processes' batches -> (S B,)
+        """What this process takes of an epoch, batch after batch."""
+        shares: Tensor = order.unflatten(0, (-1, self._processes.size, self.batch_size))
+        return shares[:, self._processes.rank].flatten()
 
     def advance(self) -> None:
         """Go on to the next batch, in place."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from dcgmm.distributed import Processes
 from dcgmm.errors import InputError
 from dcgmm.images import Images
 from dcgmm.model.stack import DCGMM
@@ -69,19 +70,23 @@ def fit(
 ) -> History:
     """Train a model from random start values, in place: the same bits as `dcgmm train` with the same seed.
 
+    Where `torch.distributed` has a default group its processes train the model together, if all of them call this with
+    the same arguments: each takes its part of every batch, and all come out with the same model.
+
     Args:
         model: on its device, with its number type. What it has learnt before is lost.
         images: (N, H, W, C), or (N, H, W) for one channel: uint8, or floats in [0, 1].
         seed: of start values and shuffling.
-        callback: called at each annealing window's end with the trainer and each GMM layer's report.
+        callback: called at each annealing window's end with the trainer and each GMM layer's report; in each process.
         progress: whether a bar shows how far it is; in a notebook it is the notebook's own. Needs tqdm.
         options: fields of `TrainerOptions`, as in `epochs=25, batch_size=100, annealing={"gamma": 0.8}`; `steps=5000`
             stands in place of epochs.
 
     Raises:
         InputError: an option is unknown, it or the seed out of its range, the images do not fit the model or are fewer
-            than a batch takes, training diverges, or there is no tqdm for the bar. Where it ends worse than it
-            started, the log has a warning.
+            than a batch takes, training diverges, there is no tqdm for the bar, or processes were given different
+            things. Where it ends worse than it started, the log has a warning.
+        LostProcessError: another process has ended.
 
     Examples:
         >>> import dcgmm
@@ -93,11 +98,12 @@ def fit(
 
     Source: section 3.2.1.
     """
-    tqdm = _tqdm() if progress else None  # asked for before the model is touched
+    processes = Processes.current()
+    tqdm = _tqdm() if progress and processes.is_first else None  # asked for before the model is touched
     if model.batch_shape:
         raise InputError(f"fit takes one model, this one holds {list(model.batch_shape)} side by side: use Trainer")
     generator = torch.Generator().manual_seed(checked_seed(seed))
-    trainer = Trainer(model, images, made(TrainerOptions, options), [generator])
+    trainer = Trainer(model, images, made(TrainerOptions, options), [generator], processes)
     model.draw_start(generator)
     if advice := short_training(trainer):
         log.warning("%s", advice)
@@ -115,7 +121,7 @@ def fit(
                 _show(bar, trainer.steps, history)
     trainer.check_finite()
     if trainer.options.weights_by_use:
-        weights_by_use(model, images)
+        weights_by_use(model, images, processes)
     if problem := trouble(progress_of(model, images, seed)):
         log.warning("%s", problem)
     return history

@@ -11,8 +11,9 @@ from torch import Tensor
 from dcgmm.errors import InputError
 from dcgmm.model.annealing import AnnealingRule, AnnealingState, ring_distances, smoothing_kernel
 from dcgmm.model.factor_gmm import FactorGMM
-from dcgmm.model.gmm import GMM, Rates
+from dcgmm.model.gmm import GMM
 from dcgmm.model.patches import Patches
+from dcgmm.model.scored import Rates, Sums
 from dcgmm.training.options import TrainerOptions
 
 # The learning rate is that of a layer of up to so many components. One of K wins 1 / K of the points, and takes steps
@@ -138,8 +139,20 @@ class LayerTraining:
 
     def ascend(self, patches: Patches, *, passes_on: bool) -> Tensor | None:
         """One step on a batch; returns the responsibilities where the layer passes them on."""
-        kernel = None if self.annealed else self._kernel
-        return self._gmm.step(patches, kernel, self._rates, passes_on=passes_on, total=self._total)[1]
+        return self._gmm.step(patches, self._kernel_now, self._rates, passes_on=passes_on, total=self._total)[1]
+
+    def sums(self, patches: Patches, *, passes_on: bool) -> tuple[Sums, Tensor | None]:
+        """The first half of `ascend`: what `update` needs to know of a batch, and the responsibilities."""
+        return self._gmm.sums(patches, self._kernel_now, passes_on=passes_on)
+
+    def update(self, sums: Sums, points: int) -> None:
+        """The second half: a step by the sums over so many points."""
+        self._gmm.update(sums, points, self._kernel_now, self._rates)
+        self._total += sums.objective
+
+    @property
+    def _kernel_now(self) -> Tensor | None:
+        return None if self.annealed else self._kernel
 
     def finite(self, also: Sequence[Tensor] = ()) -> Tensor:  # (models,)
         """Whether the window's sum, the parameters and other tensors of batch_shape are, for each model."""

@@ -8,10 +8,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from dcgmm.distributed import Processes, digest
 from dcgmm.errors import InputError, OptionError
 from dcgmm.graphs import Graphs
 from dcgmm.images import Images, as_images
+from dcgmm.model.gmm import GMM
 from dcgmm.model.options import MOST_PRECISE, GMMOptions
+from dcgmm.model.patches import Patches
+from dcgmm.model.scored import Sums
 from dcgmm.model.stack import DCGMM
 from dcgmm.runtime import require_memory
 from dcgmm.training.batches import Batches
@@ -33,10 +37,13 @@ class Trainer:
         images: (N, H, W, C), uint8 or float in [0, 1].
         options: how to train.
         generators: of the shuffling, on the CPU; one for each model.
+        processes: that train it together, each on its part of every batch: what they get is what one gets by itself,
+            up to rounding. All must be given the same. None: those of `torch.distributed`'s default group, if any.
 
     Raises:
         InputError: a batch needs more memory than is free, or the model cannot be trained on tiles of that size.
-        OptionError: the images are of another shape than the model's or no pixels, or fewer than one batch takes.
+        OptionError: the images are of another shape than the model's or no pixels, or fewer than one batch takes, or
+            a batch cannot be shared out evenly among the processes.
 
     Examples:
         >>> import dcgmm
@@ -54,15 +61,26 @@ class Trainer:
     """
 
     def __init__(
-        self, model: DCGMM, images: Images, options: TrainerOptions, generators: Sequence[torch.Generator]
+        self,
+        model: DCGMM,
+        images: Images,
+        options: TrainerOptions,
+        generators: Sequence[torch.Generator],
+        processes: Processes | None = None,
     ) -> None:
         assert len(generators) == math.prod(model.batch_shape)
-        self._batches = Batches(as_images(images, model.input_shape), options, model, generators)
-        self.batch_size = self._batches.batch_size
+        given = as_images(images, model.input_shape)
+        self.processes = Processes.current() if processes is None else processes
+        self._batches = Batches(given, options, model, generators, self.processes)
+        own = self._batches.batch_size
+        self.batch_size = own * self.processes.size  # of all processes
         _check_precision(model)
         seen = model if options.tile is None else _of_tiles(model, self._batches.shape)
-        size = 2 * len(generators) * self.batch_size * seen.image_bytes
-        require_memory(size, f"steps of {self.batch_size} images for {len(generators)} model(s)", model.device)
+        size = 2 * len(generators) * own * seen.image_bytes
+        require_memory(size, f"steps of {own} images for {len(generators)} model(s)", model.device)
+        self._points = {  # of a step, of all processes
+            name: self.batch_size * (gmm.output_shape.positions if gmm.shared else 1) for name, gmm in seen.gmms.items()
+        }
         self.model, self.options = model, options
         self.steps_per_epoch = self._batches.steps_per_epoch
         self.total_steps = self._planned_steps()
@@ -75,7 +93,17 @@ class Trainer:
             for number, (name, gmm) in enumerate(model.gmms.items(), start=1)
         }
         self._measured = torch.zeros(len(self._layers), MEASURES, len(generators), dtype=model.dtype).to(model.device)
-        self._step_graph, self._end_graph = Graphs(model.device), Graphs(model.device)
+        # What processes exchange within a step is no part of a graph.
+        alone = self.processes.size == 1
+        self._step_graph, self._end_graph = Graphs(model.device, alone), Graphs(model.device, alone)
+        self._to_compare = None if alone else given
+
+    def _compare(self, images: Tensor) -> None:
+        """Refuse processes that begin with different things: they would come out with none's model."""
+        parameters = {name: digest(value.detach()) for name, value in self.model.named_parameters()}
+        shuffling = [digest(state) for state in self._batches.states(self.steps % self.steps_per_epoch)]
+        facts = {"training images": digest(images), "options of training": self.options, "start values": parameters}
+        self.processes.require_same({**facts, "shuffling": shuffling, "steps": self.steps})
 
     def _seeds(self, layer: int) -> list[int]:
         """Of what a layer draws once training is under way, for each model."""
@@ -113,8 +141,13 @@ class Trainer:
         """One step of SGD on the next batch; at an annealing window's end what each model's GMM layers have reached.
 
         Raises:
-            InputError: a layer's objective or parameters are NaN or infinite (seen at the end of its window).
+            InputError: a layer's objective or parameters are NaN or infinite (seen at the end of its window); or, at
+                the first step, processes that train together were given different things.
+            LostProcessError: another process has ended.
         """
+        if self._to_compare is not None:
+            self._compare(self._to_compare)
+            self._to_compare = None
         if self.steps == self._centroid_steps:
             for layer in self._layers.values():
                 layer.adapt_all()
@@ -157,16 +190,36 @@ class Trainer:
     def _ascend(self) -> None:
         """One step on the next batch: in place and without a look at any value, so that a CUDA graph can hold it."""
         self._batches.advance()
+        if self.processes.size > 1:
+            self._ascend_together()
+            return
         # No gradient flows between layers: each takes the responsibilities below it as its data.
         self.model.upward(
             self._batches.batch(), lambda name, _, patches, top: self._layers[name].ascend(patches, passes_on=not top)
         )
 
+    def _ascend_together(self) -> None:
+        """The same step of several processes: the sums of all layers over each one's part of the batch are added up."""
+        found: dict[str, Sums] = {}
+
+        def take(name: str, gmm: GMM, patches: Patches, top: bool) -> Tensor | None:
+            found[name], responsibilities = self._layers[name].sums(patches, passes_on=not top)
+            return responsibilities
+
+        self.model.upward(self._batches.batch(), take)
+        given = [each for sums in found.values() for each in sums if each is not None]
+        added = iter(self.processes.summed(given))
+        for name, sums in found.items():
+            together = Sums(*(None if each is None else next(added) for each in sums))  # type: ignore[arg-type]
+            mean = together._replace(objective=together.objective / self.processes.size)
+            self._layers[name].update(mean, self._points[name])
+
     def _end_window(self) -> None:
         """Measure and anneal, in place and without a look at any value."""
         scored = self.model.score_floats(self._batches.batch())
-        for row, (name, layer) in zip(self._measured, self._layers.items(), strict=True):
-            row.copy_(layer.end_window(scored[name].log_prob.mean((-3, -2, -1))))
+        means = self.processes.summed([scored[name].log_prob.mean((-3, -2, -1)) for name in self._layers])
+        for row, layer, mean in zip(self._measured, self._layers.values(), means, strict=True):
+            row.copy_(layer.end_window(mean / self.processes.size))
 
     def state_dicts(self, *, checked: bool = True) -> list[dict[str, Any]]:
         """All that training goes on from beside the model, for each as if it were trained alone: tensors and built-ins.

@@ -9,6 +9,7 @@ Shapes: N images, K components; `...` is (H, W) in a layer with parameters of it
 import torch
 from torch import Tensor
 
+from dcgmm.distributed import ALONE, Processes
 from dcgmm.images import Images, as_images, image_batches
 from dcgmm.model.gmm import GMM
 from dcgmm.model.stack import BATCH_BYTES, DCGMM
@@ -18,7 +19,7 @@ LEAST = 1e-12  # weight of a component that no image is explained by: its logari
 
 
 @torch.no_grad()
-def weights_by_use(model: DCGMM, images: Images) -> None:
+def weights_by_use(model: DCGMM, images: Images, processes: Processes = ALONE) -> None:
     """Set each GMM layer's mixture weights to its mean responsibilities, in place, from the bottom up.
 
         pi_k = mean over images and positions of r_k
@@ -30,6 +31,7 @@ def weights_by_use(model: DCGMM, images: Images) -> None:
     Args:
         model: trained, one (no batch_shape).
         images: (N, H, W, C), N >= 1, as `as_images` takes them; those that it was trained on.
+        processes: that share the images, each with the same model.
 
     Raises:
         InputError: the images do not fit the model.
@@ -43,18 +45,20 @@ def weights_by_use(model: DCGMM, images: Images) -> None:
     Source: Dempster, Laird & Rubin (1977).
     """
     checked = as_images(images, model.input_shape)
+    mine, sharing = processes.shared(checked)
     *lower, top = model.gmms
     for name in lower:
-        _set_weights(model.gmms[name], mean_responsibilities(model, checked, name))
+        _set_weights(model.gmms[name], mean_responsibilities(model, checked, name, processes))
     gmm = model.gmms[top]
     size = len(checked) * gmm.output_shape.positions * gmm.components * gmm.loc.element_size()
-    densities = _log_densities(model, checked, top) if size <= BATCH_BYTES else None
+    densities = _log_densities(model, mine, top) if size <= BATCH_BYTES else None
     for _ in range(TOP_PASSES):
         if densities is None:
-            _set_weights(gmm, mean_responsibilities(model, checked, top))
+            _set_weights(gmm, mean_responsibilities(model, checked, top, processes))
         else:
             log_weights = gmm.log_weights.unsqueeze(-2)
-            use = torch.stack([(part + log_weights).softmax(-1).double().sum(-2) for part in densities]).sum(0)
+            own = torch.stack([(part + log_weights).softmax(-1).double().sum(-2) for part in densities]).sum(0)
+            (use,) = sharing.summed([own])
             _set_weights(gmm, use / use.sum(-1, keepdim=True))
 
 
@@ -73,13 +77,18 @@ def _log_densities(model: DCGMM, images: Tensor, layer: str) -> list[Tensor]:  #
 
 
 @torch.no_grad()
-def mean_responsibilities(model: DCGMM, images: Tensor, layer: str) -> Tensor:  # (N, H, W, C) -> (..., K) float64
+def mean_responsibilities(
+    model: DCGMM,
+    images: Tensor,  # (N, H, W, C)
+    layer: str,
+    processes: Processes = ALONE,
+) -> Tensor:  # (..., K) float64
     """Mean responsibility of each component of a GMM layer, over images and positions; at each that has its own."""
-    total = torch.zeros(model.gmms[layer].logits.shape, dtype=torch.float64, device=model.device)
-    count = 0
-    for batch in image_batches(images, model.batch_size, model.dtype):
+    gmm = model.gmms[layer]
+    mine, sharing = processes.shared(images)
+    total = torch.zeros(gmm.logits.shape, dtype=torch.float64, device=model.device)
+    for batch in image_batches(mine, model.batch_size, model.dtype):
         scored = model.score_floats(batch.to(model.device), up_to=layer)[layer]
-        points = scored.patches.points(scored.responsibilities)
-        total += points.double().sum(-2)
-        count += points.shape[-2]
-    return total / count
+        total += scored.patches.points(scored.responsibilities).double().sum(-2)
+    (total,) = sharing.summed([total])
+    return total / (len(images) * (gmm.output_shape.positions if gmm.shared else 1))
