@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dcgmm.errors import OptionError
 from dcgmm.images import Images, as_images, to_float
-from dcgmm.model.gmm import Scored
 from dcgmm.model.observed import score_shares, seen_part
+from dcgmm.model.scored import Scored
 from dcgmm.model.stack import DCGMM
 
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from dcgmm.distributed import ALONE, Processes
 from dcgmm.errors import InputError, OptionError
 from dcgmm.images import Images
 from dcgmm.model.stack import DCGMM
@@ -43,7 +44,15 @@ class Detector:
 
     @classmethod
     @torch.no_grad()
-    def fit(cls, model: DCGMM, images: Images, batch_size: int | None = None, *, pooled: bool = False) -> Self:
+    def fit(
+        cls,
+        model: DCGMM,
+        images: Images,
+        batch_size: int | None = None,
+        *,
+        pooled: bool = False,
+        processes: Processes = ALONE,
+    ) -> Self:
         """Measure the scores of training images.
 
         Args:
@@ -53,12 +62,13 @@ class Detector:
             pooled: whether a layer's positions are alike, as in textures: one mean and deviation for all of them,
                 which few images are enough for, and no score `pixels`, which knows places. p-values are then by
                 scores that each of up to 1,000 images gets from a model without it (`dcgmm.outliers.jackknife`).
+            processes: that share the images, each with the same model; all get the same detector.
 
         Raises:
             InputError: there are no images, or they do not fit the model.
         """
-        pixels = None if pooled else pixel_mixture(model, _some(images), batch_size)
-        return cls._measured(model, images, None, batch_size, pixels)
+        pixels = None if pooled else pixel_mixture(model, _some(images), batch_size, processes)
+        return cls._measured(model, images, None, batch_size, pixels, processes)
 
     @torch.no_grad()
     def seen_through(self, images: Images, observed: Images, batch_size: int | None = None) -> Self:
@@ -90,13 +100,20 @@ class Detector:
 
     @classmethod
     def _measured(
-        cls, model: DCGMM, images: Images, observed: Tensor | None, batch_size: int | None, pixels: PixelMixture | None
+        cls,
+        model: DCGMM,
+        images: Images,
+        observed: Tensor | None,
+        batch_size: int | None,
+        pixels: PixelMixture | None,
+        processes: Processes = ALONE,
     ) -> Self:
         """The detector with the moments of training images' scores, calibrated by them."""
         alike = pixels is None and observed is None  # a mask makes positions differ
-        positions = log_likelihood_moments(model, _some(images), batch_size, observed, pooled=alike)
+        given = (model, _some(images), batch_size, observed)
+        positions = log_likelihood_moments(*given, pooled=alike, processes=processes)
         found = cls(model, positions, {}, pixels, None)
-        scores, worst, pooled = measured(model, positions, pixels, images, observed, batch_size)
+        scores, worst, pooled = measured(model, positions, pixels, images, observed, batch_size, processes)
         found.images.update({name: Moments.of(values) for name, values in scores.items()})
         scores["joint"] = joint(scores, found.images, found.layers[-1])
         known, lows = scores, worst

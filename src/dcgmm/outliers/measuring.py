@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from dcgmm.distributed import ALONE, Processes
 from dcgmm.images import Images
 from dcgmm.model.stack import DCGMM
 from dcgmm.outliers.batches import batches, gathered
@@ -26,14 +27,15 @@ def measured(
     images: Images,
     observed: Tensor | None,
     batch_size: int | None,
+    processes: Processes = ALONE,  # that share the images, where all of them are seen
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
     """Scores but joint and auto (N,), each layer's worst position (N,), and positions of images spread evenly."""
-    found: dict[str, list[Tensor]] = {}
-    first = 0
+    found, (mine, sharing) = dict[str, list[Tensor]](), processes.shared(images)
+    first = sharing.rows(len(images)).start
 
     def parts() -> Iterator[dict[str, Tensor]]:
         nonlocal first
-        for batch in batches(model, images, observed, batch_size):
+        for batch in batches(model, mine, observed, batch_size):
             scored = batch.scored(model)
             maps = position_maps(scored, positions)
             for name, values in localising(maps).items():
@@ -44,9 +46,9 @@ def measured(
             own |= {} if pixels is None else {"pixels": pixels.log_prob(*batch)}
             yield own | {f"worst {name}": values for name, values in layer_worst(maps).items()}
 
-    scores = gathered(parts(), len(images))
+    scores = sharing.concatenated(gathered(parts(), len(mine)))
     worst = {name: scores.pop(f"worst {name}") for name in found}
-    return scores, worst, {name: torch.cat(values) for name, values in found.items()}
+    return scores, worst, sharing.concatenated({name: torch.cat(values) for name, values in found.items()})
 
 
 def left_out(

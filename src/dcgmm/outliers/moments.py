@@ -1,5 +1,6 @@
 """Long-term statistics of the log-likelihood per GMM layer and position (section 3.2.2)."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -7,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from dcgmm.distributed import ALONE, Processes
 from dcgmm.images import Images
 from dcgmm.model.stack import DCGMM
 from dcgmm.outliers.batches import batches
@@ -105,6 +107,7 @@ def log_likelihood_moments(
     observed: Images | None = None,
     *,
     pooled: bool = False,
+    processes: Processes = ALONE,
 ) -> dict[str, Moments]:
     """Moments of the log-likelihood (log-sum-exp, nats) of every GMM layer at every position.
 
@@ -115,6 +118,7 @@ def log_likelihood_moments(
             float64 rounding.
         observed: (N, H, W) or (H, W), which pixels are taken for seen; None: all.
         pooled: whether all positions of a layer are counted together, as one, (1, 1).
+        processes: that share the images, where all of them are seen.
 
     Raises:
         InputError: the images or the mask do not fit the model.
@@ -129,10 +133,15 @@ def log_likelihood_moments(
 
     Source: section 3.2.2.
     """
+    mine, sharing = processes.shared(images)
     total: dict[str, Moments] = {}
-    for batch in batches(model, images, observed, batch_size):
+    for batch in batches(model, mine, observed, batch_size):
         for name, scored in batch.scored(model).items():
             values = scored.log_prob
             moments = Moments.of(values.reshape(-1, 1, 1) if pooled else values)
             total[name] = total[name].merge(moments) if name in total else moments
-    return total
+    if sharing.size == 1:
+        return total
+    parts = sharing.gathered({name: moments.state_dict() for name, moments in total.items()})
+    merged = [{name: Moments.from_state(state, model.device) for name, state in part.items()} for part in parts]
+    return {name: functools.reduce(Moments.merge, [part[name] for part in merged]) for name in total}

@@ -10,11 +10,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from dcgmm.distributed import ALONE, Processes
 from dcgmm.errors import InputError
 from dcgmm.images import Images
 from dcgmm.model.conditionals import marginal_scores
 from dcgmm.model.gaussian import natural_parameters
-from dcgmm.model.gmm import Scored
+from dcgmm.model.scored import Scored
 from dcgmm.model.stack import DCGMM
 from dcgmm.outliers.batches import batches
 
@@ -101,9 +102,9 @@ class PixelSums:
             first.addmm_(share.mT, x)
             second.addmm_(share.mT, x.square_())
 
-    def mixture(self, dtype: torch.dtype) -> PixelMixture:
-        """The mixture of all images that were added."""
-        count, first, second = self._sums
+    def mixture(self, dtype: torch.dtype, processes: Processes = ALONE) -> PixelMixture:
+        """The mixture of all images that were added, by all of some processes."""
+        count, first, second = processes.summed(self._sums)
         size = count.clamp(min=torch.finfo(count.dtype).tiny).unsqueeze(1)
         mean = first / size
         variance = (second / size - mean.square()).clamp(min=0) + VARIANCE
@@ -111,12 +112,14 @@ class PixelSums:
         return PixelMixture(weights.to(dtype), mean.to(dtype), variance.to(dtype))
 
 
-def pixel_mixture(model: DCGMM, images: Images, batch_size: int | None = None) -> PixelMixture:
-    """The mixture of images (N, H, W, C), N >= 1, that a model was trained on."""
-    sums = PixelSums()
-    for batch in batches(model, images, size=batch_size):
+def pixel_mixture(
+    model: DCGMM, images: Images, batch_size: int | None = None, processes: Processes = ALONE
+) -> PixelMixture:
+    """The mixture of images (N, H, W, C), N >= 1, that a model was trained on; shared out among processes."""
+    sums, (mine, sharing) = PixelSums(), processes.shared(images)
+    for batch in batches(model, mine, size=batch_size):
         sums.add(batch.x, list(batch.scored(model).values())[-1])
-    return sums.mixture(model.dtype)
+    return sums.mixture(model.dtype, sharing)
 
 
 def _size(images: Tensor) -> int:

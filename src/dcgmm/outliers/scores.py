@@ -41,7 +41,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from dcgmm.model.gmm import Scored
+from dcgmm.model.scored import Scored
 from dcgmm.model.stack import DCGMM
 from dcgmm.outliers.moments import Moments, standardise
 from dcgmm.outliers.ratio import log_ratio
