@@ -19,7 +19,8 @@ FORMULAS = {
     *(f"dcgmm.model.{name}" for name in ("annealing", "native", "fused", "patches")),
 }
 LAYERS = {
-    f"dcgmm.model.{name}" for name in ("folding", "pooling", "gmm", "factor_step", "factor_gmm", "layers", "observed")
+    f"dcgmm.model.{name}"
+    for name in ("folding", "pooling", "scored", "gmm", "factor_step", "factor_gmm", "layers", "observed")
 }
 MODEL = BASE | FORMULAS | LAYERS | {"dcgmm.images", "dcgmm.model.stack"}
 LIBRARY: dict[str, set[str]] = {
@@ -31,6 +32,7 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.runtime": {"dcgmm.errors"},
     "dcgmm.background": set(),
     "dcgmm.graphs": set(),
+    "dcgmm.distributed": {"dcgmm.errors"},
     # The model: formulas <- layers <- stack.
     "dcgmm.model.options": BASE,
     "dcgmm.model.shapes": BASE,
@@ -45,17 +47,19 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.model.patches": BASE | {"dcgmm.model.native", "dcgmm.model.fused", "dcgmm.model.shapes"},
     "dcgmm.model.folding": BASE | FORMULAS,
     "dcgmm.model.pooling": BASE | FORMULAS,
-    "dcgmm.model.gmm": BASE | FORMULAS,
-    "dcgmm.model.factor_step": BASE | FORMULAS | {"dcgmm.model.gmm"},
-    "dcgmm.model.factor_gmm": BASE | FORMULAS | {"dcgmm.model.gmm", "dcgmm.model.factor_step"},
+    "dcgmm.model.scored": BASE | FORMULAS,
+    "dcgmm.model.gmm": BASE | FORMULAS | {"dcgmm.model.scored"},
+    "dcgmm.model.factor_step": BASE | FORMULAS | {"dcgmm.model.gmm", "dcgmm.model.scored"},
+    "dcgmm.model.factor_gmm": BASE | FORMULAS | {"dcgmm.model.gmm", "dcgmm.model.scored", "dcgmm.model.factor_step"},
     "dcgmm.model.layers": BASE | FORMULAS | LAYERS | {"dcgmm.runtime"},
     "dcgmm.model.observed": BASE | FORMULAS | LAYERS | {"dcgmm.images"},
     "dcgmm.model.stack": MODEL | {"dcgmm.runtime"},
     "dcgmm.model": MODEL,
     # What is computed with a model. Neither knows another, nor files.
-    "dcgmm.training": MODEL | {"dcgmm.background", "dcgmm.graphs", "dcgmm.runtime", "dcgmm.training"},
+    "dcgmm.training": MODEL
+    | {f"dcgmm.{name}" for name in ("background", "distributed", "graphs", "runtime", "training")},
     "dcgmm.generation": MODEL | {"dcgmm.graphs", "dcgmm.runtime", "dcgmm.generation"},
-    "dcgmm.outliers": MODEL | {"dcgmm.outliers"},
+    "dcgmm.outliers": MODEL | {"dcgmm.distributed", "dcgmm.outliers"},
     "dcgmm.clustering": MODEL | {"dcgmm.clustering"},
     "dcgmm.classification": MODEL | {"dcgmm.classification"},
     # Images from files, beside all that.
@@ -82,7 +86,7 @@ COMPUTES = ("model", "training", "generation", "outliers", "clustering", "classi
 
 # The command line: what each part may import of it. It may import the library, and the modules for `--help` only what
 # is quick there.
-RECORDS = {"job", "runs", "records", "keys", "schema", "schema_in_place", "schema_train"}
+RECORDS = {"job", "runs", "records", "starts", "keys", "schema", "schema_in_place", "schema_train"}
 RUNNER: dict[str, set[str]] = {
     "": set(),
     "interruption": set(),
@@ -99,6 +103,7 @@ RUNNER: dict[str, set[str]] = {
     "job": {"interruption"},
     "runs": set(),
     "records": {"job", "runs"},
+    "starts": {"runs"},
     "figures": {"figures"},
     # What several commands share.
     "overrides": set(),
@@ -142,6 +147,7 @@ RUNNER: dict[str, set[str]] = {
     "faults": {"keys", "schema"},
     "sweeps": RECORDS | {"headlines"},
     "hydra_glue": RECORDS | {"explain", "overrides", "own_files", "sweeps"},
+    "launch": {"hydra_glue", "job", "runs", "starts"},
     "sweep_start": {"explain", "headlines", "hydra_glue", "sweeps"},
     "task": RECORDS | {"faults", "headlines", "interruption", "leftovers", "hydra_glue", "logs", "sweeps", "typed"},
     "main": {
@@ -152,6 +158,7 @@ RUNNER: dict[str, set[str]] = {
         "hydra_glue",
         "interruption",
         "job",
+        "launch",
         "sweep_start",
         "sweeps",
         "task",

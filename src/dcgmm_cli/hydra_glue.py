@@ -64,6 +64,11 @@ def _keep_paths() -> None:
     vars(utils).update(os=SimpleNamespace(**{**known[0], "path": of_jobs}))
 
 
+def name_runs(name: str) -> None:
+    """Let the run that is begun next have this name, as it has in all processes that work on it."""
+    OmegaConf.register_new_resolver("unique_name", lambda: name, use_cache=False, replace=True)
+
+
 def _primary(command: str) -> dict[str, Any]:
     """The configuration that a command begins with: its schema, and the file that it shares with others of its kind."""
     if issubclass(SCHEMAS[command], FollowUpConfig):
@@ -180,7 +185,7 @@ def _prepare_training(asked: Namespace, given: dict[str, str], shows: bool) -> N
     if run != "null" and not shows:
         if asked.multirun:
             raise InputError("train run=... goes on with one run: leave out -m")
-        directory = quoted(str(find_run(run, _runs_dir(given))))
+        directory = quoted(str(find_run(run, runs_dir_of(given))))
         others = [word for word in asked.overrides if not word.startswith("run=")]
         own = [f"run={directory}", f"hydra.run.dir={directory}", "hydra.output_subdir=null"]
         asked.overrides = [*others, *own]
@@ -198,7 +203,7 @@ def _prepare_training(asked: Namespace, given: dict[str, str], shows: bool) -> N
 
 
 def _prepare_follow_up(asked: Namespace, given: dict[str, str]) -> None:
-    models = _models(given.get("run", FollowUpConfig.run), _runs_dir(given), asked.multirun)
+    models = _models(given.get("run", FollowUpConfig.run), runs_dir_of(given), asked.multirun)
     if "run" in given:
         asked.overrides = [f"run={','.join(models)}" if word.startswith("run=") else word for word in asked.overrides]
     elif len(models) > 1:
@@ -207,7 +212,8 @@ def _prepare_follow_up(asked: Namespace, given: dict[str, str]) -> None:
         asked.multirun = True
 
 
-def _runs_dir(given: dict[str, str]) -> str:
+def runs_dir_of(given: dict[str, str]) -> str:
+    """Where run directories are, by the keys that were given."""
     return _unquoted(given.get("runs_dir", TrainConfig.runs_dir))
 
 

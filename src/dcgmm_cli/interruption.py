@@ -22,15 +22,18 @@ class Interruption:
     """Turns SIGINT and SIGTERM into `Interrupted`; inside `held()` only when `check()` is called.
 
     A second signal is not held: whoever presses Ctrl-C twice wants out.
+
+    Args:
+        patient: whether it is held too: one that starts processes passes on to them what they were sent already.
     """
 
-    def __init__(self) -> None:
-        self._holding = False
+    def __init__(self, patient: bool = False) -> None:
+        self._holding, self._patient = False, patient
         self.pending: int | None = None  # a signal that waits
         self._raised: int | None = None  # one that did not
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        if self._holding and self.pending is None:
+        if self._holding and (self.pending is None or self._patient):
             self.pending = signum
             return
         self._raised = signum

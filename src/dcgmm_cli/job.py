@@ -23,6 +23,11 @@ class Job:
     result: dict[str, Any] = field(default_factory=dict)  # becomes result.json
 
 
+def rank() -> int | None:
+    """Number of this process among those that were started to train one model together; None where it is alone."""
+    return int(os.environ.get("RANK", "0")) if "WORLD_SIZE" in os.environ else None
+
+
 def remember_command_line(words: list[str]) -> None:
     """Keep what was typed for the jobs that it starts, here and in other processes."""
     os.environ[COMMAND_LINE] = json.dumps(words)

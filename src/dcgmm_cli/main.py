@@ -4,9 +4,11 @@ Imports neither torch nor Hydra before they are needed, so that help and complet
 before it takes signals, so that one in the first moment leaves no traceback.
 """
 
+import contextlib
 import os
 import signal
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -123,10 +125,10 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from dcgmm.errors import InputError
+    from dcgmm.errors import InputError, LostProcessError
     from dcgmm_cli.explain import explain
     from dcgmm_cli.faults import storage_fault
-    from dcgmm_cli.hydra_glue import prepare, run_hydra
+    from dcgmm_cli.hydra_glue import run_hydra
     from dcgmm_cli.interruption import Interruption
     from dcgmm_cli.job import remember_command_line
     from dcgmm_cli.sweep_start import SweepStart
@@ -140,9 +142,12 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     FAILURES.clear()
     TOLD.clear()
     try:
-        asked = prepare(command, rest)
         # Also between a sweep's jobs, and while they run in other processes.
-        with Interruption().installed() as interruption, interruption.told():
+        with (
+            _launched(command, rest) as asked,
+            Interruption().installed() as interruption,
+            interruption.told(),
+        ):
             run_hydra(asked, command, conf_dir(), run_task)
     except KeyboardInterrupt as error:
         signum = getattr(error, "signum", 2)
@@ -150,6 +155,9 @@ def _run_hydra(command: str, rest: list[str]) -> int:
         return 128 + int(signum)
     except InputError as error:
         return _fail(str(error))
+    except LostProcessError as error:
+        _fail(str(error))
+        return 1
     except (HydraException, OmegaConfBaseException) as error:
         return _fail(explain(error, command))
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
@@ -172,6 +180,17 @@ def _run_hydra(command: str, rest: list[str]) -> int:
             FAILURES[:] = [outcome.code for outcome in outcomes if outcome.code]
     # Our own failures before the user's.
     return 1 if 1 in FAILURES else max(FAILURES, default=0)
+
+
+def _launched(command: str, rest: list[str]) -> contextlib.AbstractContextManager[Namespace]:
+    """What a command line asks of Hydra; together with others, where this process is one of several."""
+    from dcgmm_cli.hydra_glue import prepare
+
+    if "WORLD_SIZE" not in os.environ:  # to ask for others takes torch, which not all commands need
+        return contextlib.nullcontext(prepare(command, rest))
+    from dcgmm_cli.launch import launched
+
+    return launched(command, rest, lambda: prepare(command, rest))
 
 
 def _fail(message: str) -> int:

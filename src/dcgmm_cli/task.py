@@ -16,14 +16,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from dcgmm.errors import InputError, OptionError
+from dcgmm.errors import InputError, LostProcessError, OptionError
 from dcgmm.files import CHECKPOINT, read_json
 from dcgmm.options import Options, plain
 from dcgmm_cli.faults import explained
 from dcgmm_cli.headlines import headlines, rounded
 from dcgmm_cli.hydra_glue import register
 from dcgmm_cli.interruption import Interruption
-from dcgmm_cli.job import Job
+from dcgmm_cli.job import Job, rank
 from dcgmm_cli.keys import flat, with_prefix
 from dcgmm_cli.leftovers import is_leftover
 from dcgmm_cli.logs import LOG_ALONE
@@ -47,7 +47,7 @@ def run_task(config: DictConfig) -> float | None:
     Returns what a sweeper searches by, the value of `sweep.objective`; None where there is none.
     """
     hydra = HydraConfig.get()
-    command, sweeps = str(hydra.job.name), hydra.mode == RunMode.MULTIRUN
+    command, sweeps, number = str(hydra.job.name), hydra.mode == RunMode.MULTIRUN, rank()
     overrides = list(hydra.overrides.task)
     module = importlib.import_module(f"dcgmm_cli.commands.{command}")
     # A command without a run directory says where it wrote.
@@ -56,8 +56,10 @@ def run_task(config: DictConfig) -> float | None:
     tell(begun)
     outcome = replace(begun, status="finished")
     try:
-        options = _options(config, Job(command, written, overrides, Interruption()) if written else None, command)
-        with Interruption().installed() as interruption:
+        options = _options(
+            config, Job(command, written, overrides, Interruption()) if written and not number else None, command
+        )
+        with Interruption(patient=number is not None).installed() as interruption:
             if written is None:
                 with interruption.told(), explained(command, None), _named_by_keys(options):
                     written = module.run_in_place(options)
@@ -65,29 +67,35 @@ def run_task(config: DictConfig) -> float | None:
                 outcome = replace(begun, status="skipped")
             else:
                 job = Job(command, written, overrides, interruption)
-                with recorded(job), interruption.told(), explained(command, written), _named_by_keys(options):
+                keep = contextlib.nullcontext() if number else recorded(job)
+                with keep, interruption.told(), explained(command, written), _named_by_keys(options):
                     module.run(_with_run_found(options), job)
-                _log_figures(job)
-            if written is not None:
+                if not number:
+                    _log_figures(job)
+            if written is not None and not number:
                 outcome = replace(outcome, objective=_objective(options, written))
     except Exception as error:
-        mistake = isinstance(error, InputError)
-        text = " ".join(str(error).split()) if mistake else f"{type(error).__name__}: {error}"
+        mistake, lost = isinstance(error, InputError), isinstance(error, LostProcessError)
+        text = " ".join(str(error).split()) if mistake or lost else f"{type(error).__name__}: {error}"
         again = sweeps and text in TOLD
-        log.error("%s", text, exc_info=not mistake, extra=LOG_ALONE if again else None)
+        log.error("%s", text, exc_info=not (mistake or lost), extra=LOG_ALONE if again else None)
         if again:
             log.error("failed as another job did")
         TOLD.add(text)
         outcome = replace(begun, status="failed", code=2 if mistake else 1, error=text)
         FAILURES.append(outcome.code)
-        if mistake and not sweeps and written and not (written / META).exists() and is_leftover(written):
+        if lost:
+            _say_how_to_go_on(command, written)
+        elif number is not None:
+            _tell_others(text)
+        if mistake and not sweeps and not number and written and not (written / META).exists() and is_leftover(written):
             shutil.rmtree(written, ignore_errors=True)  # the message has said all that there is to say
             written = None
     except KeyboardInterrupt as error:
         code = 128 + int(getattr(error, "signum", 2))
         tell(replace(begun, status="interrupted", code=code, error="stopped by a signal"))
-        if command == "train" and not sweeps and written is not None and (written / CHECKPOINT).is_file():
-            log.info("go on with: dcgmm train %s", shlex.quote(f"run={written}"))
+        if not sweeps:
+            _say_how_to_go_on(command, written)
         try:
             _print(written)
         except BrokenPipeError:  # Ctrl-C has stopped the reader, such as `tee`, as well
@@ -110,6 +118,18 @@ def _objective(options: Any, written: Path) -> float | None:
     if not isinstance(value, int | float):
         raise InputError(f"sweep.objective={options.sweep.objective}: {written / RESULT} has no such number")
     return value
+
+
+def _say_how_to_go_on(command: str, written: Path | None) -> None:
+    if command == "train" and written is not None and (written / CHECKPOINT).is_file():
+        log.info("go on with: dcgmm train %s", shlex.quote(f"run={written}"))
+
+
+def _tell_others(why: str) -> None:
+    """Tell the processes that train with this one why it ends."""
+    from dcgmm.distributed import Processes
+
+    Processes.current().tell_end(why)
 
 
 def _log_figures(job: Job) -> None:

@@ -1,6 +1,7 @@
 """A training as its run directory sees it: measurements, checkpoints, and what is written when it has ended."""
 
 import logging
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +14,7 @@ from dcgmm.background import on_host
 from dcgmm.checkpoints import save_detector, write_state
 from dcgmm.datasets import ImageData, Split
 from dcgmm.density import density, why_no_density
+from dcgmm.distributed import Processes
 from dcgmm.errors import InputError
 from dcgmm.files import CHECKPOINT
 from dcgmm.model import DCGMM, summarise
@@ -24,7 +26,7 @@ from dcgmm.training.outcome import Progress, progress, trouble
 from dcgmm.training.weights import weights_by_use
 from dcgmm_cli.checkpointing import Checkpoints
 from dcgmm_cli.figures.train import save_training_figures
-from dcgmm_cli.interruption import Interruption
+from dcgmm_cli.interruption import Interrupted, Interruption
 from dcgmm_cli.loggers.feeding import Loggers
 from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.records import append_metrics, read_metrics, write_result
@@ -58,10 +60,12 @@ class Training:
 
     def train(self, interruption: Interruption, loggers: Loggers) -> None:
         """Take all steps, with measurements at each window's end and a checkpoint every so many epochs."""
-        trainer, pending = self.trainer, dict[Path, list[dict[str, Any]]]()
+        trainer, pending, processes = self.trainer, dict[Path, list[dict[str, Any]]](), self.trainer.processes
         self._started = time.monotonic() - self.seconds
 
         def write_measurements() -> None:
+            if not processes.is_first:
+                pending.clear()
             for home, lines in pending.items():
                 append_metrics(home, lines)
                 loggers.measured(home, lines)
@@ -76,6 +80,8 @@ class Training:
 
         def save() -> None:
             begun = time.monotonic()
+            if not processes.is_first:
+                return
             if not self.directory.is_dir():  # else it would be made again, with no more than this in it
                 raise InputError(f"{self.directory} is not there any more: it was removed while the run was under way")
             # Measurements first: what lies behind the checkpoint is cut off when the run is resumed.
@@ -94,12 +100,15 @@ class Training:
                         pending.setdefault(home, []).append(line)
                     epoch = f"epoch {trainer.epoch:.1f} of {trainer.epochs:g}"
                     bar.update(trainer.steps, f"{epoch}  {_brief(reports)}", f"{epoch}  {_briefest(reports)}")
-                ends = trainer.steps == trainer.total_steps or interruption.pending is not None
+                stops = processes.agree(interruption.pending is not None)
+                ends = trainer.steps == trainer.total_steps or stops
                 if ends or (trainer.steps % every == 0 and checkpoints.is_due()):
                     save()
                 if ends:
                     checkpoints.finish()
+                if stops:
                     interruption.check()
+                    raise Interrupted(signal.SIGTERM)  # which another process has received
         self.seconds = time.monotonic() - self._started
 
     def _snapshot(self) -> Callable[[], None]:
@@ -163,15 +172,23 @@ class Training:
         }
 
     def finish(self, loggers: Loggers) -> list[dict[str, Any]]:
-        """Score training and test images, write each model's checkpoint, detector and figures; return their results."""
+        """Score training and test images, write each model's checkpoint, detector and figures; return their results.
+
+        Of several processes the first one writes, and the others return nothing.
+        """
         results, models, states = [], self.trainer.model.alone(), self._states()
+        processes = self.trainer.processes
         for home, config, model, state, sigma in zip(
             self.homes, self.configs, models, states, self.trainer.sigma(), strict=True
         ):
             started = time.monotonic()
             if config.trainer.weights_by_use:
-                weights_by_use(model, self.data.train.images)
-            detector = Detector.fit(model, self.data.train.images, pooled=config.trainer.tile is not None)
+                weights_by_use(model, self.data.train.images, processes)
+            pooled = config.trainer.tile is not None
+            detector = Detector.fit(model, self.data.train.images, pooled=pooled, processes=processes)
+            test = _moments(model, self.data.test, processes)
+            if not processes.is_first:
+                continue
             parts = {"model": model_state(model), "training": state, "finished": True}
             write_state(home / CHECKPOINT, {**self._description(config), **parts})
             save_detector(detector, home)
@@ -181,7 +198,7 @@ class Training:
             if problem := trouble(gained):
                 log.warning("%s%s", f"seed {config.seed}: " if len(models) > 1 else "", problem)
             results.append(
-                {"layers": _layer_results(model, detector, self.data, sigma, gained), "problem": problem}
+                {"layers": _layer_results(model, detector, test, sigma, gained), "problem": problem}
                 | {"density": _density_result(model, self.data)}
                 | self.facts()
             )
@@ -204,10 +221,13 @@ def in_brief(layers: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _layer_results(
-    model: DCGMM, detector: Detector, data: ImageData, sigma: dict[str, float], gained: Mapping[str, Progress]
+    model: DCGMM,
+    detector: Detector,
+    test: Mapping[str, Moments],  # of the test images
+    sigma: dict[str, float],
+    gained: Mapping[str, Progress],
 ) -> dict[str, dict[str, Any]]:
     train = detector.positions
-    test = log_likelihood_moments(model, data.test.images) if len(data.test) else {}
     return {
         name: {
             "train_log_likelihood": _mean(train[name]),
@@ -219,6 +239,10 @@ def _layer_results(
         }
         for name, gmm in model.gmms.items()
     }
+
+
+def _moments(model: DCGMM, split: Split, processes: Processes) -> dict[str, Moments]:
+    return log_likelihood_moments(model, split.images, processes=processes) if len(split) else {}
 
 
 def _density_result(model: DCGMM, data: ImageData) -> dict[str, Any]:

@@ -98,3 +98,10 @@ def test_the_old_handlers_come_back() -> None:
     with pytest.raises(ZeroDivisionError), Interruption().installed():
         raise ZeroDivisionError
     assert handlers() == before
+
+
+def test_a_patient_one_holds_every_signal() -> None:
+    with Interruption(patient=True).installed() as interruption, interruption.held():
+        receive(signal.SIGINT)
+        receive(signal.SIGTERM)
+        assert interruption.pending == signal.SIGTERM

@@ -1,6 +1,7 @@
 """`dcgmm train`: train a model, or go on with an interrupted run."""
 
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -13,6 +14,7 @@ from dcgmm.checkpoints import fitting, read_state
 from dcgmm.datasets import ImageData, load
 from dcgmm.datasets.loading import at_hand
 from dcgmm.datasets.options import root_of
+from dcgmm.distributed import Processes
 from dcgmm.errors import InputError
 from dcgmm.files import CHECKPOINT, DETECTOR, read_json
 from dcgmm.model import DCGMM
@@ -22,12 +24,14 @@ from dcgmm.states import build_model
 from dcgmm.training.fit import length_of, short_training
 from dcgmm.training.trainer import Trainer
 from dcgmm_cli.job import Job
+from dcgmm_cli.keys import flat
 from dcgmm_cli.loggers.feeding import Loggers
 from dcgmm_cli.progress import reported
 from dcgmm_cli.records import keep_metrics, write_meta
 from dcgmm_cli.runs import RESULT, point_latest
 from dcgmm_cli.schema import marked
 from dcgmm_cli.schema_train import TrainConfig
+from dcgmm_cli.starts import STARTED_BY, starters
 from dcgmm_cli.terminal import print_table
 from dcgmm_cli.trainings import Training, homes_of, in_brief
 
@@ -41,14 +45,13 @@ def run(config: TrainConfig, job: Job) -> None:
         InputError: a value of the configuration cannot be, data are missing, or training diverges.
         Interrupted: a signal came; a checkpoint has been written.
     """
-    directory, state = job.directory, None
+    directory, processes = job.directory, Processes.current()
+    state = processes.from_first(lambda: _state(directory, resumed=config.run is not None))
     if config.run is not None:
-        state = read_state(directory / CHECKPOINT)
+        assert state is not None
         with fitting(directory / CHECKPOINT):
             recorded = made(TrainConfig, state["config"])
         config = _resumed_config(recorded, config, job.overrides)
-    elif (directory / CHECKPOINT).exists():  # a sweep that is given again has begun this job before
-        state = read_state(directory / CHECKPOINT)
     config.dataset.root = str(root_of(config.dataset.root))  # where the data are now
     set_threads(config.trainer.threads)
     device = choose_device(config.trainer.device)
@@ -59,26 +62,50 @@ def run(config: TrainConfig, job: Job) -> None:
     log.info("classes: %s", ", ".join(data.chosen_names))
     if others := [name for name in data.class_names if name not in data.chosen_names]:
         log.info("not trained on, and no part of the test images: %s", ", ".join(others))
+    processes.require_same({**_settings(config), "training images": data.digest})
     begun = _begin(config, data, device) if state is None else _go_on(state, config, data, device, directory)
     training = Training(config, data, begun[0], directory, *homes_of(directory, config), begun[1])
     about = training.about()
     log.info("%s", in_brief(about["layers"]))
-    places = {directory: config, **dict(zip(training.homes, training.configs, strict=True))}
-    for place, own in places.items():
-        write_meta(place, job.command, own, describe_device(device), **about)
-    for place in places:  # last: a run that cannot be gone on with keeps what it had
-        for stale in (RESULT, DETECTOR):
-            (place / stale).unlink(missing_ok=True)
-    point_latest(directory, config.runs_dir)
-    settings = map(plain, training.configs)
-    with Loggers(config.logger, dict(zip(training.homes, settings, strict=True)), config.runs_dir) as loggers:
+    on = describe_device(device)
+    if "WORLD_SIZE" in os.environ:
+        on += f", {processes.size} processes"
+        about[STARTED_BY] = starters(processes)
+    if processes.is_first:
+        _open(training, job.command, on, about)
+    settings = zip(training.homes, map(plain, training.configs), strict=True)
+    with Loggers(config.logger if processes.is_first else None, dict(settings), config.runs_dir) as loggers:
         training.train(job.interruption, loggers)
         job.interruption.check()
         results = training.finish(loggers)
+    if not processes.is_first:
+        return
     job.result.update(results[0] if len(results) == 1 else training.facts())
     if len(results) > 1:
         job.result["replicas"] = [str(home.relative_to(directory)) for home in training.homes]
     _print_table(results)
+
+
+def _state(directory: Path, *, resumed: bool) -> dict[str, Any] | None:
+    """What a training goes on from; also one that a sweep, or torchrun, starts again in its directory."""
+    return read_state(directory / CHECKPOINT) if resumed or (directory / CHECKPOINT).exists() else None
+
+
+def _settings(config: TrainConfig) -> dict[str, Any]:
+    """What must be the same in all processes, by its key."""
+    return {key: value for key, value in flat(plain(config)).items() if key not in marked("incidental")}
+
+
+def _open(training: Training, command: str, device: str, about: dict[str, Any]) -> None:
+    """Write what is known before the first step, and remove what a start before this one has left."""
+    config, directory = training.config, training.directory
+    places = {directory: config, **dict(zip(training.homes, training.configs, strict=True))}
+    for place, own in places.items():
+        write_meta(place, command, own, device, **about)
+    for place in places:  # last: a run that cannot be gone on with keeps what it had
+        for stale in (RESULT, DETECTOR):
+            (place / stale).unlink(missing_ok=True)
+    point_latest(directory, config.runs_dir)
 
 
 def _begin(config: TrainConfig, data: ImageData, device: torch.device) -> tuple[Trainer, float]:
@@ -120,7 +147,7 @@ def _go_on(
         )
     if trainer.steps > trainer.total_steps:
         raise InputError(f"{directory} has done {done}, {trainer.steps} steps; {trainer.total_steps} would be fewer")
-    for home in homes_of(directory, config)[0]:
+    for home in homes_of(directory, config)[0] if Processes.current().is_first else []:
         keep_metrics(home, lambda line: line["step"] <= trainer.steps)
     log.info("going on at step %d of %d", trainer.steps, trainer.total_steps)
     return trainer, seconds
