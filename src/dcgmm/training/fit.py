@@ -105,9 +105,9 @@ def fit(
     generator = torch.Generator().manual_seed(checked_seed(seed))
     trainer = Trainer(model, images, made(TrainerOptions, options), [generator], processes)
     model.draw_start(generator)
-    if advice := short_training(trainer):
+    if processes.is_first and (advice := short_training(trainer)):
         log.warning("%s", advice)
-    if length := length_of(trainer):
+    if processes.is_first and (length := length_of(trainer)):
         log.info("%s", length)
     history = History()
     with tqdm(total=trainer.total_steps, desc="fit", unit=" steps") if tqdm else contextlib.nullcontext() as bar:
@@ -122,7 +122,7 @@ def fit(
     trainer.check_finite()
     if trainer.options.weights_by_use:
         weights_by_use(model, images, processes)
-    if problem := trouble(progress_of(model, images, seed)):
+    if processes.is_first and (problem := trouble(progress_of(model, images, seed))):
         log.warning("%s", problem)
     return history
 
