@@ -73,7 +73,7 @@ def tasks() -> Iterator[Task]:
 
 
 def chimeras(images: Tensor) -> Tensor:  # (N, H, W, C) of one class -> (N, H, W, C)
-    """Left halves with the right halves of other images: every part is usual where it is, its neighbour is another's."""
+    """Left halves with the right halves of other images: each part is usual where it is, not beside the other."""
     middle = images.shape[2] // 2
     return torch.cat([images[:, :, :middle], images.roll(1, 0)[:, :, middle:]], 2)
 

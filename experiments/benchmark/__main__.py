@@ -1,0 +1,69 @@
+"""Train, judge by outliers and write the page: the benchmark's tasks, this package's models and other detectors."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from experiments.benchmark.peers import PEERS
+from experiments.benchmark.plan import TARGETS, Study, plan, quick
+from experiments.benchmark.work import command
+from experiments.paper.starts import carry_out, ended, locked, positive, print_end, require_plain
+
+ROOT = Path("runs") / "benchmark"
+REPORT_DIR = Path(__file__).resolve().parent / "results"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return the exit code: 0, 1 where jobs failed, 2 for bad arguments, 128 + signal when interrupted."""
+    options = _parse(arguments)
+    root = options.root or (ROOT.with_name("benchmark-quick") if options.quick else ROOT)
+    study = quick(root) if options.quick else Study(root)
+    if options.seeds is not None:
+        study = replace(study, seeds=options.seeds)
+    out = options.report or (root / "results" if options.quick else REPORT_DIR)
+
+    def work() -> int:
+        require_plain(root)
+        from dcgmm.runtime import available_cores  # which imports torch
+
+        return reproduce(study, options.targets, options.peers, out, options.jobs or available_cores())
+
+    return ended(work)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m experiments.benchmark", description=__doc__)
+    parser.add_argument("targets", nargs="+", choices=TARGETS, metavar="TARGET", help=", ".join(TARGETS))
+    parser.add_argument("--quick", action="store_true", help="the same path on the bundled samples, in little time")
+    parser.add_argument("--seeds", type=positive, metavar="N", help="runs of everything (1)")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, metavar="PEER", help=f"of {', '.join(PEERS)} (all)")
+    parser.add_argument("--root", type=Path, metavar="DIR", help=f"where the runs are ({ROOT}; quick: {ROOT}-quick)")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="where the results are written")
+    parser.add_argument("--jobs", type=positive, metavar="N", help="jobs at a time, one thread each (as many as cores)")
+    return parser.parse_args(arguments)
+
+
+def reproduce(study: Study, targets: Sequence[str], peers: Sequence[str] | None, out: Path, workers: int) -> int:
+    """Run what is missing, collect it into `out`, and draw it.
+
+    Raises:
+        InputError: another start is at work in the same directory, or it cannot be written.
+        KeyboardInterrupt: a signal came.
+    """
+    from dcgmm_cli.interruption import Interruption
+
+    chosen = [name for name in peers or PEERS if PEERS[name].installed]
+    for name in set(peers or PEERS) - set(chosen):
+        print(f"left out, not installed: {PEERS[name].title} (pip install '.[benchmark]')", file=sys.stderr)
+    jobs = plan(study, targets, chosen)
+    with locked(study.root) if jobs else contextlib.nullcontext(), Interruption().installed():
+        outcome = carry_out(jobs, study.root, targets, workers, command)
+    print_end(outcome)
+    return 1 if outcome.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
