@@ -7,6 +7,7 @@ DOCS := $(VENV)/.docs
 
 .DEFAULT_GOAL := help
 .PHONY: help venv train test test-all sanitize stress lint format types docs dist clean
+.PHONY: benchmark-outliers benchmark-outliers-quick
 .PHONY: paper table1 table2 fig2 fig3 fig4 fig5 fig6 fig7 fig8 report paper-quick
 
 help: ## list the targets
@@ -35,6 +36,14 @@ report: venv ## write experiments/report from what has been run
 paper-quick: venv ## the paper's whole path in two minutes, on the bundled sample, into runs/paper-quick
 	rm -rf runs/paper-quick
 	$(BIN)/python -m experiments.paper paper --quick $(PAPER)
+
+benchmark-outliers: venv ## outlier detectors on the field's tasks, into experiments/benchmark/results (BENCHMARK="--seeds 5")
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[benchmark]'
+	$(BIN)/python -W ignore -m experiments.benchmark run $(BENCHMARK)
+
+benchmark-outliers-quick: venv ## the same path in half a minute, on the bundled samples, into runs/benchmark-quick
+	rm -rf runs/benchmark-quick
+	$(BIN)/python -W ignore -m experiments.benchmark run --quick $(BENCHMARK)
 
 test: lint types ## lint, types and the fast tests
 	$(BIN)/python -m pytest -n auto --dist worksteal

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from experiments.benchmark.collect import collect
 from experiments.benchmark.peers import PEERS
 from experiments.benchmark.plan import TARGETS, Study, plan, quick
+from experiments.benchmark.report import write_report
 from experiments.benchmark.work import command
 from experiments.paper.starts import carry_out, ended, locked, positive, print_end, require_plain
 
@@ -61,7 +63,9 @@ def reproduce(study: Study, targets: Sequence[str], peers: Sequence[str] | None,
     jobs = plan(study, targets, chosen)
     with locked(study.root) if jobs else contextlib.nullcontext(), Interruption().installed():
         outcome = carry_out(jobs, study.root, targets, workers, command)
+        write_report(collect(study), out, quick=bool(study.suffix))
     print_end(outcome)
+    print(out / "README.md")
     return 1 if outcome.failed else 0
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,9 +30,15 @@ CLASSES = range(5)
 SEED = 1000  # none of the benchmark's
 STEPS = 3600
 LEFT_OUT = 1500  # images of the class that is left out
-OWN = {
-    "1L-400": {"exponent": 0.3, "layers": ["F28", "G400"]},
-    "1L-factors": {"exponent": 0.5, "layers": ["F28", "G25,8"]},
+OWN: dict[str, dict[str, Any]] = {
+    "1L-400": {
+        "exponent": 0.3,
+        "layers": [{"type": "folding", "kernel": [28, 28]}, {"type": "gmm", "components": 400}],
+    },
+    "1L-factors": {
+        "exponent": 0.5,
+        "layers": [{"type": "folding", "kernel": [28, 28]}, {"type": "gmm", "components": 25, "factors": 8}],
+    },
 }
 MODELS = ("2L-c", "1L-outliers", "1L-factors", "2L-outliers", "1L-400", "3L-a")
 
@@ -48,11 +55,7 @@ class Task:
 
 def architecture(name: str) -> dcgmm.Architecture:
     if name in OWN:
-        size, width = OWN[name]["layers"]
-        components, _, factors = width[1:].partition(",")
-        gmm = {"type": "gmm", "components": int(components)} | ({"factors": int(factors)} if factors else {})
-        layers = [{"type": "folding", "kernel": [int(size[1:])] * 2}, gmm]
-        return made(dcgmm.Architecture, {"exponent": OWN[name]["exponent"], "layers": layers}, "arch")
+        return made(dcgmm.Architecture, OWN[name], "arch")
     own = OUTLIERS / f"{name}.yaml"
     return made(dcgmm.Architecture, yaml.safe_load(own.read_text()), "arch") if own.exists() else dcgmm.arch(name)
 
@@ -95,7 +98,7 @@ def scores(task: Task, model_name: str, folder: Path) -> dict[str, NDArray[np.fl
             for part, images in parts.items()
             for name, values in detector.scores(images).items()
         }
-        write_whole(path, lambda file: np.savez_compressed(file, **found))
+        write_whole(path, lambda file: np.savez_compressed(file, **found))  # type: ignore[arg-type]  # NumPy's stub
         print(f"{task.name} {model_name}: {trained - started:.0f} + {time.perf_counter() - trained:.0f} s", flush=True)
     with np.load(path) as kept:
         return dict(kept)

@@ -4,13 +4,13 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dcgmm.outliers.options import VOTE
 from experiments.benchmark.configuration import CONFIG_DIR, MEMBERS, SECONDS, length
 from experiments.benchmark.peers import PEERS
 from experiments.benchmark.tasks import CLASSES, TrainingSet, training_sets
 from experiments.paper.plan import Job
 
 RUN, MODELS, PEER_RUNS, REPORT = "run", "models", "peers", "report"
-VOTE = "vote"
 TARGETS = (RUN, MODELS, PEER_RUNS, REPORT)
 
 

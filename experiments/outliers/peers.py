@@ -53,8 +53,10 @@ def diagonal_mixture(train: Points, seed: int) -> Scorer:
 def full_mixture(train: Points, seed: int) -> Scorer:
     """Log-likelihood of 25 full Gaussians on 50 whitened principal components."""
     pca = PCA(COMPONENTS, whiten=True, random_state=seed).fit(train)
-    mixture = GaussianMixture(MIXTURE, covariance_type="full", random_state=seed).fit(pca.transform(train))
-    return lambda x: mixture.score_samples(pca.transform(x))
+    # In double precision: a component of a single image has a covariance that single precision takes for none.
+    mixture = GaussianMixture(MIXTURE, covariance_type="full", random_state=seed)
+    mixture.fit(pca.transform(train).astype(np.float64))
+    return lambda x: mixture.score_samples(pca.transform(x).astype(np.float64))
 
 
 def isolation_forest(train: Points, seed: int) -> Scorer:

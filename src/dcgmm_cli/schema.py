@@ -15,7 +15,7 @@ from dcgmm.datasets.options import NAMES, OWN, DataPlaceOptions
 from dcgmm.errors import OptionError
 from dcgmm.generation.options import AREAS, CompletionOptions, SamplingOptions, SharpeningOptions
 from dcgmm.options import Options, Rule, among, number, one_or_several, option, whole
-from dcgmm.outliers.options import DEFAULT_C, SCORES
+from dcgmm.outliers.options import DEFAULT_C, SCORES, VOTE
 from dcgmm_cli.keys import keys
 from dcgmm_cli.schema_in_place import CompareConfig, DataConfig, ResultsConfig, ShowConfig
 from dcgmm_cli.schema_train import TrainConfig, device_option, seed_option, threads_option
@@ -62,8 +62,11 @@ class OutlierOptions(Options):
     path: str | None = option(None, "a folder of images, or a .npy or .npz file, as the outliers")
     score: str = option(
         "joint",
-        f"decides: {', '.join(SCORES)}; log_prob and standardised of the last GMM layer, or as gmm1_log_prob",
-        choices=SCORES,
+        f"decides: {', '.join(SCORES)}; log_prob and standardised of the last GMM layer, or as gmm1_log_prob; vote",
+        choices=(*SCORES, VOTE),
+    )
+    voters: list[str] | None = option(
+        None, "other runs, of the same training images, that judge beside this one: adds the score vote"
     )
     c: float | None = option(
         None,

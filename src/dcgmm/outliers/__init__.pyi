@@ -1,4 +1,5 @@
 from .detector import Detector as Detector
+from .ensemble import Ensemble as Ensemble
 from .evaluation import Evaluation as Evaluation
 from .evaluation import evaluate as evaluate
 from .metrics import Curve as Curve

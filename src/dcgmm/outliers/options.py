@@ -8,6 +8,7 @@ Examples:
 
 LAYER_SCORES = ("log_prob", "standardised")  # of each GMM layer
 MODEL_SCORES = ("ratio", "joint", "pixels", "worst", "worst_region", "auto")  # of the whole model
+VOTE = "vote"  # a score of several models (`Ensemble`)
 SCORES = (*LAYER_SCORES, *MODEL_SCORES)
 
 DEFAULT_C = 1.5  # an outlier scores less than mean - c standard deviations of the training images' scores

@@ -314,3 +314,43 @@ def test_bytes_and_numbers_are_shown_on_one_scale(tiny_run: Path, monkeypatch: p
     given = (("0", images[0]), ("a", images[0] / 255))
     gallery.map_figure([gallery.Shown(0.0, name, image, "", detector, 1.5) for name, image in given])
     torch.testing.assert_close(shown[0], (images[:1] / 255).expand(2, -1, -1, -1))
+
+
+def test_models_vote(installed: Runner, dcgmm: Runner, tmp_path: Path) -> None:
+    first, second = (dcgmm("train", *TRAIN, f"arch={arch}").directory for arch in ("2L-b", "1L"))
+    words = (f"run={first}", f"outliers.voters=[{second}]", "outliers.count=0")
+    outcome = installed("outliers", *words, "outliers.score=vote", "outliers.classes=[7]")
+    assert outcome.code == 0, outcome.err
+    result = read_json(outcome.directory / "result.json")
+    assert result["score"] == "vote"
+    assert result["auroc"]["vote"] == result["detection"]["vote"]["auroc"]
+    detectors = [load_run(run).detector() for run in (first, second)]
+    data = load("mnist_sample", classes=[7])
+    joint = [detector.p_values("joint", detector.scores(data.test.images)["joint"]).log() for detector in detectors]
+    with np.load(outcome.directory / "scores.npz") as scores:
+        assert scores["vote"][scores["outlier"]] == pytest.approx(torch.stack(joint).mean(0).numpy(), rel=1e-4)
+    scored = dcgmm(
+        "outliers", *words, "outliers.score=vote", "outliers.false_alarms=0.1", f"input={tmp_path}/digits.npy"
+    )
+    assert scored.code == 2  # there is no such file
+    np.save(tmp_path / "digits.npy", data.test.images.numpy())
+    scored = dcgmm(
+        "outliers", *words, "outliers.score=vote", "outliers.false_alarms=0.1", f"input={tmp_path}/digits.npy"
+    )
+    with (scored.directory / "scores.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(data.test)
+
+
+def test_voters_must_fit(dcgmm: Runner) -> None:
+    first = dcgmm("train", *TRAIN).directory
+    other = dcgmm("train", *QUICK, "dataset.classes=[0,1]").directory
+    run = (f"run={first}", f"outliers.voters=[{other}]")
+    for words, message in (
+        (run, f"outliers.voters: {other} was trained on other images than {first}"),
+        ((*run, "mask=right"), "outliers.voters judge whole images: leave out mask=right"),
+        ((run[0], "outliers.voters=[none]"), "outliers.voters=none"),
+        ((run[0], "outliers.score=vote"), "score must be one of"),
+    ):
+        outcome = dcgmm("outliers", *words)
+        assert outcome.code == 2
+        assert message in outcome.err, outcome.err

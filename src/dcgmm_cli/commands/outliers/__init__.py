@@ -14,6 +14,7 @@ from dcgmm_cli.commands.outliers.judging import judge
 from dcgmm_cli.commands.outliers.known import known_inliers, known_outliers
 from dcgmm_cli.commands.outliers.partly import Part, one_detector, parts_of
 from dcgmm_cli.commands.outliers.scoring import score
+from dcgmm_cli.commands.outliers.voting import KEY, with_voters
 from dcgmm_cli.job import Job
 from dcgmm_cli.masks import NAN, check_mask
 from dcgmm_cli.schema import OutliersConfig
@@ -60,6 +61,8 @@ def _score_new(path: str, config: OutliersConfig, opened: OpenedRun, job: Job) -
 def _check(config: OutliersConfig) -> None:
     options = config.outliers
     check_mask(config.mask, config.share, config.input)
+    if options.voters and config.mask is not None:
+        raise InputError(f"{KEY} judge whole images: leave out mask={config.mask}")
     given = {"classes": options.classes, "dataset": options.dataset, "path": options.path}
     named = [f"outliers.{key}" for key, value in given.items() if value is not None]
     if config.input is not None and named:
@@ -71,6 +74,11 @@ def _check(config: OutliersConfig) -> None:
 
 
 def _detector(opened: OpenedRun, config: OutliersConfig) -> Detector:
+    """The run's detector, with those that vote beside it."""
+    return with_voters(_own_detector(opened, config), config, opened)
+
+
+def _own_detector(opened: OpenedRun, config: OutliersConfig) -> Detector:
     """The detector that training left; where that has not ended, or without p-values, one fitted to training images."""
     options = config.outliers
     asked = options.score == "auto" or options.false_alarms is not None or options.maps

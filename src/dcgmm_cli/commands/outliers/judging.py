@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dcgmm.files import write_whole
 from dcgmm.outliers import Detector, Evaluation, evaluate
-from dcgmm.outliers.options import MODEL_SCORES
+from dcgmm.outliers.options import MODEL_SCORES, VOTE
 from dcgmm_cli.commands.outliers.gallery import Gallery
 from dcgmm_cli.commands.outliers.known import Known
 from dcgmm_cli.commands.outliers.maps import Maps, has_masks, judged, maps_of
@@ -120,7 +120,7 @@ def _result(evaluation: Evaluation, decisive: str, c: float, inliers: Known, out
         "inliers": _described(inliers) | {"kept": kept, "far_position": far[0]},
         "outliers": _described(outliers) | {"removed": removed, "far_position": far[1]},
         "auroc": {key: figures[name].auroc for key, name in likelihoods.items()}
-        | {name: figures[name].auroc for name in MODEL_SCORES if name in figures},
+        | {name: figures[name].auroc for name in (*MODEL_SCORES, VOTE) if name in figures},
         "detection": {name: figure._asdict() for name, figure in figures.items()},
         "curve": {
             "c": CURVE,

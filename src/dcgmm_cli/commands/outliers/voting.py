@@ -1,0 +1,37 @@
+"""Other runs whose models judge beside the run's own."""
+
+import logging
+
+from dcgmm.checkpoints import load_run
+from dcgmm.errors import InputError
+from dcgmm.outliers import Detector, Ensemble
+from dcgmm_cli.runs import find_run
+from dcgmm_cli.schema import OutliersConfig
+from dcgmm_cli.trained import OpenedRun
+
+log = logging.getLogger(__name__)
+KEY = "outliers.voters"
+
+
+def with_voters(detector: Detector, config: OutliersConfig, opened: OpenedRun) -> Detector:
+    """The detector, or with `outliers.voters` it and theirs together.
+
+    Raises:
+        InputError: there is no such run, its training has not ended or was on other images, or an earlier version
+            measured one of the detectors.
+    """
+    names = config.outliers.voters
+    if not names:
+        return detector
+    others = [_voter(name, config.runs_dir, opened) for name in names]
+    images = opened.data().train.images
+    log.info("measuring the vote of %d models on %d training images", len(others) + 1, len(images))
+    return Ensemble.of([detector, *others], images, config.batch_size)
+
+
+def _voter(name: str, runs_dir: str, opened: OpenedRun) -> Detector:
+    run = load_run(find_run(name, runs_dir, KEY))
+    if run.state.get("data_digest") != opened.run.state.get("data_digest"):
+        raise InputError(f"{KEY}: {name} was trained on other images than {opened.run.directory}")
+    run.model.to(opened.model.device).eval()
+    return run.detector()
