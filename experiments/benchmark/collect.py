@@ -15,6 +15,8 @@ from experiments.paper.items import Item, Row
 from experiments.paper.plan import finished_result
 from experiments.paper.starts import read_starts
 
+SECONDS = ("seconds", "cpu_seconds")
+
 
 def collect(study: Study) -> Item:
     """All figures that are there, with the starts that made them."""
@@ -38,18 +40,18 @@ def _models(study: Study, training: TrainingSet, seed: int) -> list[Row]:
 def _together(costs: list[dict[str, Any]]) -> dict[str, Any]:
     if not costs:
         return {}
-    seconds, memory = sum(cost["seconds"] for cost in costs), max(cost.get("memory_mb", 0) for cost in costs)
-    return {"seconds": seconds, "memory_mb": memory}
+    seconds = {key: sum(cost[key] for cost in costs) for key in SECONDS}
+    return {**seconds, "memory_mb": max(cost.get("memory_mb", 0) for cost in costs)}
 
 
 def _rows(training: TrainingSet, seed: int, directory: Path, before: dict[str, Any]) -> Iterator[Row]:
     result: Any = finished_result(directory)
     if result is None:
         return
-    seconds = result["seconds"] + before.get("seconds", 0)
+    seconds = {key: round(result[key] + before.get(key, 0), 1) for key in SECONDS}
     memory = max(result.get("memory_mb", 0), before.get("memory_mb", 0))
     for method, aurocs in result["auroc"].items():
-        whole = {"seconds": round(seconds, 1), "memory_mb": memory} if method in (VOTE, *PEERS) else {}
+        whole = {**seconds, "memory_mb": memory} if method in (VOTE, *PEERS) else {}
         for task, auroc in aurocs.items():
             group, _, name = task.partition(" ")
             row = {"method": method, "group": group, "task": name, "seed": seed, "auroc": auroc}
