@@ -23,6 +23,7 @@ from torch import Tensor
 import dcgmm
 from dcgmm.files import write_whole
 from dcgmm.options import made
+from experiments.benchmark.votes import rank
 
 OUTLIERS = Path(__file__).parents[1] / "outliers" / "conf" / "arch"
 DATASETS = ("mnist", "fashion_mnist")
@@ -109,6 +110,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, metavar="SCORES")
     parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS, metavar="MODEL")
     parser.add_argument("--kinds", nargs="+", default=("one", "four"), choices=("one", "four"), metavar="KIND")
+    parser.add_argument("--shown", type=int, default=20, help="candidates that are printed, the best first")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     for kind in arguments.kinds:
@@ -116,6 +118,14 @@ def main() -> None:
             for task in tasks():
                 if f" {kind} " in task.name:
                     scores(task, model_name, arguments.folder)
+    kept = {
+        (task.name, model_name): scores(task, model_name, arguments.folder)
+        for task in tasks()
+        for model_name in arguments.models
+        if task.name.split()[1] in arguments.kinds
+    }
+    for criterion, name, means in rank(kept, tuple(arguments.models))[: arguments.shown]:
+        print(f"{criterion:.5f} | {name} | " + ", ".join(f"{group} {mean:.4f}" for group, mean in means.items()))
 
 
 if __name__ == "__main__":

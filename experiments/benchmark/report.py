@@ -136,8 +136,8 @@ def _costs(page: Page, rows: Sequence[Row]) -> None:
     if lines:
         page.heading(2, "Time and memory")
         page.text(
-            "Of a one-class task, training and scoring of 10,000 images, on one thread: the median of the tasks' seconds",
-            "of the processor (other work on a machine lengthens those of the clock), the largest peak of the process's memory in MB, libraries included; and how many images the",
-            "method was fitted to at most in any task.",
+            "Of a one-class task, training and scoring of 10,000 images, on one thread: seconds of the processor, the",
+            "tasks' median (other work lengthens those of the clock); the largest peak of the process's",
+            "memory, libraries included; and how many images the method was fitted to at most in any task.",
         )
         page.table(("", "CPU seconds", "MB", "images at most"), lines)
