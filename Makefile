@@ -37,7 +37,7 @@ paper-quick: venv ## the paper's whole path in two minutes, on the bundled sampl
 	rm -rf runs/paper-quick
 	$(BIN)/python -m experiments.paper paper --quick $(PAPER)
 
-benchmark-outliers: venv ## outlier detectors on the field's tasks, into experiments/benchmark/results (BENCHMARK="--seeds 5")
+benchmark-outliers: venv ## outlier detectors on the field's tasks, into experiments/benchmark (BENCHMARK="--seeds 5")
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[benchmark]'
 	$(BIN)/python -W ignore -m experiments.benchmark run $(BENCHMARK)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from experiments.benchmark.collect import collect
 from experiments.benchmark.peers import PEERS
 from experiments.benchmark.plan import TARGETS, Study, plan, quick
-from experiments.benchmark.report import write_report
+from experiments.benchmark.report import PAGE, write_report
 from experiments.benchmark.work import command
 from experiments.paper.starts import carry_out, ended, locked, positive, print_end, require_plain
 
 ROOT = Path("runs") / "benchmark"
-REPORT_DIR = Path(__file__).resolve().parent / "results"
+REPORT_DIR = Path(__file__).resolve().parent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +65,7 @@ def reproduce(study: Study, targets: Sequence[str], peers: Sequence[str] | None,
         outcome = carry_out(jobs, study.root, targets, workers, command)
         write_report(collect(study), out, quick=bool(study.suffix))
     print_end(outcome)
-    print(out / "README.md")
+    print(out / PAGE)
     return 1 if outcome.failed else 0
 
 

@@ -17,25 +17,25 @@ from experiments.paper.formats import mean_text
 from experiments.paper.items import Item, Row, write_item
 from experiments.paper.pictures import save_figure
 
-ITEM = "results"
+ITEM, PAGE = "results", "figures.md"
 UNSEEN = tuple(range(CLASSES // 2, CLASSES))  # classes that no choice has seen
 TITLES = {VOTE: f"**vote of {' and '.join(MEMBERS)}**"} | {name: peer.title for name, peer in PEERS.items()}
 Cell = tuple[str, str]  # group, data set
 
 
 def write_report(item: Item, out: Path, *, quick: bool) -> None:
-    """Write results.csv, results.json, per-class.png and README.md."""
+    """Write results.csv, results.json, per-class.png and figures.md."""
     out.mkdir(parents=True, exist_ok=True)
     write_item(out, ITEM, item)
     if any(row["group"] == "one" for row in item.rows):
         save_figure(per_class(item.rows), out / "per-class.png")
-    write_text(out / "README.md", _page(item.rows, quick))
+    write_text(out / PAGE, _page(item.rows, quick))
 
 
 def _page(rows: Sequence[Row], quick: bool) -> str:
     page = Page()
     page.heading(1, "Outlier detectors on the field's tasks: figures")
-    page.text("Areas under the ROC curve; the protocol stands in [the study's README](../README.md).")
+    page.text("Areas under the ROC curve; the protocol stands in [the study's README](README.md).")
     if quick:
         page.text("**The quick run, on the bundled samples: it shows the path, its figures mean nothing.**")
     seeds = sorted({row["seed"] for row in rows})

@@ -136,7 +136,7 @@ def test_the_quick_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
     root = tmp_path / "runs"
     words = ["run", "--quick", "--root", str(root), "--jobs", "1", "--peers", "nearest", "full"]
     assert main(words) == 0
-    page = root / "results" / "README.md"
+    page = root / "results" / report.PAGE
     assert capfd.readouterr().out.splitlines()[-1] == str(page)
     assert "its figures mean nothing" in page.read_text()
     with (page.parent / "results.csv").open() as file:
@@ -160,7 +160,7 @@ def test_peers_alone(tmp_path: Path) -> None:
         assert command(list(job.arguments)) == 0
         assert job.is_done()
     report.write_report(collect(study), tmp_path / "out", quick=True)
-    page = (tmp_path / "out" / "README.md").read_text()
+    page = (tmp_path / "out" / report.PAGE).read_text()
     assert "PCA(50), reconstruction" in page
     assert "vote of" not in page
 
