@@ -5,7 +5,7 @@ from pathlib import Path
 from experiments.benchmark.tasks import TrainingSet
 
 CONFIG_DIR = Path(__file__).parents[1] / "outliers" / "conf"  # architectures that are not of the paper
-MEMBERS = {"2L-c": "joint", "1L-outliers": "log_prob"}  # architectures, with the score that each votes by
+MEMBERS = {"2L-c": "ratio", "1L-outliers": "log_prob"}  # architectures, with the score that each votes by
 SECONDS = {"2L-c": 15.0, "1L-outliers": 8.0}  # expected, of a training
 
 

@@ -131,13 +131,13 @@ def _costs(page: Page, rows: Sequence[Row]) -> None:
         if own:
             seconds = statistics.median(row["cpu_seconds"] for row in own)
             images = max(row["images"] for row in rows if row["method"] == method)
-            memory = max(row["memory_mb"] for row in own)
+            memory = int(statistics.median(row["memory_mb"] for row in own))
             lines.append((title(method), f"{seconds:.1f}", f"{memory:,}", f"{images:,}"))
     if lines:
         page.heading(2, "Time and memory")
         page.text(
-            "Of a one-class task, training and scoring of 10,000 images, on one thread: seconds of the processor, the",
-            "tasks' median (other work lengthens those of the clock); the largest peak of the process's",
-            "memory, libraries included; and how many images the method was fitted to at most in any task.",
+            "Of a one-class task, training and scoring of 10,000 images, on one thread: medians of the tasks' seconds",
+            "of the processor (other work lengthens those of the clock) and of the process's peak memory, libraries",
+            "included; and how many images the method was fitted to at most in any task.",
         )
         page.table(("", "CPU seconds", "MB", "images at most"), lines)

@@ -18,16 +18,17 @@ from dcgmm.outliers.detector import Detector, ImageReport
 from dcgmm.outliers.moments import Moments
 from dcgmm.outliers.options import VOTE
 
-VOTES_BY = "joint"  # the score that each detector votes by
+VOTES_BY = "ratio"  # chosen by tasks inside training classes (experiments/benchmark)
 
 
 @dataclass(frozen=True)
 class Ensemble(Detector):
     """A detector with one more score, `vote`: what it and others, of the same images, say together.
 
-    Each votes by `joint`, the logarithm of its p-value among the training images; the mean of these is Fisher's
-    statistic (divided by -2 M, of M votes). An architecture whose parts see arrangement and one that sees the image as
-    a whole tell different outliers, and p-values make their scores comparable, tails that are long among inliers too.
+    Each votes by `ratio` (in a model of one GMM layer its log-likelihood): by the logarithm of its p-value among
+    the training images. The mean of these is Fisher's statistic (divided by -2 M, of M votes). So a model of parts says
+    whether they are arranged as usual, a flat one whether the image as a whole is; p-values make both comparable, also
+    where a score has a long tail among inliers.
 
     Example:
         >>> import dcgmm

@@ -25,7 +25,7 @@ def members() -> list[Detector]:
 def test_the_vote_is_the_mean_logarithm_of_p_values(members: list[Detector]) -> None:
     ensemble, new = Ensemble.of(members, images(300, 0)), images(40, 5)
     found = ensemble.scores(new, batch_size=7)
-    said = [member.p_values("joint", member.scores(new)["joint"]).log() for member in members]
+    said = [member.p_values("ratio", member.scores(new)["ratio"]).log() for member in members]
     assert torch.allclose(found["vote"], torch.stack(said).mean(0), atol=1e-9)
     alone = members[0].scores(new)
     assert list(found) == ensemble.names == [*alone, "vote"]

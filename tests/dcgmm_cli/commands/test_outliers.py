@@ -326,9 +326,9 @@ def test_models_vote(installed: Runner, dcgmm: Runner, tmp_path: Path) -> None:
     assert result["auroc"]["vote"] == result["detection"]["vote"]["auroc"]
     detectors = [load_run(run).detector() for run in (first, second)]
     data = load("mnist_sample", classes=[7])
-    joint = [detector.p_values("joint", detector.scores(data.test.images)["joint"]).log() for detector in detectors]
+    said = [detector.p_values("ratio", detector.scores(data.test.images)["ratio"]).log() for detector in detectors]
     with np.load(outcome.directory / "scores.npz") as scores:
-        assert scores["vote"][scores["outlier"]] == pytest.approx(torch.stack(joint).mean(0).numpy(), rel=1e-4)
+        assert scores["vote"][scores["outlier"]] == pytest.approx(torch.stack(said).mean(0).numpy(), rel=1e-4)
     scored = dcgmm(
         "outliers", *words, "outliers.score=vote", "outliers.false_alarms=0.1", f"input={tmp_path}/digits.npy"
     )
