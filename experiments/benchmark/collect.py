@@ -1,6 +1,6 @@
 """What the jobs have left, as rows: a figure of a method in a task, with what it took."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,34 +25,34 @@ def collect(study: Study) -> Item:
         for training in study.sets:
             rows += _models(study, training, seed)
             for peer in PEERS:
-                rows += _rows(training, seed, study.directory("peer", peer, training, seed), {})
+                rows += _rows(training, seed, study.directory("peer", peer, training, seed))
     return Item(rows, {"starts": read_starts(study.root)})
 
 
-def _models(study: Study, training: TrainingSet, seed: int) -> list[Row]:
+def _models(study: Study, training: TrainingSet, seed: int) -> Iterator[Row]:
     """The vote, with what its members' trainings took beside the judging; and the members' own scores."""
-    costs = [
-        read_json(path) for arch in MEMBERS if (path := study.directory("train", arch, training, seed) / COST).is_file()
-    ]
-    return list(_rows(training, seed, study.directory("judge", VOTE, training, seed), _together(costs)))
+    paths = [study.directory("train", arch, training, seed) / COST for arch in MEMBERS]
+    before = [read_json(path) for path in paths if path.is_file()]
+    yield from _rows(training, seed, study.directory("judge", VOTE, training, seed), before, len(paths))
 
 
-def _together(costs: list[dict[str, Any]]) -> dict[str, Any]:
-    if not costs:
-        return {}
-    seconds = {key: sum(cost[key] for cost in costs) for key in SECONDS}
-    return {**seconds, "memory_mb": max(cost.get("memory_mb", 0) for cost in costs)}
-
-
-def _rows(training: TrainingSet, seed: int, directory: Path, before: dict[str, Any]) -> Iterator[Row]:
+def _rows(
+    training: TrainingSet, seed: int, directory: Path, before: Sequence[dict[str, Any]] = (), parts: int = 0
+) -> Iterator[Row]:
     result: Any = finished_result(directory)
     if result is None:
         return
-    seconds = {key: round(result[key] + before.get(key, 0), 1) for key in SECONDS}
-    memory = max(result.get("memory_mb", 0), before.get("memory_mb", 0))
+    costs = [result, *before]
+    taken: Row = {}
+    if len(before) == parts:  # else a part of it was interrupted, and is not known
+        taken = {key: round(sum(cost[key] for cost in costs), 1) for key in SECONDS}
+        taken["memory_mb"] = max(cost.get("memory_mb", 0) for cost in costs)
     for method, aurocs in result["auroc"].items():
-        whole = {**seconds, "memory_mb": memory} if method in (VOTE, *PEERS) else {}
         for task, auroc in aurocs.items():
             group, _, name = task.partition(" ")
             row = {"method": method, "group": group, "task": name, "seed": seed, "auroc": auroc}
-            yield row | {"trained_on": training.name, "images": result["images"]} | whole
+            yield (
+                row
+                | {"trained_on": training.name, "images": result["images"]}
+                | (taken if method in (VOTE, *PEERS) else {})
+            )

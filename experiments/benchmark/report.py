@@ -127,7 +127,7 @@ def _per_class(page: Page, rows: Sequence[Row]) -> None:
 def _costs(page: Page, rows: Sequence[Row]) -> None:
     lines = []
     for method in (VOTE, *PEERS):
-        own = [row for row in rows if row["method"] == method and row["group"] == "one"]
+        own = [row for row in rows if row["method"] == method and row["group"] == "one" and row.get("cpu_seconds")]
         if own:
             seconds = statistics.median(row["cpu_seconds"] for row in own)
             images = max(row["images"] for row in rows if row["method"] == method)

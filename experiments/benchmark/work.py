@@ -39,8 +39,9 @@ def _train(words: list[str]) -> int:
     cost: dict[str, Any] = {}
     with measured(cost):
         code = dcgmm_command(words)
-    (directory,) = (word.partition("=")[2] for word in words if word.startswith("hydra.run.dir="))
-    if code == 0:
+    # What goes on from a checkpoint (run=...) has been at work before: what it takes in all is not known.
+    directory = next((word.partition("=")[2] for word in words if word.startswith("hydra.run.dir=")), None)
+    if code == 0 and directory is not None:
         write_json(Path(directory) / COST, cost)
     return code
 
