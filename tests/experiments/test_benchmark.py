@@ -11,7 +11,8 @@ from PIL import Image
 from scipy.stats import multivariate_normal
 
 from dcgmm.files import read_json
-from experiments.benchmark import report
+from dcgmm.outliers.metrics import auroc
+from experiments.benchmark import report, votes
 from experiments.benchmark.__main__ import main
 from experiments.benchmark.collect import collect
 from experiments.benchmark.corruptions import CORRUPTIONS, STRENGTHS, corrupted
@@ -163,6 +164,40 @@ def test_peers_alone(tmp_path: Path) -> None:
     page = (tmp_path / "out" / report.PAGE).read_text()
     assert "PCA(50), reconstruction" in page
     assert "vote of" not in page
+
+
+def kept_scores(generator: np.random.Generator, shift: float) -> dict[str, np.ndarray]:
+    """Scores of a model whose `ratio` sees outliers by so much."""
+    sizes = {"train": 300, "inliers": 200, "outliers": 200}
+    names = ("joint", "ratio", "pixels", "gmm1_log_prob", "gmm2_log_prob")
+    return {
+        f"{name}/{kind}": generator.normal(-shift * (name == "ratio" and kind == "outliers"), 1, size)
+        for name in names
+        for kind, size in sizes.items()
+    }
+
+
+def test_the_rule_finds_scores_that_tell_outliers_together() -> None:
+    generator = np.random.default_rng(0)
+    tasks = [f"{dataset} {kind} {label}" for dataset in ("a", "b") for kind in ("one", "four") for label in range(2)]
+    kept = {(task, model): kept_scores(generator, 1.5) for task in tasks for model in ("first", "second")}
+    ranked = votes.rank(kept, ("first", "second"))
+    assert len(ranked) == 2 * 4 + 16 * 4
+    criterion, name, means = ranked[0]
+    assert name.startswith("first ratio, second ratio: ")
+    assert set(means) == {"a one", "a four", "b one", "b four"}
+    assert criterion == pytest.approx(np.exp(np.mean(np.log(1 - np.array(list(means.values()))))))
+    alone = next(mean for _, name, mean in ranked if name == "first ratio")
+    task = kept["a one 0", "first"], kept["a one 1", "first"]
+    assert alone["a one"] == pytest.approx(np.mean([auroc(e["ratio/inliers"], e["ratio/outliers"]) for e in task]))
+
+
+def test_the_soft_minimum_lies_between_smallest_and_mean() -> None:
+    z = np.random.default_rng(0).normal(size=(3, 50))
+    soft = votes.soft_minimum(z)
+    assert (z.min(0) <= soft).all()
+    assert (soft <= z.mean(0)).all()
+    assert votes.soft_minimum(z[:1]) == pytest.approx(z[0])
 
 
 def test_means_stand_where_all_tasks_were_run() -> None:
