@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 import dcgmm
 from dcgmm.files import write_json
-from dcgmm.outliers import Ensemble
+from dcgmm.outliers.ensemble import VOTES_BY
 from dcgmm.outliers.metrics import Floats
 from dcgmm.outliers.options import VOTE
 from dcgmm_cli.runs import RESULT
@@ -58,24 +59,39 @@ def _peer(training: TrainingSet, seed: int, suffix: str, names: Sequence[str]) -
 
 
 def _judge(training: TrainingSet, seed: int, suffix: str, runs: Sequence[str]) -> dict[str, Any]:
-    """The vote, and scores of each member."""
+    """The vote, and the scores that it could have been by, of each member and together."""
     judged = judging(training, suffix, seed)
-    train = training.train(suffix)
-    result: dict[str, Any] = {"images": len(train)}
+    result: dict[str, Any] = {"images": len(training.train(suffix))}
     with measured(result):
-        members = [dcgmm.load_run(run).detector() for run in runs]
-        ensemble = Ensemble.of(members, train)
-        votes = judged.aurocs(lambda images: np.asarray(ensemble.scores(images)[VOTE]))
-    aurocs = {VOTE: votes}
-    for arch, member in zip(MEMBERS, members, strict=True):
-        aurocs |= {f"{arch} {name}": found for name, found in _each(member, judged).items()}
-    return result | {"auroc": aurocs}
+        members = {arch: dcgmm.load_run(run).detector() for arch, run in zip(MEMBERS, runs, strict=True)}
+        each = {arch: _scores(member, judged) for arch, member in members.items()}
+    aurocs = {
+        f"{arch} {name}": judged.judged(_by_part(each[arch], member, name))
+        for arch, member in members.items()
+        for name in SHOWN
+    }
+    together = {name: judged.judged(_together(each, members, name)) for name in (VOTES_BY, "joint")}
+    return result | {"auroc": {VOTE: together[VOTES_BY], "vote by joint": together["joint"], **aurocs}}
 
 
-def _each(member: dcgmm.Detector, judged: Judging) -> dict[str, dict[str, float]]:
-    """AUROC of each score of a member, by its short name and by task."""
-    scores: dict[str, dict[str, Floats]] = {}
-    for part, images in judged.parts.items():
-        for name, values in member.scores(images).items():
-            scores.setdefault(name, {})[part] = values.numpy()
-    return {name: judged.judged(scores[member.name_of(name)]) for name in SHOWN}
+Scored = dict[str, dict[str, Tensor]]  # by part and score
+
+
+def _scores(member: dcgmm.Detector, judged: Judging) -> Scored:
+    return {part: member.scores(images) for part, images in judged.parts.items()}
+
+
+def _by_part(scored: Scored, member: dcgmm.Detector, score: str) -> dict[str, Floats]:
+    return {part: scores[member.name_of(score)].numpy() for part, scores in scored.items()}
+
+
+def _together(each: dict[str, Scored], members: dict[str, dcgmm.Detector], score: str) -> dict[str, Floats]:
+    """What `Ensemble` finds, by any score: the mean logarithm of the members' p-values."""
+    log_p = {
+        arch: {
+            part: member.known_calibration.scores[score].log_p_values(scores[score]).numpy()
+            for part, scores in each[arch].items()
+        }
+        for arch, member in members.items()
+    }
+    return {part: np.mean([found[part] for found in log_p.values()], 0) for part in next(iter(log_p.values()))}

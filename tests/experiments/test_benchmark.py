@@ -2,6 +2,7 @@
 
 import csv
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ import torch
 from PIL import Image
 from scipy.stats import multivariate_normal
 
+from dcgmm.checkpoints import load_run
 from dcgmm.files import read_json
+from dcgmm.outliers import Ensemble
 from dcgmm.outliers.metrics import auroc
 from experiments.benchmark import report, votes
 from experiments.benchmark.__main__ import main
 from experiments.benchmark.collect import collect
+from experiments.benchmark.configuration import MEMBERS
 from experiments.benchmark.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 from experiments.benchmark.measuring import measured
 from experiments.benchmark.peers import PEERS, fitted_images, kernel_density
@@ -198,6 +202,19 @@ def test_the_soft_minimum_lies_between_smallest_and_mean() -> None:
     assert (z.min(0) <= soft).all()
     assert (soft <= z.mean(0)).all()
     assert votes.soft_minimum(z[:1]) == pytest.approx(z[0])
+
+
+def test_members_judged_together_are_the_ensemble(tmp_path: Path) -> None:
+    study = quick(tmp_path / "runs")
+    study = replace(study, sets=study.sets[:1])
+    for job in plan(study, ["models"], []):
+        assert command(list(job.arguments)) == 0
+    (training,) = study.sets
+    runs = [study.directory("train", arch, training, 0) for arch in MEMBERS]
+    ensemble = Ensemble.of([load_run(run).detector() for run in runs], load_run(runs[0]).data().train.images)
+    expected = judging(training, SAMPLE, 0).aurocs(lambda images: ensemble.scores(images)["vote"].numpy())
+    found = read_json(study.directory("judge", "vote", training, 0) / "result.json")["auroc"]["vote"]
+    assert found == pytest.approx(expected)
 
 
 def test_means_stand_where_all_tasks_were_run() -> None:
