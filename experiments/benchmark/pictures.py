@@ -11,7 +11,7 @@ from experiments.benchmark.peers import PEERS
 from experiments.benchmark.tasks import CLASSES, DATASETS
 from experiments.paper.items import Row
 
-MARKS = {"nearest-root": "x", "full": "+", "pca": "1", "deep-svdd": "2"}  # peers that are told apart; others are grey
+MARKS = {"nearest-root": "x", "factor": "+", "full": "1", "pca": "2"}  # peers that are told apart; others are grey
 
 
 def per_class(rows: Sequence[Row]) -> Figure:

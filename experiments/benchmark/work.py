@@ -22,6 +22,7 @@ from experiments.paper.worker import dcgmm as dcgmm_command
 
 COST = "cost.json"  # beside a training's result
 SHOWN = ("log_prob", "ratio", "joint", "pixels", "auto")  # scores of each member that are judged too
+FLAT = ("log_prob", "pixels", "auto")  # of one GMM layer, where ratio and joint are the log-likelihood
 
 
 def command(words: list[str]) -> int:
@@ -68,7 +69,7 @@ def _judge(training: TrainingSet, seed: int, suffix: str, runs: Sequence[str]) -
     aurocs = {
         f"{arch} {name}": judged.judged(_by_part(each[arch], member, name))
         for arch, member in members.items()
-        for name in SHOWN
+        for name in (SHOWN if len(member.layers) > 1 else FLAT)
     }
     together = {name: judged.judged(_together(each, members, name)) for name in (VOTES_BY, "joint")}
     return result | {"auroc": {VOTE: together[VOTES_BY], "vote by joint": together["joint"], **aurocs}}
