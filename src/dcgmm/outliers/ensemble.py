@@ -14,9 +14,10 @@ from dcgmm.errors import InputError
 from dcgmm.images import Images
 from dcgmm.outliers.batches import batches, gathered
 from dcgmm.outliers.calibration import Distribution
-from dcgmm.outliers.detector import Detector, ImageReport
+from dcgmm.outliers.detector import Detector
 from dcgmm.outliers.moments import Moments
 from dcgmm.outliers.options import VOTE
+from dcgmm.outliers.scores import ImageReport
 
 VOTES_BY = "ratio"  # chosen by tasks inside training classes (experiments/benchmark)
 
@@ -30,12 +31,12 @@ class Ensemble(Detector):
     whether they are arranged as usual, a flat one whether the image as a whole is; p-values make both comparable, also
     where a score has a long tail among inliers.
 
-    Example:
+    Examples:
         >>> import dcgmm
-        >>> images = torch.rand(60, 28, 28, 1)
-        >>> models = [dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch(name)) for name in ("1L", "2L-b")]
-        >>> ensemble = Ensemble.of([Detector.fit(model, images) for model in models], images)
-        >>> ensemble.scores(images[:3])["vote"].shape
+        >>> train = dcgmm.datasets.load("mnist_sample", limit=60).train.images
+        >>> models = [dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch(name)) for name in ("2L-b", "1L")]
+        >>> ensemble = dcgmm.outliers.Ensemble.of([dcgmm.Detector.fit(model, train) for model in models], train)
+        >>> ensemble.scores(train[:3])["vote"].shape
         torch.Size([3])
 
     Source: Fisher, Statistical Methods for Research Workers, 1932, section 21.1.
