@@ -44,6 +44,10 @@ class Ensemble(Detector):
 
     members: tuple[Detector, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not self.members:  # as by a detector's own ways of making one
+            raise InputError("an ensemble is made of detectors, by Ensemble.of, and judges whole images")
+
     @classmethod
     @torch.no_grad()
     def of(cls, detectors: Sequence[Detector], images: Images, batch_size: int | None = None) -> Self:

@@ -54,3 +54,11 @@ def test_members_must_see_images_of_one_shape(members: list[Detector]) -> None:
     other = Detector.fit(model, torch.rand(20, 8, 8, 1, dtype=torch.float64))
     with pytest.raises(InputError, match="must see images of one shape; these see 16x16x1 and 8x8x1"):
         Ensemble.of([members[0], other], images(300, 0))
+
+
+def test_an_ensemble_is_made_of_detectors(members: list[Detector]) -> None:
+    ensemble = Ensemble.of(members, images(300, 0))
+    with pytest.raises(InputError, match=r"by Ensemble\.of"):
+        Ensemble.fit(members[0].model, images(30, 0))
+    with pytest.raises(InputError, match="judges whole images"):
+        ensemble.seen_through(images(30, 0), torch.ones(16, 16, dtype=torch.bool))
