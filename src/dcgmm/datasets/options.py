@@ -3,7 +3,7 @@
 Examples:
     >>> import dcgmm
     >>> dcgmm.datasets.NAMES  # of data sets, as `load` takes them
-    ('mnist', 'fashion_mnist', 'kmnist', 'cifar10', 'svhn', 'mnist_sample', 'fashion_mnist_sample', 'folder')
+    ('mnist', 'fashion_mnist', 'kmnist', 'cifar10', 'svhn', 'mnist_sample', 'fashion_mnist_sample', 'folder', 'arrays')
 """
 
 import os

@@ -3,7 +3,7 @@
 Examples:
     >>> import dcgmm
     >>> dcgmm.outliers.SCORES  # what `Detector.name_of` takes; log_prob and standardised are of a GMM layer
-    ('log_prob', 'standardised', 'ratio', 'joint', 'pixels', 'worst', 'auto')
+    ('log_prob', 'standardised', 'ratio', 'joint', 'pixels', 'worst', 'worst_region', 'auto')
 """
 
 LAYER_SCORES = ("log_prob", "standardised")  # of each GMM layer

@@ -278,5 +278,5 @@ def test_no_images_and_names_of_no_layer() -> None:
         sharpen(model, x)
     with pytest.raises(OptionError, match=r"^layers must be Folding layers of the model .*, not folding9"):
         sharpen(model, torch.zeros(1, *awkward().input_shape), layers=["folding9", "folding1"])
-    with pytest.raises(OptionError, match=r"^layers must be a list, not folding1"):
+    with pytest.raises(OptionError, match=r"^layers must be a list, each a text, not folding1"):
         sharpen(model, torch.zeros(1, *awkward().input_shape), layers="folding1")
