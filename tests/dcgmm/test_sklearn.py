@@ -329,6 +329,7 @@ def test_clone_keeps_parameters_and_forgets_the_fit(digits: Rows) -> None:
     assert not hasattr(copy, "model_")
 
 
+@pytest.mark.slow
 def test_grid_search_in_a_pipeline(blobs: tuple[Rows, Rows]) -> None:
     pipeline = make_pipeline(StandardScaler(), ConvolutionalGaussianMixture(random_state=0))
     grid = {"convolutionalgaussianmixture__n_components": [1, 4]}

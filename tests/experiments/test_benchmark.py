@@ -204,6 +204,7 @@ def test_the_soft_minimum_lies_between_smallest_and_mean() -> None:
     assert votes.soft_minimum(z[:1]) == pytest.approx(z[0])
 
 
+@pytest.mark.slow
 def test_members_judged_together_are_the_ensemble(tmp_path: Path) -> None:
     study = quick(tmp_path / "runs")
     study = replace(study, sets=study.sets[:1])

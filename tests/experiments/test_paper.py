@@ -80,6 +80,7 @@ def test_the_path_to_every_table_and_figure(tmp_path: Path, capfd: pytest.Captur
         reproduce(study, [EVERYTHING], report, workers=1, quick=True)
 
 
+@pytest.mark.slow
 def test_models_trained_side_by_side_serve_as_those_trained_alone(tmp_path: Path) -> None:
     # The plan for a GPU, carried out on a CPU.
     study = Study(tmp_path / "runs", replace(QUICK, archs=("1L",), seeds=2))

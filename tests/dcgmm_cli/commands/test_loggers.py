@@ -49,6 +49,7 @@ def packages(tmp_path: Path) -> str:
     return str(folder)
 
 
+@pytest.mark.slow
 def test_loggers_are_fed_from_the_measurements(installed: Runner, tmp_path: Path, packages: str) -> None:
     done = installed("train", *QUICK, "trainer.replicas=2", "logger=[tensorboard,wandb]", PYTHONPATH=packages)
     assert done.code == 0, done.err
