@@ -213,7 +213,7 @@ def _resumed_config(config: TrainConfig, given: TrainConfig, overrides: list[str
 def _print_table(results: list[dict[str, Any]]) -> None:
     """A row each GMM layer; of models side by side mean and deviation."""
     facts = results[0]
-    title = f"{facts['steps']:,} steps, {facts['epochs']} epochs, {facts['train_seconds']:.1f} s"
+    title = f"{facts['steps']:,} steps, {facts['epochs']:.4g} epochs, {facts['train_seconds']:.1f} s"
     table = Table(title=title if len(results) == 1 else f"{len(results)} replicas, {title}")
     for column in ("layer", "train log-likelihood", "test log-likelihood", "sigma", "weights in use"):
         table.add_column(column, justify="left" if column == "layer" else "right")
