@@ -32,9 +32,9 @@ class Graph:
 class Graphs(graphs.Graphs):
     """Captures nothing."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, capture: bool = True) -> None:
         super().__init__(device)
-        self._capture = True
+        self._capture = capture
 
     def _captured(self, step: Callable[[], None]) -> Any:
         return Graph(step)
