@@ -1,6 +1,6 @@
 """Judges `auto` and its maps on generated textures of 256x256 in colour with planted defects.
 
-    PYTHONPATH=. python experiments/textures/judge.py [--seeds 40 41] [--steps 2500] [--output experiments/textures/results.json]
+    PYTHONPATH=. python experiments/textures/judge.py [--seeds 40 41] [--steps 2500] [--output FILE.json]
 
 Each of four textures is trained on 60 good images, on tiles of 32x32, then judged by 100 other good ones and 20 of each
 of four defects; maps by 30 of the good ones and all others. What the output holds already is not done again. Prints a

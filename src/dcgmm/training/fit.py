@@ -78,13 +78,13 @@ def fit(
         images: (N, H, W, C), or (N, H, W) for one channel: uint8, or floats in [0, 1].
         seed: of start values and shuffling.
         callback: called at each annealing window's end with the trainer and each GMM layer's report; in each process.
-        progress: whether a bar shows how far it is; in a notebook it is the notebook's own. Needs tqdm.
+        progress: whether a bar shows how far it is; in a notebook it is the notebook's own.
         options: fields of `TrainerOptions`, as in `epochs=25, batch_size=100, annealing={"gamma": 0.8}`; `steps=5000`
             stands in place of epochs.
 
     Raises:
         InputError: an option is unknown, it or the seed out of its range, the images do not fit the model or are fewer
-            than a batch takes, training diverges, there is no tqdm for the bar, or processes were given different
+            than a batch takes, training diverges, or processes were given different
             things. Where it ends worse than it started, the log has a warning.
         LostProcessError: another process has ended.
 
@@ -99,7 +99,6 @@ def fit(
     Source: section 3.2.1.
     """
     processes = Processes.current()
-    tqdm = _tqdm() if progress and processes.is_first else None  # asked for before the model is touched
     if model.batch_shape:
         raise InputError(f"fit takes one model, this one holds {list(model.batch_shape)} side by side: use Trainer")
     generator = torch.Generator().manual_seed(checked_seed(seed))
@@ -110,7 +109,8 @@ def fit(
     if processes.is_first and (length := length_of(trainer)):
         log.info("%s", length)
     history = History()
-    with tqdm(total=trainer.total_steps, desc="fit", unit=" steps") if tqdm else contextlib.nullcontext() as bar:
+    shows = progress and processes.is_first
+    with _bar(trainer.total_steps) if shows else contextlib.nullcontext() as bar:
         while trainer.steps < trainer.total_steps:
             reports = trainer.step()
             if reports:
@@ -127,17 +127,11 @@ def fit(
     return history
 
 
-def _tqdm() -> Any:
-    """The class of bars that suits a terminal or a notebook.
+def _bar(steps: int) -> Any:
+    """A bar that suits a terminal or a notebook."""
+    from tqdm.auto import tqdm
 
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        raise InputError("progress=True needs tqdm: pip install tqdm") from None
-    return tqdm
+    return tqdm(total=steps, desc="fit", unit=" steps")
 
 
 def _show(bar: Any, steps: int, history: History) -> None:

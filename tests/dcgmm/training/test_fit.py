@@ -261,12 +261,3 @@ def test_a_bar_shows_how_far_training_is_and_changes_nothing(monkeypatch: pytest
     sigma = max(layer.sigma for layer in last.values())
     assert bar.shown[-1][1] == f"gmm2 {last['gmm2'].log_likelihood:.1f} nats, sigma {sigma:.2g}"
     assert [done for done, _, _ in bar.shown[:3]] == [0, 2, 4]
-
-
-def test_a_bar_that_cannot_be_leaves_the_model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
-    before, untouched = model(), model()
-    untouched.load_state_dict(before.state_dict())
-    with pytest.raises(InputError, match="progress=True needs tqdm: pip install tqdm"):
-        fit(before, images(), progress=True, **HOW)
-    assert_same(before, untouched)
