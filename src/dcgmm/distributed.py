@@ -148,7 +148,7 @@ class Processes:
             dist.broadcast_object_list(given)
         if given[1] is not None:
             raise given[1]
-        return given[0]  # type: ignore[no-any-return]
+        return given[0]  # type: ignore[no-any-return]  # what make() made
 
     def require_same(self, facts: Mapping[str, Any]) -> None:
         """Refuse processes that were given different things.

@@ -151,7 +151,7 @@ def _read(file: IO[bytes], size: int, path: Path) -> NDArray[Any]:
     _check_size(header, size, path)
     require_memory(header.size, f"{printable(str(path))}: an array of {header.size:,} bytes")
     content = bytearray(header.size - header.start)
-    if file.readinto(content) != len(content):  # type: ignore[attr-defined]
+    if file.readinto(content) != len(content):  # type: ignore[attr-defined]  # typing forgets readinto
         raise InputError(f"{printable(str(path))} is cut off")
     return np.frombuffer(content, header.dtype).reshape(header.shape)
 
