@@ -23,17 +23,19 @@ def collect(study: Study) -> Item:
     rows: list[Row] = []
     for seed in range(study.seeds):
         for training in study.sets:
-            rows += _models(study, training, seed)
+            rows += _models(study, VOTE, tuple(MEMBERS), training, seed)
+            for arch in study.architectures:
+                rows += _models(study, arch, (arch,), training, seed)
             for peer in PEERS:
                 rows += _rows(training, seed, study.directory("peer", peer, training, seed))
     return Item(rows, {"starts": read_starts(study.root)})
 
 
-def _models(study: Study, training: TrainingSet, seed: int) -> Iterator[Row]:
-    """The vote, with what its members' trainings took beside the judging; and the members' own scores."""
-    paths = [study.directory("train", arch, training, seed) / COST for arch in MEMBERS]
+def _models(study: Study, name: str, archs: Sequence[str], training: TrainingSet, seed: int) -> Iterator[Row]:
+    """What was judged together, with what the trainings took beside the judging; and each model's own scores."""
+    paths = [study.directory("train", arch, training, seed) / COST for arch in archs]
     before = [read_json(path) for path in paths if path.is_file()]
-    yield from _rows(training, seed, study.directory("judge", VOTE, training, seed), before, len(paths))
+    yield from _rows(training, seed, study.directory("judge", name, training, seed), before, len(paths))
 
 
 def _rows(
@@ -54,5 +56,5 @@ def _rows(
             yield (
                 row
                 | {"trained_on": training.name, "images": result["images"]}
-                | (taken if method in (VOTE, *PEERS) else {})
+                | (taken if parts == 1 or method in (VOTE, *PEERS) else {})  # not what one of several members took
             )

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcgmm.outliers.options import VOTE
-from experiments.benchmark.configuration import CONFIG_DIR, MEMBERS, SECONDS, length
+from experiments.benchmark.configuration import ARCHITECTURES, CONFIG_DIR, MEMBERS, SECONDS, length
 from experiments.benchmark.peers import PEERS
 from experiments.benchmark.tasks import CLASSES, TrainingSet, training_sets
 from experiments.paper.plan import Job
 
-RUN, MODELS, PEER_RUNS, REPORT = "run", "models", "peers", "report"
-TARGETS = (RUN, MODELS, PEER_RUNS, REPORT)
+RUN, MODELS, PAPER, PEER_RUNS, REPORT = "run", "models", "architectures", "peers", "report"
+TARGETS = (RUN, MODELS, PAPER, PEER_RUNS, REPORT)
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Study:
     seeds: int = 1
     suffix: str = ""  # of the data sets' names
     sets: tuple[TrainingSet, ...] = tuple(training_sets())
+    architectures: tuple[str, ...] = ARCHITECTURES  # judged by themselves
     training: tuple[str, ...] = ()  # overrides of each training
 
     def directory(self, kind: str, name: str, training: TrainingSet, seed: int) -> Path:
@@ -40,7 +41,7 @@ QUICK_TRAINING = ("dataset.limit=200", "trainer.epochs=2", "trainer.annealing.al
 
 def quick(root: Path) -> Study:
     """The same path in little time, on the bundled samples."""
-    return Study(root, suffix="_sample", sets=QUICK_SETS, training=QUICK_TRAINING)
+    return Study(root, suffix="_sample", sets=QUICK_SETS, architectures=ARCHITECTURES[:1], training=QUICK_TRAINING)
 
 
 def plan(study: Study, targets: Collection[str], peers: Sequence[str]) -> list[Job]:
@@ -50,20 +51,25 @@ def plan(study: Study, targets: Collection[str], peers: Sequence[str]) -> list[J
         for place, training in enumerate(study.sets):
             level = seed * len(study.sets) + place
             if {RUN, MODELS} & set(targets):
-                jobs += _models(study, training, seed, level)
+                jobs += _models(study, VOTE, tuple(MEMBERS), training, seed, level)
+            if {RUN, PAPER} & set(targets):
+                for arch in study.architectures:
+                    jobs += _models(study, arch, (arch,), training, seed, level)
             if {RUN, PEER_RUNS} & set(targets):
                 jobs += [_peer(study, peer, training, seed, level) for peer in peers]
     return jobs
 
 
-def _models(study: Study, training: TrainingSet, seed: int, level: int) -> Iterator[Job]:
-    """The members of the configuration, and their judging."""
-    made = [_train(study, arch, training, seed, level) for arch in MEMBERS]
+def _models(
+    study: Study, name: str, archs: Sequence[str], training: TrainingSet, seed: int, level: int
+) -> Iterator[Job]:
+    """Trainings, and the judging of what they made, together where they are several."""
+    made = [_train(study, arch, training, seed, level) for arch in archs]
     yield from made
-    runs = [str(study.directory("train", arch, training, seed)) for arch in MEMBERS]
-    directory = study.directory("judge", VOTE, training, seed)
+    runs = [f"{arch}={study.directory('train', arch, training, seed)}" for arch in archs]
+    directory = study.directory("judge", name, training, seed)
     words = ("judge", *_place(training, seed, study, directory), *runs)
-    yield _job(study, "judge", VOTE, words, directory, level, 5.0, tuple(job.name for job in made))
+    yield _job(study, "judge", name, words, directory, level, 5.0, tuple(job.name for job in made))
 
 
 def _train(study: Study, arch: str, training: TrainingSet, seed: int, level: int) -> Job:
@@ -82,7 +88,7 @@ def _train(study: Study, arch: str, training: TrainingSet, seed: int, level: int
         f"hydra.run.dir={directory}",
         *(study.training or (length(training),)),
     )
-    return _job(study, "train", arch, words, directory, level, SECONDS[arch], ())
+    return _job(study, "train", arch, words, directory, level, SECONDS.get(arch, 4.0), ())
 
 
 def _peer(study: Study, peer: str, training: TrainingSet, seed: int, level: int) -> Job:

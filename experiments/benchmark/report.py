@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dcgmm.files import write_text
 from dcgmm.outliers.options import VOTE
-from experiments.benchmark.configuration import MEMBERS
+from experiments.benchmark.configuration import ARCHITECTURES, MEMBERS
 from experiments.benchmark.corruptions import STRENGTHS
 from experiments.benchmark.peers import PEERS
 from experiments.benchmark.pictures import per_class
@@ -20,7 +20,6 @@ from experiments.paper.pictures import save_figure
 ITEM, PAGE = "results", "figures.md"
 UNSEEN = tuple(range(CLASSES // 2, CLASSES))  # classes that no choice has seen
 TITLES = {VOTE: f"**vote of {' and '.join(MEMBERS)}**"} | {name: peer.title for name, peer in PEERS.items()}
-Cell = tuple[str, str]  # group, data set
 
 
 def write_report(item: Item, out: Path, *, quick: bool) -> None:
@@ -42,6 +41,7 @@ def _page(rows: Sequence[Row], quick: bool) -> str:
     page.text(f"Seeds: {', '.join(map(str, seeds))}. A mean over tasks stands only where all of them were run.")
     for group in GROUPS:
         _group(page, rows, group)
+    _architectures(page, rows)
     _intervals(page, rows)
     _per_class(page, rows)
     _costs(page, rows)
@@ -50,8 +50,8 @@ def _page(rows: Sequence[Row], quick: bool) -> str:
 
 def _methods(rows: Iterable[Row]) -> list[str]:
     """The vote, its members' scores, and peers."""
-    there = {row["method"] for row in rows}
-    own = [name for name in dict.fromkeys(row["method"] for row in rows) if name not in (VOTE, *PEERS)]
+    there = {row["method"] for row in rows if row["method"].split()[0] not in ARCHITECTURES}
+    own = [name for name in dict.fromkeys(row["method"] for row in rows) if name in there - {VOTE, *PEERS}]
     return [name for name in (VOTE, *own, *PEERS) if name in there]
 
 
@@ -95,6 +95,22 @@ def _group(page: Page, rows: Sequence[Row], group: str) -> None:
         if group == "corrupted":
             page.text("; ".join(f"{name}: {text}" for name, text in STRENGTHS.items()) + ".")
         page.table(("", *heads), lines)
+
+
+def _architectures(page: Page, rows: Sequence[Row]) -> None:
+    """The paper's other architectures, a line each and score."""
+    heads = {(group, head): tasks for group in GROUPS for head, tasks in columns(rows, group).items()}
+    lines = []
+    for method in dict.fromkeys(row["method"] for row in rows if row["method"].split()[0] in ARCHITECTURES):
+        values = [means(rows, method, tasks, group) for (group, _), tasks in heads.items()]
+        lines.append((method, *(mean_text(each, 4) if each else "" for each in values)))
+    shown = [place for place in range(1, len(heads) + 1) if any(line[place] for line in lines)]
+    if shown:
+        names = [GROUPS[group] + ": " + head for group, head in heads]
+        page.heading(2, "The paper's other architectures")
+        page.table(
+            ("", *(names[place - 1] for place in shown)), [(line[0], *(line[at] for at in shown)) for line in lines]
+        )
 
 
 def _intervals(page: Page, rows: Sequence[Row]) -> None:

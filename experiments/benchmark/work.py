@@ -13,7 +13,6 @@ from dcgmm.outliers.ensemble import VOTES_BY
 from dcgmm.outliers.metrics import Floats
 from dcgmm.outliers.options import VOTE
 from dcgmm_cli.runs import RESULT
-from experiments.benchmark.configuration import MEMBERS
 from experiments.benchmark.measuring import measured
 from experiments.benchmark.peers import PEERS, fitted_images
 from experiments.benchmark.tasks import Judging, TrainingSet, judging, training_sets
@@ -60,19 +59,22 @@ def _peer(training: TrainingSet, seed: int, suffix: str, names: Sequence[str]) -
 
 
 def _judge(training: TrainingSet, seed: int, suffix: str, runs: Sequence[str]) -> dict[str, Any]:
-    """The vote, and the scores that it could have been by, of each member and together."""
+    """Scores of models, given as <architecture>=<run directory>; of several also their vote, and one by `joint`."""
     judged = judging(training, suffix, seed)
     result: dict[str, Any] = {"images": len(training.train(suffix))}
     with measured(result):
-        members = {arch: dcgmm.load_run(run).detector() for arch, run in zip(MEMBERS, runs, strict=True)}
+        named = (run.partition("=") for run in runs)
+        members = {arch: dcgmm.load_run(directory).detector() for arch, _, directory in named}
         each = {arch: _scores(member, judged) for arch, member in members.items()}
     aurocs = {
         f"{arch} {name}": judged.judged(_by_part(each[arch], member, name))
         for arch, member in members.items()
         for name in (SHOWN if len(member.layers) > 1 else FLAT)
     }
-    together = {name: judged.judged(_together(each, members, name)) for name in (VOTES_BY, "joint")}
-    return result | {"auroc": {VOTE: together[VOTES_BY], "vote by joint": together["joint"], **aurocs}}
+    if len(members) > 1:
+        together = {name: judged.judged(_together(each, members, name)) for name in (VOTES_BY, "joint")}
+        aurocs = {VOTE: together[VOTES_BY], "vote by joint": together["joint"], **aurocs}
+    return result | {"auroc": aurocs}
 
 
 Scored = dict[str, dict[str, Tensor]]  # by part and score

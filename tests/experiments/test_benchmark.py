@@ -18,7 +18,7 @@ from dcgmm.outliers.metrics import auroc
 from experiments.benchmark import report, votes
 from experiments.benchmark.__main__ import main
 from experiments.benchmark.collect import collect
-from experiments.benchmark.configuration import MEMBERS
+from experiments.benchmark.configuration import ARCHITECTURES, MEMBERS
 from experiments.benchmark.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 from experiments.benchmark.measuring import measured
 from experiments.benchmark.peers import PEERS, fitted_images, kernel_density
@@ -120,7 +120,7 @@ def test_quadratic_methods_get_a_draw_of_the_images() -> None:
 
 def test_one_seed_of_everything_comes_first() -> None:
     jobs = plan(Study(Path("root"), seeds=2), ["run"], ["pca"])
-    assert len(jobs) == len({job.name for job in jobs}) == 2 * 28 * 4
+    assert len(jobs) == len({job.name for job in jobs}) == 2 * 28 * (4 + 2 * len(ARCHITECTURES))
     by_seed = [{job.level for job in jobs if job.name.endswith(f"seed-{seed}")} for seed in (0, 1)]
     assert max(by_seed[0]) < min(by_seed[1])
     lengths = {word for job in jobs for word in job.arguments if word.startswith(("trainer.steps", "trainer.epochs"))}
@@ -147,6 +147,9 @@ def test_the_quick_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
     with (page.parent / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["group"] for row in rows} == {"one", "half", "other", "corrupted"}
+    alone = [row["method"] for row in rows if row["task"] == "mnist-01234" and row["method"].startswith("1L ")]
+    assert alone == ["1L log_prob", "1L pixels", "1L auto"]
+    assert page.read_text().count("| 1L log_prob |") == 1
     vote = next(row for row in rows if (row["method"], row["task"]) == ("vote", "mnist-0"))
     judged = read_json(root / "judge" / "vote" / "mnist-0" / "seed-0" / "result.json")
     assert float(vote["auroc"]) == pytest.approx(judged["auroc"]["vote"]["one mnist-0"], rel=1e-5)
@@ -155,7 +158,7 @@ def test_the_quick_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
         assert min(image.size) > 300
     # Nothing is run again.
     assert main(words) == 0
-    assert "0 of 20 jobs to do" in capfd.readouterr().err
+    assert "0 of 28 jobs to do" in capfd.readouterr().err
 
 
 def test_peers_alone(tmp_path: Path) -> None:
