@@ -1,6 +1,5 @@
 """Train, judge by outliers and write the page: the benchmark's tasks, this package's models and other detectors."""
 
-import argparse
 import contextlib
 import sys
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from experiments.benchmark.peers import PEERS
 from experiments.benchmark.plan import TARGETS, Study, plan, quick
 from experiments.benchmark.report import PAGE, write_report
 from experiments.benchmark.work import command
-from experiments.paper.starts import carry_out, ended, locked, positive, print_end, require_plain
+from experiments.paper.starts import carry_out, ended, locked, print_end, require_plain, study_parser
 
 ROOT = Path("runs") / "benchmark"
 REPORT_DIR = Path(__file__).resolve().parent
@@ -20,7 +19,10 @@ REPORT_DIR = Path(__file__).resolve().parent
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0, 1 where jobs failed, 2 for bad arguments, 128 + signal when interrupted."""
-    options = _parse(arguments)
+    report = "experiments/benchmark; quick: ROOT/results"
+    parser = study_parser("experiments.benchmark", __doc__, TARGETS, ROOT, report, Study(ROOT).seeds)
+    parser.add_argument("--peers", nargs="+", choices=PEERS, metavar="PEER", help=f"of {', '.join(PEERS)} (all)")
+    options = parser.parse_args(arguments)
     root = options.root or (ROOT.with_name("benchmark-quick") if options.quick else ROOT)
     study = quick(root) if options.quick else Study(root)
     if options.seeds is not None:
@@ -34,18 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return reproduce(study, options.targets, options.peers, out, options.jobs or available_cores())
 
     return ended(work)
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m experiments.benchmark", description=__doc__)
-    parser.add_argument("targets", nargs="+", choices=TARGETS, metavar="TARGET", help=", ".join(TARGETS))
-    parser.add_argument("--quick", action="store_true", help="the same path on the bundled samples, in little time")
-    parser.add_argument("--seeds", type=positive, metavar="N", help="runs of everything (1)")
-    parser.add_argument("--peers", nargs="+", choices=PEERS, metavar="PEER", help=f"of {', '.join(PEERS)} (all)")
-    parser.add_argument("--root", type=Path, metavar="DIR", help=f"where the runs are ({ROOT}; quick: {ROOT}-quick)")
-    parser.add_argument("--report", type=Path, metavar="DIR", help="where the results are written")
-    parser.add_argument("--jobs", type=positive, metavar="N", help="jobs at a time, one thread each (as many as cores)")
-    return parser.parse_args(arguments)
 
 
 def reproduce(study: Study, targets: Sequence[str], peers: Sequence[str] | None, out: Path, workers: int) -> int:

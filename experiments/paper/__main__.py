@@ -1,6 +1,5 @@
 """Run what the paper's tables and figures need, collect it, and write the report."""
 
-import argparse
 import contextlib
 import json
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from dcgmm.files import write_text
 from experiments.paper.plan import EVERYTHING, FULL, ITEMS, QUICK, REPORT, TARGETS, Study, plan
-from experiments.paper.starts import carry_out, ended, locked, positive, print_end, read_starts, require_plain
+from experiments.paper.starts import carry_out, ended, locked, print_end, read_starts, require_plain, study_parser
 
 ROOT = Path("runs") / "paper"
 REPORT_DIR = Path(__file__).resolve().parents[1] / "report"
@@ -18,7 +17,9 @@ REPORT_DIR = Path(__file__).resolve().parents[1] / "report"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0, 1 where jobs failed, 2 for bad arguments, 128 + signal when interrupted."""
-    options = _parse(arguments)
+    report = "experiments/report; quick: ROOT/report"
+    parser = study_parser("experiments.paper", __doc__, TARGETS, ROOT, report, FULL.seeds)
+    options = parser.parse_args(arguments)
     scale = QUICK if options.quick else FULL
     if options.seeds is not None:
         scale = replace(scale, seeds=options.seeds)
@@ -32,22 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return reproduce(Study(root, scale), options.targets, out, options.jobs or available_cores(), options.quick)
 
     return ended(work)
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m experiments.paper", description=__doc__)
-    parser.add_argument("targets", nargs="+", choices=TARGETS, metavar="TARGET", help=", ".join(TARGETS))
-    parser.add_argument("--quick", action="store_true", help="the same path on the bundled sample, in little time")
-    parser.add_argument("--seeds", type=positive, metavar="N", help="runs of each model (10; quick: 1)")
-    parser.add_argument("--root", type=Path, metavar="DIR", help=f"where the runs are ({ROOT}; quick: {ROOT}-quick)")
-    parser.add_argument(
-        "--report",
-        type=Path,
-        metavar="DIR",
-        help="where the report is written (experiments/report; quick: ROOT/report)",
-    )
-    parser.add_argument("--jobs", type=positive, metavar="N", help="jobs at a time, one thread each (as many as cores)")
-    return parser.parse_args(arguments)
 
 
 def reproduce(study: Study, targets: Sequence[str], out: Path, workers: int, quick: bool) -> int:

@@ -29,6 +29,29 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def study_parser(
+    module: str, text: str | None, targets: Sequence[str], root: Path, report: str, seeds: int
+) -> argparse.ArgumentParser:
+    """Arguments that all studies have: targets, and how much is run, where, and how.
+
+    Args:
+        module: that is run.
+        text: what it does.
+        targets: choices.
+        root: where the runs are, if nothing else is said.
+        report: where results are written then, in words.
+        seeds: runs of each model then, not in the quick run.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=text)
+    parser.add_argument("targets", nargs="+", choices=targets, metavar="TARGET", help=", ".join(targets))
+    parser.add_argument("--quick", action="store_true", help="the same path on the bundled samples, in little time")
+    parser.add_argument("--seeds", type=positive, metavar="N", help=f"runs of each model ({seeds}; quick: 1)")
+    parser.add_argument("--root", type=Path, metavar="DIR", help=f"where the runs are ({root}; quick: {root}-quick)")
+    parser.add_argument("--report", type=Path, metavar="DIR", help=f"where results are written ({report})")
+    parser.add_argument("--jobs", type=positive, metavar="N", help="jobs at a time, one thread each (as many as cores)")
+    return parser
+
+
 @contextlib.contextmanager
 def locked(root: Path) -> Iterator[None]:
     """Keep a second start out of the same directory; the lock goes with the process, however it ends."""
