@@ -148,7 +148,8 @@ RUNNER: dict[str, set[str]] = {
     "sweeps": RECORDS | {"headlines"},
     "hydra_glue": RECORDS | {"explain", "overrides", "own_files", "sweeps"},
     "launch": {"hydra_glue", "job", "runs", "starts"},
-    "sweep_start": {"explain", "headlines", "hydra_glue", "sweeps"},
+    "composing": set(),
+    "sweep_start": {"composing", "explain", "headlines", "hydra_glue", "sweeps"},
     "task": RECORDS | {"faults", "headlines", "interruption", "leftovers", "hydra_glue", "logs", "sweeps", "typed"},
     "main": {
         "completion",
@@ -165,7 +166,7 @@ RUNNER: dict[str, set[str]] = {
     },
     "__main__": {"main"},
 }
-GLUE = {"explain", "typed", "own_files", "hydra_glue", "sweep_start", "task", "main"}
+GLUE = {"composing", "explain", "typed", "own_files", "hydra_glue", "sweep_start", "task", "main"}
 
 MODULES = {
     path.relative_to(SOURCES).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path

@@ -1,6 +1,7 @@
 """What a run directory tells of its run: who is at work in it, what ran on what, measurements, how it ended."""
 
 import contextlib
+import functools
 import json
 import logging
 import platform
@@ -102,6 +103,7 @@ def write_meta(directory: Path, command: str, config: Options | Mapping[str, Any
     write_json(path, content)
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -109,8 +111,12 @@ def _version(package: str) -> str | None:
         return None
 
 
+@functools.cache
 def _git_state() -> dict[str, Any] | None:
-    """Commit and dirty flag of the checkout that this package runs from; None for an installed package."""
+    """Commit and dirty flag of the checkout that this package runs from; None for an installed package.
+
+    Of a process's first run: what was loaded then runs in all of a sweep's jobs.
+    """
     source = Path(__file__).resolve().parent
     if not (source.parents[1] / ".git").exists():
         return None

@@ -3,28 +3,25 @@
 import logging
 import math
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
+from dcgmm_cli.composing import JobLoader
 from dcgmm_cli.explain import given_names
 from dcgmm_cli.headlines import higher_is_better
 from dcgmm_cli.hydra_glue import quoted
 from dcgmm_cli.sweeps import RECORD, Sweep, new_record
 
 STUDY = "study.db"  # in a sweep's directory: what Optuna knows of its trials
-
-
-_validate_all = Sweeper.validate_batch_is_legal
 
 
 class SweepStart(Callback):
@@ -41,7 +38,7 @@ class SweepStart(Callback):
         launcher, choice = config.hydra.launcher, str(config.hydra.runtime.choices["hydra/launcher"])
         sweeper = str(config.hydra.runtime.choices["hydra/sweeper"])
         objective = OmegaConf.select(config, "sweep.objective")
-        Sweeper.validate_batch_is_legal = _validate_few  # type: ignore[assignment, method-assign]
+        _compose_once()
         if sweeper == "optuna":
             _prepare_study(config, objective)
         params = [f"{key}={values}" for key, values in (config.hydra.sweeper.get("params") or {}).items()]
@@ -79,21 +76,11 @@ class SweepStart(Callback):
         return begun
 
 
-def _validate_few(sweeper: Sweeper, batch: Sequence[Sequence[str]]) -> None:
-    """Compose jobs until each value of each key was in one, of numbers one for all.
-
-    In place of Hydra's own, which composes every job before any starts, and again where it runs: a tenth of a second.
-    """
-    _validate_all(sweeper, list(_telling(batch)))
-
-
-def _telling(batch: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
-    seen = set[str]()
-    for overrides in batch:
-        kinds = {re.sub(r"=[-+]?[\d.]+(e[-+]?\d+)?$", "=0", override) for override in overrides}
-        if not kinds <= seen:
-            seen |= kinds
-            yield overrides
+def _compose_once() -> None:
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    assert isinstance(hydra.config_loader, ConfigLoaderImpl)
+    hydra.config_loader = JobLoader(hydra.config_loader)
 
 
 def _prepare_study(config: DictConfig, objective: str | None) -> None:

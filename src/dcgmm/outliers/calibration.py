@@ -3,6 +3,7 @@
 Shapes: N images, H W positions of a GMM layer, Q knots.
 """
 
+import functools
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dcgmm.errors import InputError
@@ -59,9 +61,9 @@ class Distribution:
     def of_lowest(cls, ordered: Tensor, n: int) -> Self:  # (M,) float64, rising
         """The lower end of the distribution of n finite values, of which the lowest M are known, ties included."""
         k = min(n, max(TAIL_LEAST, min(TAIL_MOST, int(TAIL_SHARE * n))))
-        every = np.unique(np.geomspace(k, n, KNOTS).round().astype(np.int64))
+        every = _ranks(k, n)
         ranks = torch.from_numpy(every[every <= len(ordered)]).to(ordered.device)
-        knots = ordered[ranks - 1].unique()
+        knots = ordered[ranks - 1].unique_consecutive()
         up_to = torch.searchsorted(ordered, knots, right=True)  # ties count as the last of them
         scale = float((knots[0] - ordered[:k]).mean())
         # Where the lowest are all alike, what lies under them is as good as impossible.
@@ -200,6 +202,12 @@ def among_others(values: Tensor) -> Tensor:  # (N,) -> (N,) float64
             others = torch.cat([ordered[:place], ordered[place + 1 : known]])
             found[row] = Distribution.of_lowest(others, count - 1).log_p_values(ordered[place])
     return found
+
+
+@functools.lru_cache(maxsize=8)
+def _ranks(first: int, last: int) -> NDArray[np.int64]:  # (at most KNOTS,)
+    """Log-spaced ranks, rising: many distributions are of as many values."""
+    return np.unique(np.geomspace(first, last, KNOTS).round().astype(np.int64))
 
 
 def _distributions(values: Mapping[str, Tensor]) -> dict[str, Distribution]:

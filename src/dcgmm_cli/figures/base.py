@@ -49,7 +49,7 @@ def save_image(image: Tensor, path: Path, enlarge: int = 1) -> None:  # (H, W, C
     pixels = pixels.repeat_interleave(enlarge, 0).repeat_interleave(enlarge, 1)
     array: NDArray[Any] = pixels.squeeze(-1).numpy()
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="png", optimize=True)
+    Image.fromarray(array).save(buffer, format="png")
     write_whole(path, lambda file: file.write(buffer.getvalue()))
 
 
@@ -83,7 +83,7 @@ def _sheet(pictures: Sequence[Image.Image], labels: Sequence[str], columns: int,
 def save_sheet(sheet: Image.Image, path: Path) -> None:
     """Write a sheet of labelled images as PNG."""
     buffer = io.BytesIO()
-    sheet.save(buffer, format="png", optimize=True)
+    sheet.save(buffer, format="png")
     write_whole(path, lambda file: file.write(buffer.getvalue()))
 
 

@@ -15,7 +15,6 @@ from hydra.core.plugins import Plugins
 
 from dcgmm.checkpoints import load_run, read_state
 from dcgmm.files import CHECKPOINT, read_json
-from dcgmm_cli.sweep_start import _telling
 from tests.dcgmm_cli.commands.conftest import QUICK, Outcome, Runner
 from tests.dcgmm_cli.commands.test_train import SELF_SIGNAL
 
@@ -271,11 +270,6 @@ def test_an_objective_that_cannot_be(given: list[str], told: str, dcgmm: Runner)
     outcome = dcgmm("train", "-m", *QUICK, *given, "seed=0")
     assert outcome.code == 2
     assert told in outcome.err
-
-
-def test_jobs_that_differ_in_numbers_alone_are_composed_once_before_any_starts() -> None:
-    batch = [["arch=1L", f"seed={seed}"] for seed in range(3)] + [["arch=2L-c", "seed=0"], ["arch=1L", "seed=x"]]
-    assert list(_telling(batch)) == [batch[0], batch[3], batch[4]]
 
 
 @pytest.mark.slow
