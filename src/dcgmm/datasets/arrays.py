@@ -22,7 +22,7 @@ from dcgmm.datasets.layout import ONLY_CLASS, spread_test
 from dcgmm.datasets.mapping import mapped
 from dcgmm.datasets.names import class_name, enumerated, natural_key, printable
 from dcgmm.datasets.npy import Header, read_header
-from dcgmm.datasets.options import DataPlaceOptions, DatasetOptions, root_of
+from dcgmm.datasets.options import OWN, DataPlaceOptions, DatasetOptions, root_of
 from dcgmm.datasets.split import Failures, Part, Report, Split
 from dcgmm.errors import InputError, OptionError
 from dcgmm.runtime import require_memory
@@ -55,7 +55,7 @@ class Arrays:
         self._path, self._options = Path(options.path), options
         self.source = printable(options.path)
         if not self._path.is_file() or self._path.suffix not in (".npy", ".npz"):
-            raise OptionError("path", "a .npy or .npz file", self.source, DataPlaceOptions)
+            raise OptionError("path", OWN["arrays"], self.source, DataPlaceOptions)
         try:
             found = _in_npy(self._path) if self._path.suffix == ".npy" else _in_npz(self._path)
         except _DAMAGED as error:
@@ -64,7 +64,7 @@ class Arrays:
         images = [_images(given, self.source) for given, _ in found]
         if len({tuple(part.shape[1:]) for part in images}) > 1:
             raise InputError(f"{self.source}: training and test images have different shapes")
-        self.class_names, labels = _named([given for _, given in found], list(map(len, images)), self.source)
+        self.class_names, labels = named([given for _, given in found], list(map(len, images)), self.source)
         self._parts = _divided(images, labels, options.test_fraction)
         self.labels = {part: labels[rows] for part, (_, labels, rows) in self._parts.items()}
         self.classes = tuple(self.labels[Part.train].unique().tolist())
@@ -191,7 +191,7 @@ def _images(given: Tensor | NDArray[Any], source: str) -> Tensor:  # (N, H, W, C
     return images
 
 
-def _named(
+def named(
     given: Sequence[NDArray[Any] | None], counts: Sequence[int], source: str
 ) -> tuple[tuple[str, ...], list[Tensor]]:
     """Names of classes, and labels of the images of each part.
@@ -230,8 +230,14 @@ def _divided(
     if len(images) == 2:
         return {part: (each, own, torch.arange(len(own))) for part, each, own in zip(Part, images, labels, strict=True)}
     ((every, of_all),) = zip(images, labels, strict=True)
-    test = torch.zeros(len(of_all), dtype=torch.bool)
-    for label in of_all.unique().tolist():
-        rows = (of_all == label).nonzero()[:, 0]
-        test[rows] = torch.tensor(spread_test(len(rows), test_fraction))
+    test = cut_test(of_all, test_fraction)
     return {Part.train: (every, of_all, (~test).nonzero()[:, 0]), Part.test: (every, of_all, test.nonzero()[:, 0])}
+
+
+def cut_test(labels: Tensor, fraction: float) -> Tensor:  # (N,) -> (N,) bool
+    """Which images are the test part where there is none: a fraction of each class, spread evenly."""
+    test = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique().tolist():
+        rows = (labels == label).nonzero()[:, 0]
+        test[rows] = torch.tensor(spread_test(len(rows), fraction))
+    return test

@@ -7,6 +7,7 @@ Legend: N images, H W pixels, C channels.
 """
 
 import hashlib
+import itertools
 import json
 import logging
 import math
@@ -28,6 +29,7 @@ from torch import Tensor
 from dcgmm.datasets.decoding import WorkerError
 from dcgmm.datasets.mapping import mapped
 from dcgmm.datasets.names import printable
+from dcgmm.datasets.rows import file_of
 from dcgmm.errors import InputError
 from dcgmm.files import DAY, TEMPORARY, parse_json, sweep_temporary, write_whole
 
@@ -101,14 +103,15 @@ class Place:
 def fingerprint(paths: Sequence[Path], how: object) -> tuple[str, int]:
     """A digest of files' names, sizes and times and of how they are decoded, and the bytes that they have in all."""
     content, size = hashlib.sha256(repr(how).encode()), 0
-    for path in paths:
+    for file, images in itertools.groupby(paths, file_of):
+        content.update("".join(f"{os.fspath(path)!r} " for path in images).encode())
         try:
-            state = os.stat(path)
+            state = os.stat(file)
         except OSError:  # it is gone again
-            content.update(f"{os.fspath(path)!r} gone\n".encode())
+            content.update(b"gone\n")
             continue
         # Also the time of the last change of any kind: who copies a file's times cannot copy that.
-        content.update(f"{os.fspath(path)!r} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}\n".encode())
+        content.update(f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}\n".encode())
         size += state.st_size
     return content.hexdigest(), size
 

@@ -12,7 +12,7 @@ from dcgmm.datasets.decoded import SizesDifferError, decoded_images
 from dcgmm.datasets.decoding import Decoding
 from dcgmm.datasets.layout import ImageFile, interleaved, layout_of
 from dcgmm.datasets.names import enumerated, printable
-from dcgmm.datasets.options import DataPlaceOptions, DatasetOptions, root_of
+from dcgmm.datasets.options import OWN, DataPlaceOptions, DatasetOptions, root_of
 from dcgmm.datasets.pixels import warn_of
 from dcgmm.datasets.split import Failures, Part, Report, Split
 from dcgmm.datasets.walking import walk
@@ -23,32 +23,23 @@ log = logging.getLogger(__name__)
 TWELVE_BITS = 4095  # data of 12 bits reach no further: in images of 16 they would be nearly black
 
 
-class Folder:
-    """Classes and files of a folder of images, as `dcgmm.datasets.layout` reads it.
+class ImageFiles:
+    """Images that are listed with their labels, and read when it is known which of them are wanted.
 
-    Images of all classes alternate, so that the first or last part of a split is a fair part of it.
-
-    Raises:
-        InputError: the folder is missing, cannot be read, or is no data set.
+    Args:
+        options: how they are read, and where they lie.
+        names: of the classes.
+        listed: files of each part, with their labels.
     """
 
-    def __init__(self, options: DatasetOptions) -> None:
+    def __init__(
+        self, options: DatasetOptions, names: tuple[str, ...], listed: dict[Part, list[tuple[int, ImageFile]]]
+    ) -> None:
         assert options.path is not None  # the options see to it
-        self._root, self._options = Path(options.path), options
-        if not self._root.is_dir():
-            raise OptionError("path", "a folder of images", printable(options.path), DataPlaceOptions)
-        try:
-            tree = walk(self._root)
-        except OSError as error:
-            raise InputError(f"{self._root} cannot be read: {error.strerror}") from None
-        layout = layout_of(tree, options.test_fraction)
-        self.class_names, self.source = layout.names, printable(options.path)
-        self._listed = {
-            Part.train: interleaved(layout.train, layout.names),
-            Part.test: interleaved(layout.test, layout.names),
-        }
+        self._root, self._options, self._listed = Path(options.path), options, listed
+        self.class_names, self.source = names, printable(options.path)
         self.labels = {
-            part: torch.tensor([label for label, _ in files], dtype=torch.int64) for part, files in self._listed.items()
+            part: torch.tensor([label for label, _ in files], dtype=torch.int64) for part, files in listed.items()
         }
         self.classes = tuple(self.labels[Part.train].unique().tolist())  # those to train on, if none are chosen
         self._shape: tuple[int, int, int] | None = None  # of the first image that is read: all others must have it
@@ -102,3 +93,27 @@ class Folder:
     def _size_wanted(name: str, shape: tuple[int, ...], first: tuple[int, ...]) -> OptionError:
         found = f"{name} has {shape[0]}x{shape[1]} pixels, the first image {first[0]}x{first[1]}"
         return OptionError("size", f"[height, width] to bring all images to one size ({found})", None, DatasetOptions)
+
+
+class Folder(ImageFiles):
+    """Classes and files of a folder of images, as `dcgmm.datasets.layout` reads it.
+
+    Images of all classes alternate, so that the first or last part of a split is a fair part of it.
+
+    Raises:
+        InputError: the folder is missing, cannot be read, or is no data set.
+    """
+
+    def __init__(self, options: DatasetOptions) -> None:
+        assert options.path is not None  # the options see to it
+        root = Path(options.path)
+        if not root.is_dir():
+            raise OptionError("path", OWN["folder"], printable(options.path), DataPlaceOptions)
+        try:
+            tree = walk(root)
+        except OSError as error:
+            raise InputError(f"{root} cannot be read: {error.strerror}") from None
+        layout = layout_of(tree, options.test_fraction)
+        listed = {Part.train: layout.train, Part.test: layout.test}
+        names = layout.names
+        super().__init__(options, names, {part: interleaved(files, names) for part, files in listed.items()})

@@ -35,8 +35,8 @@ def load(
     cannot be read are left out, with a warning.
 
     Args:
-        name: of a known data set, `folder` or `arrays` for one's own images, or options; what else is given goes before
-            theirs.
+        name: of a known data set; `folder`, `arrays` or `parquet` for one's own images; or options, before whose
+            fields all else that is given goes.
         classes: to keep, by name or number; None keeps all that have training images.
         root: where downloaded data sets and decoded images are kept; None is $DCGMM_DATA, else ~/.cache/dcgmm.
         report: called now and then while many files are decoded, with their number so far and in all.
@@ -104,6 +104,10 @@ class Listing:
             from dcgmm.datasets.arrays import Arrays
 
             self._found = Arrays(options)
+        elif options.name == "parquet":
+            from dcgmm.datasets.parquet import Parquet
+
+            self._found = Parquet(options)
         else:
             self._found = Known(KNOWN[options.name], root_of(options.root))
         self.class_names = self._found.class_names

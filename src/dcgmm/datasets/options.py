@@ -2,8 +2,8 @@
 
 Examples:
     >>> import dcgmm
-    >>> dcgmm.datasets.NAMES  # of data sets, as `load` takes them
-    ('mnist', 'fashion_mnist', 'kmnist', 'cifar10', 'svhn', 'mnist_sample', 'fashion_mnist_sample', 'folder', 'arrays')
+    >>> dcgmm.datasets.NAMES[:3], dcgmm.datasets.NAMES[-3:]  # of data sets, as `load` takes them
+    (('mnist', 'fashion_mnist', 'kmnist'), ('folder', 'arrays', 'parquet'))
 """
 
 import os
@@ -15,7 +15,13 @@ from dcgmm.errors import OptionError
 from dcgmm.options import Options, Rule, among, number, option, several, whole
 
 FETCHED = ("mnist", "fashion_mnist", "kmnist", "cifar10", "svhn")
-OWN = ("folder", "arrays")  # data of a user's own, at a path
+# Data of a user's own, at a path, and what that is.
+OWN = {
+    "folder": "a folder of images",
+    "arrays": "a .npy or .npz file",
+    "parquet": "a .parquet file, or a folder of them",
+}
+ENCODED = ("folder", "parquet")  # of which images are decoded
 NAMES = (*FETCHED, "mnist_sample", "fashion_mnist_sample", *OWN)
 
 
@@ -46,7 +52,7 @@ class DataPlaceOptions(DataRootOptions):
     path: str | None = option(
         None,
         "folder: images, in sub-folders by class, or train/ and test/ with such sub-folders; arrays: a .npy or .npz "
-        "file; kept as absolute",
+        "file; parquet: a .parquet file, or a folder of them; kept as absolute",
         extendable=True,
     )
 
@@ -86,21 +92,23 @@ class DatasetOptions(DataPlaceOptions):
     )
     size: list[int] | None = option(
         None,
-        "folder only: [height, width] that images are resized to; null: all have one size",
+        "folder and parquet: [height, width] that images are resized to; null: all have one size",
         several(2, whole(least=1)),
     )
-    color: bool = option(False, "folder only: three channels instead of one")
+    color: bool = option(False, "folder and parquet: three channels instead of one")
     white: int | None = option(
         None,
-        "folder only: what is white in images of more than 8 bits, as in 4095 for data of 12; null: 65535",
+        "folder and parquet: what is white in images of more than 8 bits, as in 4095 for data of 12; null: 65535",
         whole(least=1, most=65_535),
     )
     cache: bool = option(
-        True, "folder and arrays: many images are kept decoded in a file under the root (dcgmm data)", incidental=True
+        True,
+        "folder, arrays and parquet: many images are kept decoded in a file under the root (dcgmm data)",
+        incidental=True,
     )
     test_fraction: float = option(
         0.2,
-        "folder and arrays, without a test part: share of each class that becomes it",
+        "folder, arrays and parquet, without a test part: share of each class that becomes it",
         number(least=0, below=1),
     )
 
@@ -108,13 +116,12 @@ class DatasetOptions(DataPlaceOptions):
         super().__post_init__()
         # A path is refused when the data are loaded: a run that goes on is given one without its data set's name.
         given = {"size": self.size is not None, "color": self.color, "white": self.white is not None}
-        for key in (key for key, value in given.items() if value and self.name != "folder"):
+        for key in (key for key, value in given.items() if value and self.name not in ENCODED):
             raise OptionError(key, not_for(self.name), getattr(self, key), DatasetOptions)
         if self.name in OWN and self.path is None:
-            what = "a folder of images" if self.name == "folder" else "a .npy or .npz file"
-            raise OptionError("path", what, None, DataPlaceOptions)
+            raise OptionError("path", OWN[self.name], None, DataPlaceOptions)
 
 
 def not_for(name: str) -> str:
-    """What an option of folders must be for another data set."""
-    return f"left out: it is for the data set folder, not for {name}"
+    """What an option of images in files must be for another data set."""
+    return f"left out: it is for {' and '.join(ENCODED)}, not for {name}"

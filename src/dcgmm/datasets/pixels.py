@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from dcgmm.datasets.names import enumerated
+from dcgmm.datasets.rows import content
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def decode(path: Path, color: bool, size: tuple[int, int] | None = None, white: 
     images of more than 8 bits have `white` as white, float images 1, with 0 as black.
 
     Args:
-        path: the file.
+        path: the file, or a row of a Parquet file.
         color: three channels instead of one.
         size: height and width to resize to, with antialiasing.
         white: None is 65535.
@@ -46,7 +47,7 @@ def decode(path: Path, color: bool, size: tuple[int, int] | None = None, white: 
         ImageError: the file is no readable image, or holds values that no image of its kind has.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(content(path)) as file:
             frames = int(getattr(file, "n_frames", 1))
             file.load()
             turned = file.format == "TIFF" or not _TURNED.isdisjoint(file.info)

@@ -113,6 +113,7 @@ def _print_table(root: Path) -> None:
         )
     table.add_row("folder", "", "", "", "dataset.path=...", "any folder of images")
     table.add_row("arrays", "", "", "", "dataset.path=...", "any .npy or .npz file")
+    table.add_row("parquet", "", "", "", "dataset.path=...", "any .parquet files")
     table.caption = "verified, bundled: all checksums match; present: none are known"
     table.caption_justify = "left"
     console = _console()

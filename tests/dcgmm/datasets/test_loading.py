@@ -130,9 +130,15 @@ def test_a_home_directory_in_root_is_expanded(root: str, tmp_path: Path, monkeyp
         ({"classes": [3, "three"]}, "classes must be some of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, not three"),
         ({"classes": [True]}, "classes must be some of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, not True"),
         ({"root": ""}, "root must be a folder"),
-        ({"path": "images"}, "path must be left out: it is for the data set folder, not for mnist, not "),
-        ({"size": [2, 2]}, "size must be left out: it is for the data set folder, not for mnist, not [2, 2]"),
-        ({"color": True}, "color must be left out: it is for the data set folder, not for mnist, not True"),
+        ({"path": "images"}, "path must be left out: it is for folder and parquet, not for mnist, not "),
+        (
+            {"size": [2, 2]},
+            "size must be left out: it is for folder and parquet, not for mnist, not [2, 2]",
+        ),
+        (
+            {"color": True},
+            "color must be left out: it is for folder and parquet, not for mnist, not True",
+        ),
         ({"name": "folder"}, "path must be a folder of images, not null"),
     ],
 )

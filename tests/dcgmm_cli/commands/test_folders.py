@@ -296,10 +296,7 @@ def test_few_images_are_enough(dcgmm: Runner, tmp_path: Path) -> None:
     [
         (["trainer.epochs=2"], "trainer.steps must be left out beside epochs=2, not 12"),
         (["dataset.white=0"], "dataset.white must be a whole number from 1 to 65535, not 0"),
-        (
-            ["dataset=mnist_sample"],
-            "dataset.path must be left out: it is for the data set folder",
-        ),
+        (["dataset=mnist_sample"], "dataset.path must be left out: it is for folder and parquet"),
     ],
 )
 def test_what_cannot_be_gets_one_line_and_code_2(dcgmm: Runner, data: Path, arguments: list[str], message: str) -> None:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from dcgmm.datasets import cache
 from dcgmm.files import read_json
+from tests.dcgmm.datasets.parquet_files import png, write
 from tests.dcgmm_cli.commands.conftest import Runner
 
 COUNT = 1000
@@ -74,6 +75,23 @@ def test_an_array_file_is_trained_on_and_judged(tmp_path: Path, installed: Runne
     assert read_json(tmp_path / judged.directory / "result.json")["outliers"]["images"] == 6
     (tmp_path / "bad.npy").write_bytes(b"no array")
     for path in ("bad.npy", "missing.npy"):
+        refused = dcgmm(*train, f"dataset.path={path}")
+        assert (refused.code, len(refused.err.splitlines())) == (2, 1)
+        assert path in refused.err
+
+
+def test_parquet_files_are_trained_on_and_judged(tmp_path: Path, installed: Runner, dcgmm: Runner) -> None:
+    pytest.importorskip("pyarrow")
+    encoded = [png(image) for image in np.random.default_rng(0).integers(0, 256, (60, 4, 4), np.uint8)]
+    write(tmp_path / "mine" / "train-00000-of-00001.parquet", encoded, [0, 1] * 30, ["cat", "dog"])
+    train = ["train", "dataset=parquet", *SETTINGS[1:]]
+    done = installed(*train, "dataset.path=mine", "dataset.classes=[cat]")
+    assert done.code == 0, done.err
+    judged = dcgmm("outliers", "run=latest")
+    assert judged.code == 0, judged.err
+    assert read_json(tmp_path / judged.directory / "result.json")["outliers"]["images"] == 6
+    (tmp_path / "bad.parquet").write_bytes(b"no table")
+    for path in ("bad.parquet", "missing.parquet"):
         refused = dcgmm(*train, f"dataset.path={path}")
         assert (refused.code, len(refused.err.splitlines())) == (2, 1)
         assert path in refused.err
