@@ -27,6 +27,7 @@ from triton.compiler import ASTSource
 import dcgmm
 from dcgmm.model import GMM, fused, native
 from dcgmm.model.fused import kernels
+from dcgmm.model.fused.gathered import Gathered
 
 POINTERS = {torch.float32: "*fp32", torch.int64: "*i64", torch.int32: "*i32", torch.uint8: "*u8"}
 
@@ -38,6 +39,7 @@ class Launch:
     kernel: Any
     signature: tuple[tuple[str, str], ...]
     constants: tuple[tuple[str, Any], ...]
+    aligned: tuple[int, ...]  # arguments that 16 divides, which kernels are compiled for
     warps: int
 
 
@@ -53,7 +55,7 @@ def main() -> None:
             for launch in dict.fromkeys(launches(arch)):
                 used = compiled(launch, capability)
                 spilled, shared = max(spilled, used["spilled"]), max(shared, used["shared"])
-                blocks = ", ".join(f"{name} {value}" for name, value in launch.constants)
+                blocks = ", ".join(f"{name} {value}" for name, value in launch.constants if name.isupper())
                 print(
                     f"sm_{capability} {arch} {launch.kernel.__name__}: {used} ({blocks}, {launch.warps} warps)",
                     flush=True,
@@ -79,7 +81,7 @@ def launches(arch: str) -> Iterator[Launch]:
 def _step(arch: str, annealed: bool) -> None:
     model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch(arch))
     images, order = torch.zeros(200, 28, 28, 1, dtype=torch.uint8), torch.zeros(200, dtype=torch.long)
-    x = fused.gather(images, order, torch.zeros(1, dtype=torch.long), 100)
+    x = Gathered(images, order, torch.zeros(1, dtype=torch.long), 100)
 
     def ascend(name: str, gmm: GMM, patches: Any, top: bool) -> torch.Tensor | None:
         kernel = None if annealed else torch.zeros(*[int(gmm.components**0.5)] * 2)
@@ -98,10 +100,13 @@ class _Recorder:
 
     def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
         def launch(*given: Any, num_warps: int = 4, **constants: Any) -> None:
-            names = self._kernel.arg_names[: len(given)]
-            types = tuple((name, _type(value)) for name, value in zip(names, given, strict=True))
-            constexprs = tuple((name, "constexpr") for name in constants)
-            self._found.append(Launch(self._kernel, types + constexprs, tuple(constants.items()), num_warps))
+            named = dict(zip(self._kernel.arg_names, given, strict=False))
+            # As Triton has it: a number that is 1 is a constant, and what is a multiple of 16 is known to be one.
+            constants |= {name: value for name, value in named.items() if type(value) is int and value == 1}
+            aligned = tuple(place for place, value in enumerate(given) if _is_aligned(value))
+            types = {name: _type(value) for name, value in named.items()} | dict.fromkeys(constants, "constexpr")
+            launch = Launch(self._kernel, tuple(types.items()), tuple(constants.items()), aligned, num_warps)
+            self._found.append(launch)
 
         return launch
 
@@ -110,9 +115,14 @@ def _type(value: Any) -> str:
     return POINTERS[value.dtype] if isinstance(value, torch.Tensor) else "fp32" if isinstance(value, float) else "i32"
 
 
+def _is_aligned(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) or (type(value) is int and value % 16 == 0)
+
+
 def compiled(launch: Launch, capability: int) -> dict[str, int]:
     """Registers a thread, bytes spilled a thread and bytes of shared memory a block of a kernel."""
-    source = ASTSource(fn=launch.kernel, signature=dict(launch.signature), constexprs=dict(launch.constants))
+    attributes = {(place,): [["tt.divisibility", 16]] for place in launch.aligned}
+    source = ASTSource(launch.kernel, dict(launch.signature), dict(launch.constants), attributes)
     binary = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": launch.warps})
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import dcgmm
 from dcgmm.generation.ascent import ascent_of
-from dcgmm.model import DCGMM, FactorGMM, fused
+from dcgmm.model import DCGMM, Architecture, FactorGMM, fused
 from dcgmm.training import Trainer, TrainerOptions
 
 GPU = torch.device("meta")  # stands for it
@@ -173,20 +173,42 @@ def test_a_step_of_sharpening_asks_for_no_value(with_factors: bool, monkeypatch:
 
 
 # What a step of a model on its own launches; with several side by side features are not split, and nothing is finished.
-OF_2LC = ["gather", "scores", "update", "scores", "finish", "sums", "update"]
+MANY = ["scores", "finish", "sums", "update"]
+SMALL: Any = [{"type": "folding", "kernel": [5, 5], "stride": [4, 4]}, {"type": "gmm", "components": 4}]
+OF_A_STEP = {
+    "2L-c": ["scores", "update", *MANY],
+    "3L-a": ["scores", "update", "pool", "scores", "sums", "update", "pool", *MANY],
+    "1L": MANY,
+}
 
 
-@pytest.mark.parametrize("phase", ["annealing", "annealed"])
-@pytest.mark.parametrize(("arch", "most"), [("2L-c", 8), ("3L-a", 13), ("1L", 6)])
-def test_a_step_is_a_few_launches(arch: str, most: int, phase: str, launches: Launches) -> None:
-    subject = in_phase(trainer(dcgmm.arch(arch)), phase)
+def launched(subject: Trainer) -> list[str]:
+    """Operations of tensors in a step that are launches; those of kernels are in `launches`."""
     far = on_gpu(subject, *subject._generators)
     with captured() as operations:
         far._ascend()
-    made = [
-        name for name in operations if not name.startswith(("empty", "new_empty", "view", "detach", "alias", "select"))
-    ]
-    assert made == ["add_"]  # the position
-    assert len(made) + len(launches.names) <= most
-    if arch == "2L-c":
-        assert launches.names == OF_2LC
+    none = ("empty", "new_empty", "view", "detach", "alias", "select")
+    return [name for name in operations if not name.startswith(none)]
+
+
+@pytest.mark.parametrize("phase", ["annealing", "annealed"])
+@pytest.mark.parametrize(("arch", "count"), [("2L-c", 6), ("3L-a", 11), ("1L", 4)])
+def test_a_step_is_a_few_launches(arch: str, count: int, phase: str, launches: Launches) -> None:
+    assert launched(in_phase(trainer(dcgmm.arch(arch)), phase)) == []  # nor one for the batch or its position
+    assert launches.names == OF_A_STEP[arch]
+    assert len(launches.names) == count
+
+
+def test_a_step_gathers_tiles_itself(launches: Launches) -> None:
+    assert launched(trainer(SMALL, tile=[9, 13])) == []
+    assert launches.names == ["scores", "update"]
+
+
+POOLED = [{"type": "pooling", "kernel": [2, 2]}, *SMALL]
+
+
+@pytest.mark.parametrize("arch", [POOLED, Architecture(SMALL, exponent=0.5)], ids=["pooled", "with an exponent"])
+def test_images_that_no_gmm_layer_sees_as_they_are_are_gathered_first(arch: Any, launches: Launches) -> None:
+    assert launched(trainer(arch))[0] == "add_"  # the position
+    assert launches.names[0] == "gather"
+    assert launches.names[-2:] == ["scores", "update"]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dcgmm.errors import InputError, OptionError
+from dcgmm.model.fused import Maps
 
 CPU = torch.device("cpu")
 STORED = {torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool}  # number types in files of ours
@@ -56,7 +57,7 @@ def in_place(name: str, array: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def check_step(
-    x: Tensor,  # (..., N, H, W, C)
+    x: Maps,  # (..., N, H, W, C)
     kernel: Tensor | None,  # (..., S, S)
     rates: Mapping[str, Tensor],  # (...) each
     like: Tensor,  # (...), of the parameters' number type and device

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from dcgmm.model import fused
 from dcgmm.model.options import LayerOptions, LayerType
 from dcgmm.model.patches import Patches, fold_sum, unfold
 from dcgmm.model.shapes import Shape, Window
@@ -47,7 +48,7 @@ class Folding(nn.Module):
         """Upward: the patches at all window positions."""
         return unfold(x, self.window)
 
-    def patches(self, x: Tensor) -> Patches:  # (..., N, H, W, C)
+    def patches(self, x: fused.Maps) -> Patches:  # (..., N, H, W, C)
         """Upward into a GMM layer: the same patches, not unfolded yet."""
         return Patches(x, self.window)
 

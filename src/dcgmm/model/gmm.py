@@ -192,16 +192,17 @@ class GMM(nn.Module):
             OptionError: x is empty, or an array has another shape, number type or device than the parameters ask for.
         """
         patches, parameters = self.patches(x), self.learnt
-        given = (patches.x, patches.window, parameters, kernel, rates[:3], self.limits)
+        given = (patches.window, parameters, kernel, rates[:3], self.limits)
+        if fused.takes(self.components, patches.source, *parameters):
+            self._check_step(patches.source, kernel, rates)
+            value, made = fused.step(patches.source, *given, passes_on=passes_on, total=total)
+            return value, None if made is None else patches.placed(made)
         if native.takes(patches.x, *parameters):
-            value, made = native.step(*given, passes_on=passes_on)
+            value, made = native.step(patches.x, *given, passes_on=passes_on)
             return added(value, total), None if made is None else patches.placed(made)
         self._check_step(patches.x, kernel, rates)
-        if not fused.takes(self.components, patches.x, *parameters):
-            value, responsibilities = self._step(patches, kernel, rates, passes_on=passes_on)
-            return added(value, total), responsibilities
-        value, made = fused.step(*given, passes_on=passes_on, total=total)
-        return value, None if made is None else patches.placed(made)
+        value, responsibilities = self._step(patches, kernel, rates, passes_on=passes_on)
+        return added(value, total), responsibilities
 
     def _step(
         self, patches: Patches, kernel: Tensor | None, rates: Rates, *, passes_on: bool
@@ -274,13 +275,13 @@ class GMM(nn.Module):
             OptionError: it has another number of features, number type or device than the parameters.
         """
         patches = x if isinstance(x, Patches) else Patches(x, SINGLE)
-        features, given, own = self.input_shape.channels, patches.x, self.loc
+        features, given, own = self.input_shape.channels, patches.source, self.loc
         if patches.features != features or given.dtype != own.dtype or given.device != own.device:
             found = f"{patches.features}, {given.dtype}, on {given.device}"
             raise OptionError("x", f"of {features} features a patch, {own.dtype}, on {own.device}", found)
         return patches if self.shared else patches.by_position()
 
-    def _check_step(self, x: Tensor, kernel: Tensor | None, rates: Rates | None = None) -> None:
+    def _check_step(self, x: fused.Maps, kernel: Tensor | None, rates: Rates | None = None) -> None:
         """Refuse what tensors would broadcast, and fused passes read as it lies; native ones see to it themselves."""
         check_step(x, kernel, rates._asdict() if rates else {}, self.loc[..., 0, 0], grid_side(self.components))
 

@@ -48,17 +48,22 @@ class Patches:
     """The windows of a batch.
 
     Args:
-        x: (..., N, H, W, C).
+        source: (..., N, H, W, C), the batch, or where among others it lies.
         window: what they are.
 
     Raises:
         InputError: the window is larger than the map.
     """
 
-    def __init__(self, x: Tensor, window: Window) -> None:
-        self.x, self.window = x, window
-        self.features = window.kernel[0] * window.kernel[1] * x.shape[-1]  # D
-        self._map = (*x.shape[-4:-3], *window.positions(*x.shape[-3:-1]))
+    def __init__(self, source: fused.Maps, window: Window) -> None:
+        self.source, self.window = source, window
+        self.features = window.kernel[0] * window.kernel[1] * source.shape[-1]  # D
+        self._map = (*source.shape[-4:-3], *window.positions(*source.shape[-3:-1]))
+
+    @cached_property
+    def x(self) -> Tensor:  # (..., N, H, W, C)
+        """The batch itself: if it was to be gathered, it is taken."""
+        return fused.taken(self.source)
 
     @cached_property
     def values(self) -> Tensor:  # (..., P, D), P = N H' W' patches

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dcgmm.errors import InputError, OptionError
 from dcgmm.images import Images, as_images, image_batches, raised, side_by_side, to_float
+from dcgmm.model import fused
 from dcgmm.model.folding import Folding
 from dcgmm.model.gmm import GMM
 from dcgmm.model.layers import Layer, build_layers, described, layer_names
@@ -232,17 +233,17 @@ most 28x28 would
         return scored
 
     def upward(
-        self, x: Tensor, take: Callable[[str, GMM, Patches, bool], Tensor | None], up_to: str | None = None
+        self, x: fused.Maps, take: Callable[[str, GMM, Patches, bool], Tensor | None], up_to: str | None = None
     ) -> None:
         """Through the layers from below, up to a GMM layer, by default the last one.
 
         Args:
-            x: (..., N, H, W, C), images.
+            x: (..., N, H, W, C), images, maybe gathered by the layer that takes them.
             take: is given every GMM layer's name, the layer, what it sees, and whether it is the last one; returns
                 what the layer passes on.
             up_to: name of the GMM layer.
         """
-        x = self.seen_values(x)
+        x = x if self.exponent == 1 else self.seen_values(fused.taken(x))
         names, layers = list(self.gmms), list(self.layers)
         if up_to is not None:
             names = names[: names.index(up_to) + 1]
@@ -255,7 +256,7 @@ most 28x28 would
                 assert passed is not None
                 x = passed
             elif not (isinstance(layer, Folding) and isinstance(above, GMM)):  # the GMM layer takes its patches
-                x = layer(x)
+                x = layer(fused.taken(x))
 
     def log_prob(self, images: Images, observed: Images | None = None) -> Tensor:  # (N,)
         """Log-likelihood of each image in the top GMM layer, mean over that layer's positions (nats; equation 3).

@@ -6,6 +6,7 @@ each one's part of a batch.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -16,6 +17,7 @@ from dcgmm.distributed import ALONE, Processes
 from dcgmm.errors import OptionError
 from dcgmm.images import to_float
 from dcgmm.model import fused
+from dcgmm.model.fused.gathered import Gathered
 from dcgmm.model.stack import DCGMM
 from dcgmm.runtime import fits
 from dcgmm.training.options import BATCH, TrainerOptions
@@ -67,10 +69,12 @@ class Batches:
         self._processes = processes
         used = self.steps_per_epoch * self.batch_size
         self._order = torch.zeros(*model.batch_shape, used, dtype=torch.long, device=self._device)  # of the epoch
-        self._position = torch.zeros(1, dtype=torch.long, device=self._device)  # of the last batch in it
+        self._position = torch.zeros(1, dtype=torch.long, device=self._device)  # batches of it that were taken
         self._starts = [generator.get_state() for generator in generators]  # that the epoch's order is drawn from
         self._coming: Background[tuple[Tensor, list[Tensor]]] | None = None  # the next epoch's order
         self._uploads = _Uploads(self._parts, images.dtype, self._order, self.batch_size) if stay else None
+        usable = fused.gathers(self._images, self._dtype)
+        self._gathered = self._to_gather(options.tile) if usable else None
         self._is_ordered = False
 
     def prepare(self, done: int) -> None:
@@ -88,7 +92,7 @@ class Batches:
         for generator, end in zip(self._generators, ends, strict=True):
             generator.set_state(end)
         self._order.copy_(orders.view(self._order.shape), non_blocking=True)
-        self._position.fill_(done - 1)
+        self._position.fill_(done)
         if self._uploads is not None:
             self._uploads.begin(orders)
         self._coming = Background(partial(self._drawn, ends))
@@ -110,19 +114,31 @@ class Batches:
         shares: Tensor = order.unflatten(0, (-1, self._processes.size, self.batch_size))
         return shares[:, self._processes.rank].flatten()
 
-    def advance(self) -> None:
-        """Go on to the next batch, in place."""
+    def coming(self) -> fused.Maps:  # (..., B, H, W, C)
+        """The images or tiles of the coming batch, to be taken once; in place and without a look at any value."""
+        if self._gathered is not None:
+            return self._gathered
+        batch = self._at(self._position)
         self._position.add_(1)
+        return batch
 
-    def batch(self) -> Tensor:  # (..., B, H, W, C)
-        """The images or tiles of the batch, as floats; without a look at any value."""
+    def last(self) -> Tensor:  # (..., B, H, W, C)
+        """Those of the batch that was taken last, once more."""
+        position = self._position - 1
+        if self._gathered is not None:
+            return fused.gather(replace(self._gathered, position=position))
+        return self._at(position)
+
+    def _at(self, position: Tensor) -> Tensor:  # (1,) -> (..., B, H, W, C)
         shape = (*self._order.shape[:-1], self.batch_size, *self.shape)
         if self._uploads is not None:
             return to_float(self._uploads.batch, self._dtype).view(shape)
-        if not isinstance(self._parts, Tiles) and fused.gathers(self._images, self._dtype):
-            return fused.gather(self._images, self._order, self._position, self.batch_size)
-        rows = self._order.unflatten(-1, (-1, self.batch_size)).index_select(-2, self._position)
+        rows = self._order.unflatten(-1, (-1, self.batch_size)).index_select(-2, position)
         return to_float(self._parts.gathered(rows.flatten()), self._dtype).view(shape)
+
+    def _to_gather(self, tile: Sequence[int] | None) -> Gathered:
+        size = None if tile is None else (tile[0], tile[1])
+        return Gathered(self._images, self._order, self._position, self.batch_size, size)
 
     def states(self, done: int) -> list[Tensor]:
         """For each model the state of its generator that an epoch, of which some batches are done, is drawn from."""

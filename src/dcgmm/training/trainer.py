@@ -189,13 +189,12 @@ class Trainer:
 
     def _ascend(self) -> None:
         """One step on the next batch: in place and without a look at any value, so that a CUDA graph can hold it."""
-        self._batches.advance()
         if self.processes.size > 1:
             self._ascend_together()
             return
         # No gradient flows between layers: each takes the responsibilities below it as its data.
         self.model.upward(
-            self._batches.batch(), lambda name, _, patches, top: self._layers[name].ascend(patches, passes_on=not top)
+            self._batches.coming(), lambda name, _, patches, top: self._layers[name].ascend(patches, passes_on=not top)
         )
 
     def _ascend_together(self) -> None:
@@ -206,7 +205,7 @@ class Trainer:
             found[name], responsibilities = self._layers[name].sums(patches, passes_on=not top)
             return responsibilities
 
-        self.model.upward(self._batches.batch(), take)
+        self.model.upward(self._batches.coming(), take)
         given = [each for sums in found.values() for each in sums if each is not None]
         added = iter(self.processes.summed(given))
         for name, sums in found.items():
@@ -216,7 +215,7 @@ class Trainer:
 
     def _end_window(self) -> None:
         """Measure and anneal, in place and without a look at any value."""
-        scored = self.model.score_floats(self._batches.batch())
+        scored = self.model.score_floats(self._batches.last())
         means = self.processes.summed([scored[name].log_prob.mean((-3, -2, -1)) for name in self._layers])
         for row, layer, mean in zip(self._measured, self._layers.values(), means, strict=True):
             row.copy_(layer.end_window(mean / self.processes.size))

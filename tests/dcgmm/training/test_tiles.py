@@ -9,6 +9,7 @@ from torch import Tensor
 import dcgmm
 from dcgmm.errors import InputError, OptionError
 from dcgmm.model import DCGMM
+from dcgmm.model.fused import taken
 from dcgmm.options import made
 from dcgmm.training import Trainer, TrainerOptions
 from dcgmm.training.batches import Batches
@@ -40,8 +41,7 @@ def epoch(given: Batches, done: int = 0) -> Tensor:  # (B, h, w, C)
     parts = []
     for number in range(done, given.steps_per_epoch):
         given.prepare(number)
-        given.advance()
-        parts.append(given.batch().clone())
+        parts.append(taken(given.coming()).clone())
     return torch.cat(parts)
 
 

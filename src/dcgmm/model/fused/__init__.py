@@ -1,8 +1,8 @@
 """The hot passes of a GMM layer on a GPU, in Triton (`kernels`).
 
 They do what `GMM.step`, `Patches.contract` and `Pooling` say in tensors, for float32, in two to four launches a layer
-instead of some forty. Without Triton, which comes with PyTorch's builds for CUDA, or without the C compiler that it
-needs, tensors do all the work.
+instead of some forty. Without Triton, which comes with PyTorch's builds for CUDA, one older than 3.5, or without the C
+compiler that it needs, tensors do all the work, and the log says why.
 
 Products are of float32 as such (`ieee`), never of shortened factors (`tf32`): these would choose other winners.
 """
@@ -18,6 +18,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from dcgmm.model.fused.gathered import Gathered
 from dcgmm.model.fused.plan import LEAST, MOST_COMPONENTS, SUM_BLOCK, padded_size, plan
 from dcgmm.model.shapes import Window
 
@@ -30,27 +31,30 @@ ROWS = 32  # of partial sums that are added at a time
 BLOCK = 512  # values that a kernel without products takes at a time
 
 
+Maps = Tensor | Gathered  # (..., N, H, W, C)
+M = TypeVar("M", bound=Maps)
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _on_its_device(launch: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Tensor, P], R]:
+def _on_its_device(launch: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P], R]:
     """Launch on the GPU that the first tensor is on: Triton takes the current one."""
 
     @functools.wraps(launch)
-    def on_its_device(first: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def on_its_device(first: M, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with torch.cuda.device_of(first):
             return launch(first, *args, **kwargs)
 
     return on_its_device
 
 
-def takes(components: int, *tensors: Tensor) -> bool:
+def takes(components: int, maps: Maps, *parameters: Tensor) -> bool:
     """Whether `step` can work on these: float32 on a GPU, no gradients wanted, not too many components, and Triton."""
-    return contracts(*tensors) and components <= most_components(tensors[0].device)
+    dense = all(each.is_contiguous() for each in parameters)  # which it changes where they lie
+    return dense and contracts(maps, *parameters) and components <= most_components(maps.device)
 
 
-def contracts(*tensors: Tensor) -> bool:
+def contracts(*tensors: Maps) -> bool:
     """Whether `contract` and `pool` can work on these, whatever the number of components."""
     return (
         not torch.is_grad_enabled()
@@ -60,7 +64,7 @@ def contracts(*tensors: Tensor) -> bool:
 
 
 def gathers(images: Tensor, dtype: torch.dtype) -> bool:
-    """Whether `gather` can make floats of this type of these images."""
+    """Whether batches of these images may be `Gathered`, for floats of this type."""
     usable = dtype == torch.float32 and images.dtype in (torch.uint8, torch.float32)
     return usable and images.is_cuda and images.is_contiguous() and available(images.device)
 
@@ -91,17 +95,19 @@ def contract(
     rows, columns = window.positions(*x.shape[-3:-1])
     scores = x.new_empty(*x.shape[:-3], rows, columns, components)
     points = x.shape[-4] * rows * columns
-    part, block = (32 if points >= 1024 else LEAST), min(MOST_COMPONENTS, padded_size(components))
-    grid = (-(-points // part), -(-components // block), models)
-    shapes = (*_map_shapes(x, window), components, features, points)
-    blocks = {"BP": part, "KP": block, "BD": 32, "PRECISION": PRECISION}
+    size, block = (32 if points >= 1024 else LEAST), min(MOST_COMPONENTS, padded_size(components))
+    parts = -(-points // size)
+    grid = (models * parts, -(-components // block))
+    samples, _, *maps = _map_shapes(x, window)
+    shapes = (samples, *maps, components, features, points, parts)
+    blocks = {"BP": size, "KP": block, "BD": 32, "PRECISION": PRECISION}
     _kernels().contract_kernel[grid](x, linear, precision, constant, scores, *shapes, **blocks, num_warps=WARPS)
     return scores
 
 
 @_on_its_device
 def step(
-    x: Tensor,  # (..., N, H, W, C)
+    x: Maps,  # (..., N, H, W, C)
     window: Window,
     parameters: Sequence[Tensor],  # logits (..., K), loc (..., K, D), precision_sqrt (..., K, D), changed in place
     kernel: Tensor | None,  # (..., S, S), S = sqrt(K)
@@ -111,69 +117,80 @@ def step(
     passes_on: bool,
     total: Tensor | None = None,  # (...), to which the objective is added
 ) -> tuple[Tensor, Tensor | None]:  # (...), (..., N, H', W', K)
-    """`GMM.step`: one step of SGD ascent; the objective and the responsibilities that it started from."""
+    """`GMM.step`: one step of SGD ascent; the objective and the responsibilities that it started from.
+
+    It takes what is `Gathered`: byte by byte where the images lie, each as often as patches overlap. That is a quarter
+    of what floats in their place would have to be read, and these would have to be written first.
+    """
     logits, loc, precision_sqrt = parameters
-    x, (components, features) = x.contiguous(), loc.shape[-2:]
+    components, features = loc.shape[-2:]
+    x = x if isinstance(x, Gathered) else x.contiguous()
     models, (rows, columns) = math.prod(logits.shape[:-1]), window.positions(*x.shape[-3:-1])
     points = x.shape[-4] * rows * columns
     blocks = plan(models, points, features, components, _multiprocessors(x.device))
     smooth, kernels = kernel is not None, _kernels()
     side = math.isqrt(components)
-    value = x.new_empty(logits.shape[:-1])
-    posterior = x.new_empty(*x.shape[:-3], rows, columns, components) if passes_on else None
+    value = loc.new_empty(logits.shape[:-1])
+    posterior = loc.new_empty(*x.shape[:-3], rows, columns, components) if passes_on else None
     # A kernel needs an address for what it does not look at, too.
     kernel, stored = (loc if kernel is None else kernel.contiguous()), (value if posterior is None else posterior)
-    values, counts = x.new_empty(models, blocks.parts), x.new_empty(models, blocks.parts, blocks.components)
-    sums = x.new_empty(models, features, 2, blocks.pieces, blocks.components)
+    values, counts = loc.new_empty(models, blocks.parts), loc.new_empty(models, blocks.parts, blocks.components)
+    sums = loc.new_empty(models, features, 2, blocks.pieces, blocks.components)
     winners = value if blocks.sums else torch.empty(models, points, dtype=torch.int32, device=x.device)
-    partial = value if blocks.whole else x.new_empty(models, blocks.splits, points, blocks.components)
+    partial = value if blocks.whole else loc.new_empty(models, blocks.splits, points, blocks.components)
 
-    maps, sizes = _map_shapes(x, window), (components, features, points)
+    lies, maps, sizes = _lies(x), _map_shapes(x, window), (components, features, points)
+    gathered = isinstance(x, Gathered)
     outcomes = {"SIDE": side, "SMOOTH": smooth, "PASSES": passes_on, "PRECISION": PRECISION, "num_warps": WARPS}
     padded = {"BP": blocks.points, "KP": blocks.components}
-    kernels.scores_kernel[(blocks.parts, blocks.splits, models)](
-        *(x, logits, loc, precision_sqrt, kernel, stored, winners, values, counts, sums, partial),
-        *(*maps, *sizes, blocks.parts, blocks.split),
+    kernels.scores_kernel[(models * blocks.parts, blocks.splits)](
+        *(*lies, logits, loc, precision_sqrt, kernel, stored, winners, values, counts, sums, partial),
+        *(*maps, *sizes, blocks.parts, blocks.turns, blocks.split),
         **padded,
         BD=blocks.features,
         SUMS=blocks.sums,
         WHOLE=blocks.whole,
+        GATHERED=gathered,
         **outcomes,
     )
     if not blocks.whole:
-        kernels.finish_kernel[(blocks.parts, 1, models)](
+        kernels.finish_kernel[(models * blocks.parts,)](
             *(partial, logits, kernel, stored, winners, values, counts, *sizes, blocks.parts, blocks.splits),
             **padded,
             **outcomes,
         )
     if not blocks.sums:
-        kernels.sums_kernel[(-(-features // SUM_BLOCK), blocks.pieces, models)](
-            *(x, winners, sums, *maps, features, points, blocks.stretch),
-            **{"BP": SUM_BLOCK, "KP": blocks.components, "BD": SUM_BLOCK, "PRECISION": PRECISION, "num_warps": WARPS},
+        kernels.sums_kernel[(models * -(-features // SUM_BLOCK), blocks.pieces)](
+            *(*lies, winners, sums, *maps, features, points, blocks.stretch),
+            **{"BP": SUM_BLOCK, "KP": blocks.components, "BD": SUM_BLOCK, "GATHERED": gathered},
+            **{"PRECISION": PRECISION, "num_warps": WARPS},
         )
-    kernels.update_kernel[(features, 1, models)](
+    kernels.update_kernel[(models * features,)](
         *(logits, loc, precision_sqrt, kernel, *rates, values, counts, sums, value, value if total is None else total),
-        *(*sizes, blocks.parts, blocks.pieces, *limits),
-        **{"KP": blocks.components, "SIDE": side, "SMOOTH": smooth, "STEP": ROWS, "ADDS": total is not None},
+        *(x.position if isinstance(x, Gathered) else value, *sizes, blocks.parts, blocks.pieces, *limits),
+        **{"KP": blocks.components, "SIDE": side, "SMOOTH": smooth, "STEP": ROWS},
+        **{"ADDS": total is not None, "MOVES": gathered},
         num_warps=max(2, blocks.components // 16),
     )
     return value, posterior
 
 
+def taken(batch: Maps) -> Tensor:  # (..., B, H, W, C) float32
+    """Maps as a tensor: of what is gathered the coming batch, after which the next one is to come."""
+    if not isinstance(batch, Gathered):
+        return batch
+    images = gather(batch)
+    batch.position.add_(1)
+    return images
+
+
 @_on_its_device
-def gather(
-    images: Tensor,  # (M, H, W, C), uint8 or float32
-    order: Tensor,  # (..., S B) int64: rows of `images`, batch after batch
-    position: Tensor,  # () int64: of a batch among the S
-    batch_size: int,  # B
-) -> Tensor:  # (..., B, H, W, C) float32
-    """The images of a batch, bytes scaled to [0, 1]; its position is read on the device."""
-    size, models = images.shape[1:].numel(), math.prod(order.shape[:-1])
-    out = torch.empty(*order.shape[:-1], batch_size, *images.shape[1:], dtype=torch.float32, device=images.device)
-    _kernels().gather_kernel[(-(-size // BLOCK), batch_size, models)](
-        *(images, order, position, out, order.shape[-1], size),
-        BYTES=images.dtype == torch.uint8,
-        BLOCK=BLOCK,
+def gather(batch: Gathered) -> Tensor:  # (..., B, H, W, C) float32
+    """The images or tiles of a batch, bytes scaled to [0, 1]."""
+    out = torch.empty(batch.shape, dtype=batch.dtype, device=batch.device)
+    made, run = batch.shape[-3:].numel(), batch.shape[-2:].numel()
+    _kernels().gather_kernel[(out.shape[:-3].numel(), -(-made // BLOCK))](
+        *(*_lies(batch), out, batch.batch_size, batch.order.shape[-1], batch.unit, batch.line, run, made), BLOCK=BLOCK
     )
     return out
 
@@ -189,10 +206,20 @@ def pool(x: Tensor, window: Window, rows: int, columns: int) -> Tensor:  # (...,
     return out
 
 
-def _map_shapes(x: Tensor, window: Window) -> tuple[int, ...]:
-    """N, H, W, C, rows, columns, sh, sw and the length of a patch's rows, as the kernels take them."""
-    height, width, channels = x.shape[-3:]
-    return (*x.shape[-4:], *window.positions(height, width), *window.stride, window.kernel[1] * channels)
+def _lies(x: Maps) -> tuple[Tensor, Tensor, Tensor]:
+    """Values, the order and the position in it; a kernel needs addresses for those that it does not look at, too."""
+    return (x.images, x.order, x.position) if isinstance(x, Gathered) else (x, x, x)
+
+
+def _map_shapes(x: Maps, window: Window) -> tuple[int, ...]:
+    """N, count, size, rows, columns, down, right, line and run, as the kernels take them."""
+    samples, height, width, channels = x.shape[-4:]
+    line, size = width * channels, height * width * channels
+    count = 0
+    if isinstance(x, Gathered):
+        line, size, count = x.line, x.unit, x.order.shape[-1]
+    (down, right), run = window.stride, window.kernel[1] * channels
+    return (samples, count, size, *window.positions(height, width), down * line, right * channels, line, run)
 
 
 def _kernels() -> ModuleType:

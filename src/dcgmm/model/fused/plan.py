@@ -15,8 +15,9 @@ class Plan:
     """
 
     components: int  # K, padded
-    points: int  # of a part
-    parts: int
+    points: int  # at a time
+    turns: int  # of so many points that a program takes, one after the other
+    parts: int  # programs that share the points
     features: int  # at a time
     splits: int  # of the features
     split: int  # features of one
@@ -31,6 +32,7 @@ class Plan:
 
 
 SUM_BLOCK = 32  # points and features at a time, where sums have a kernel of their own
+SHARES = 4  # programs a multiprocessor, of models side by side: fewer could not be shared out evenly
 
 
 def plan(models: int, points: int, features: int, components: int, units: int = 132) -> Plan:
@@ -48,19 +50,23 @@ def plan(models: int, points: int, features: int, components: int, units: int = 
     block = padded_size(features) if few else 32
     # As many points at a time as spill no registers, where there are enough of them for all multiprocessors.
     if padded > 64 or (points < 1024 and not few):
-        part = LEAST
+        size = LEAST
     else:
-        part = 64 if points >= 1024 and few and block * padded <= 512 else 32
-    parts = -(-points // part)
-    splits = 1 if few else max(1, min(-(-features // 128), units // max(1, parts * models)))
+        size = 64 if points >= 1024 and few and block * padded <= 512 else 32
+    # A multiprocessor has the registers for one program at a time. More of them than it takes to give each its share
+    # would only leave more sums to add: how many these are does not hang on the number of points.
+    most = units if models == 1 else max(1, SHARES * units // models)
+    turns = -(-points // size // most)
+    parts = -(-points // size // turns)
+    splits = 1 if few or turns > 1 else max(1, min(-(-features // 128), units // max(1, parts * models)))
     split = features if splits == 1 else -(-features // splits // block) * block
     if few:
-        pieces, stretch = parts, part
+        pieces, stretch = parts, turns * size
     else:
         wanted = max(1, min(-(-points // 256), 2 * units // max(1, -(-features // SUM_BLOCK) * models)))
         stretch = -(-points // wanted // SUM_BLOCK) * SUM_BLOCK
         pieces = -(-points // stretch)
-    return Plan(padded, part, parts, block, -(-features // split), split, few, pieces, stretch)
+    return Plan(padded, size, turns, parts, block, -(-features // split), split, few, pieces, stretch)
 
 
 def padded_size(size: int) -> int:

@@ -1,6 +1,7 @@
 """The fused passes against the tensors that they stand for, in float64: on a GPU, or else in Triton's interpreter."""
 
 import copy
+import importlib
 import importlib.util
 import logging
 import math
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from dcgmm.images import to_float
 from dcgmm.model import GMM, Folding, Pooling, Rates, Shape, fused
+from dcgmm.model.fused.gathered import Gathered
 from dcgmm.model.fused.plan import MOST_COMPONENTS, plan
+from dcgmm.training.tiles import Tiles, Whole
 from tests.conftest import EXACT, normal, uniform
 from tests.dcgmm.model.native.samples import LIKE_FLOAT64, Case, assert_like, in_float64, kernel_of, layers, rates
 
@@ -34,12 +37,12 @@ cases = pytest.mark.parametrize("case", CASES, ids=[f"{case[1]}-{case[2]}-{case[
 
 
 def fused_step(
-    folding: Folding, gmm: GMM, x: Tensor, kernel: Tensor | None, speed: Rates, passes_on: bool = True
+    folding: Folding, gmm: GMM, x: fused.Maps, kernel: Tensor | None, speed: Rates, passes_on: bool = True
 ) -> tuple[GMM, Tensor, Tensor | None]:
     """A step of a copy, on the device of the tests; what comes of it is on the CPU."""
     stepped, options = copy.deepcopy(gmm).to(DEVICE), gmm.options
     value, passed = fused.step(
-        x.to(DEVICE),
+        x.to(DEVICE) if isinstance(x, Tensor) else x,
         folding.window,
         [each.detach() for each in (stepped.logits, stepped.loc, stepped.precision_sqrt)],
         None if kernel is None else kernel.to(DEVICE),
@@ -90,6 +93,22 @@ def test_models_side_by_side_are_each_as_alone(case: Case) -> None:
         torch.testing.assert_close(responsibilities, passed[number], **EXACT)
         for name, parameter in own.state_dict().items():
             torch.testing.assert_close(parameter, together.state_dict()[name][number], **EXACT)
+
+
+@NEEDS_TRITON
+@pytest.mark.parametrize(("case", "batch_shape"), [(CASES[6], ()), (CASES[0], (2,)), (CASES[5], ())], ids=str)
+def test_a_small_gpu_takes_its_points_in_turns(
+    case: Case, batch_shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "_multiprocessors", lambda device: 1)
+    folding, gmm, x = layers(case, batch_shape)
+    kernel = None if batch_shape else kernel_of(case[4], 0.8)
+    exact, value, passed = in_float64(folding, gmm, x, kernel, rates(batch_shape))
+    stepped, objective, responsibilities = fused_step(folding, gmm, x, kernel, rates(batch_shape))
+    assert responsibilities is not None
+    torch.testing.assert_close(objective.double(), value, **LIKE_FLOAT64)
+    torch.testing.assert_close(responsibilities.double(), passed, **LIKE_FLOAT64)
+    assert_like(stepped, exact)
 
 
 @NEEDS_TRITON
@@ -149,17 +168,63 @@ def test_more_components_than_a_block_are_scored_block_by_block() -> None:
     torch.testing.assert_close(scores.double(), scored.component_scores.detach(), **LIKE_FLOAT64)
 
 
+def gathered(as_bytes: bool, batch_shape: tuple[int, ...], tile: tuple[int, int] | None, position: int) -> Gathered:
+    """A batch of three among seven images, each model's own; its position is not looked at on the host."""
+    images = uniform(7, 8, 6, 3).mul(255).byte() if as_bytes else uniform(7, 8, 6, 3).float()
+    generators = [torch.Generator().manual_seed(seed) for seed in range(math.prod(batch_shape))]
+    parts = Whole(images) if tile is None else Tiles(images, None, tile)
+    order = torch.stack([parts.drawn(generator, 6) for generator in generators]).view(*batch_shape, 6)
+    return Gathered(images.to(DEVICE), order.to(DEVICE), torch.tensor([position], device=DEVICE), 3, tile)
+
+
+def floats(batch: Gathered) -> Tensor:  # (..., B, H, W, C)
+    """What a batch says that it is, by tensors."""
+    first = 3 * int(batch.position)
+    rows = batch.order[..., first : first + 3].flatten().cpu()
+    images = batch.images.cpu()
+    parts = Whole(images) if batch.tile is None else Tiles(images, None, batch.tile)
+    return to_float(parts.gathered(rows), torch.float32).view(batch.shape)
+
+
 @NEEDS_TRITON
-@pytest.mark.parametrize("as_bytes", [True, False])
+@pytest.mark.parametrize("tile", [None, (8, 5), (4, 3)])
 @pytest.mark.parametrize("batch_shape", [(), (2,)])
-def test_gathered_images_are_those_of_the_batch(as_bytes: bool, batch_shape: tuple[int, ...]) -> None:
-    images = uniform(7, 5, 6, 2).mul(255).byte() if as_bytes else uniform(7, 5, 6, 2).float()
-    order = torch.stack([torch.randperm(6, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)])
-    order = order.view(2, 6)[: math.prod(batch_shape)].reshape(*batch_shape, 6)
+@pytest.mark.parametrize("as_bytes", [True, False])
+def test_gathered_images_are_those_of_the_batch(
+    as_bytes: bool, batch_shape: tuple[int, ...], tile: tuple[int, int] | None
+) -> None:
     for position in range(2):
-        got = fused.gather(images.to(DEVICE), order.to(DEVICE), torch.tensor(position, device=DEVICE), 3).cpu()
-        expected = to_float(images[order[..., 3 * position : 3 * position + 3]], torch.float32)
-        torch.testing.assert_close(got, expected, **EXACT)
+        batch = gathered(as_bytes, batch_shape, tile, position)
+        expected = floats(batch)
+        torch.testing.assert_close(fused.taken(batch).cpu(), expected, **EXACT)
+        assert batch.position.tolist() == [position + 1]
+
+
+@NEEDS_TRITON
+@pytest.mark.parametrize(
+    ("as_bytes", "batch_shape", "tile", "kernel"),
+    [
+        (True, (), None, (3, 2)),
+        (False, (), None, (8, 6)),  # of features that are split among programs, and summed up by themselves
+        (True, (2,), (4, 3), (2, 2)),
+        (True, (), (8, 3), (8, 3)),
+    ],
+    ids=["bytes", "floats", "tiles of bytes, side by side", "tiles of one position"],
+)
+def test_a_step_on_what_it_gathers_is_that_on_the_images_to_the_bit(
+    as_bytes: bool, batch_shape: tuple[int, ...], tile: tuple[int, int] | None, kernel: tuple[int, int]
+) -> None:
+    batch = gathered(as_bytes, batch_shape, tile, 1)
+    folding = Folding(Shape(*batch.shape[-3:]), kernel)
+    gmm = GMM(folding.output_shape, 4, batch_shape=batch_shape)
+    with torch.no_grad():
+        gmm.loc.copy_(uniform(*gmm.loc.shape, seed=2))
+    expected, *made = fused_step(folding, gmm, floats(batch), None, rates(batch_shape))
+    stepped, *found = fused_step(folding, gmm, batch, None, rates(batch_shape))
+    torch.testing.assert_close(found, made, **EXACT)
+    for name, value in stepped.state_dict().items():
+        torch.testing.assert_close(value, expected.state_dict()[name], **EXACT)
+    assert batch.position.tolist() == [2]  # by now it is read
 
 
 @NEEDS_TRITON
@@ -188,13 +253,24 @@ def test_without_triton_the_log_says_so(monkeypatch: pytest.MonkeyPatch, caplog:
     fused.available.cache_clear()
 
 
+@NEEDS_TRITON
+def test_a_triton_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = importlib.import_module("dcgmm.model.fused.kernels")
+    monkeypatch.setattr("triton.__version__", "3.4.0")
+    with pytest.raises(ImportError, match=r"^Triton 3.4.0: 3.5 or later is needed$"):
+        importlib.reload(kernels)
+
+
 @pytest.mark.parametrize("models", [1, 10])
 @pytest.mark.parametrize(
     ("points", "features"), [(1, 1), (100, 785), (6400, 49), (16900, 400), (100, 1600), (67600, 9)]
 )
 def test_a_plan_leaves_nothing_out(models: int, points: int, features: int) -> None:
     found = plan(models, points, features, 36)
-    assert (found.parts - 1) * found.points < points <= found.parts * found.points
+    assert (found.parts - 1) * found.turns * found.points < points <= found.parts * found.turns * found.points
     assert (found.splits - 1) * found.split < features <= found.splits * found.split
     assert (found.pieces - 1) * found.stretch < points <= found.pieces * found.stretch
     assert found.sums == (features <= found.features or found.features > 32)
+    assert not found.sums or (found.pieces, found.stretch) == (found.parts, found.turns * found.points)
+    assert found.whole or found.turns == 1
+    assert models * found.parts <= 4 * 132  # however many points there are

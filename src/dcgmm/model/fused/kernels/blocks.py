@@ -5,11 +5,33 @@ import triton.language as tl
 
 
 @triton.jit
-def places(p, model, N, H, W, C, rows, columns, sh, sw):
-    """Where the patch of each point begins."""
-    q = p % (rows * columns)
-    sample = (model * N + p // (rows * columns)).to(tl.int64)
-    return ((sample * H + (q // columns) * sh) * W + (q % columns) * sw) * C
+def batch_of(x, order, position, model, N, count, size, GATHERED: tl.constexpr):
+    """Where the N maps of a model's batch begin, each `size` long, or the part of an order that says where each does.
+
+    GATHERED: it is the `position`-th batch of an `order` of `count` entries.
+    """
+    if GATHERED:
+        order += model * count + tl.load(position) * N
+    else:
+        x += model * N * size
+    return x, order
+
+
+@triton.jit
+def places(p, order, size, rows, columns, down, right, GATHERED: tl.constexpr):
+    """Where the patch of each point begins in a batch: its map is so many sizes behind the first."""
+    number, q = (p // (rows * columns)).to(tl.int64), p % (rows * columns)
+    if GATHERED:
+        number = tl.load(order + number)
+    return number * size + (q // columns) * down + (q % columns) * right
+
+
+@triton.jit
+def floats(value):
+    """Values as they are computed with: bytes are scaled to [0, 1]."""
+    if value.dtype == tl.uint8:
+        value = value.to(tl.float32) * (1.0 / 255.0)
+    return value
 
 
 @triton.jit
@@ -19,7 +41,7 @@ def patches(x, place, inside, d, D, run, line):
     The rows of a patch, `run` long, are contiguous, and a `line` apart.
     """
     offset = (d // run) * line + d % run
-    return tl.load(x + place[:, None] + offset[None, :], mask=inside[:, None] & (d < D)[None, :], other=0.0)
+    return floats(tl.load(x + place[:, None] + offset[None, :], mask=inside[:, None] & (d < D)[None, :], other=0))
 
 
 @triton.jit

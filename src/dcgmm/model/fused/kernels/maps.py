@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from dcgmm.model.fused.kernels.blocks import contracted, patches, places
+from dcgmm.model.fused.kernels.blocks import batch_of, contracted, floats, patches, places
 
 
 @triton.jit
@@ -14,59 +14,51 @@ def contract_kernel(
     constant,
     scores,
     N,
-    H,
-    W,
-    C,
+    size,
     rows,
     columns,
-    sh,
-    sw,
+    down,
+    right,
+    line,
     run,
     K,
     D,
     P,
+    parts,
     BP: tl.constexpr,
     KP: tl.constexpr,
     BD: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Grid (parts, blocks of KP components, R): constant_k + <linear_k, x> - <precision_k, x^2> / 2."""
-    model = tl.program_id(2)
-    p, k = tl.program_id(0) * BP + tl.arange(0, BP), tl.program_id(1) * KP + tl.arange(0, KP)
+    """Grid (R parts, blocks of KP components): constant_k + <linear_k, x> - <precision_k, x^2> / 2."""
+    model, part = (tl.program_id(0) // parts).to(tl.int64), tl.program_id(0) % parts
+    p, k = part * BP + tl.arange(0, BP), tl.program_id(1) * KP + tl.arange(0, KP)
     inside = p < P
-    place = places(tl.where(inside, p, 0), model, N, H, W, C, rows, columns, sh, sw)
+    x += model * N * size
+    place = places(tl.where(inside, p, 0), x, size, rows, columns, down, right, False)
+    linear += model * K * D
+    precision += model * K * D
     total = tl.zeros((BP, KP), tl.float32)
     for first in range(0, D, BD):
         d = first + tl.arange(0, BD)
         here = (k < K)[None, :] & (d < D)[:, None]
-        at = (model * K + k[None, :]) * D + d[:, None]
+        at = k[None, :] * D + d[:, None]
         a, b = tl.load(linear + at, mask=here, other=0.0), tl.load(precision + at, mask=here, other=0.0)
-        total += contracted(patches(x, place, inside, d, D, run, W * C), a, b, PRECISION)
+        total += contracted(patches(x, place, inside, d, D, run, line), a, b, PRECISION)
     total += tl.load(constant + model * K + k, mask=k < K, other=0.0)[None, :]
-    at = (model.to(tl.int64) * P + p)[:, None] * K + k[None, :]
+    at = (model * P + p)[:, None] * K + k[None, :]
     tl.store(scores + at, total, mask=inside[:, None] & (k < K)[None, :])
 
 
 @triton.jit
-def gather_kernel(images, order, position, out, count, size, BYTES: tl.constexpr, BLOCK: tl.constexpr):
-    """Grid (blocks of an image, samples of a batch, R): the images of a batch as floats.
-
-    Args:
-        images: (M, size), bytes or floats.
-        order: (R, at least (position + 1) * B), of whole epochs or of a batch.
-        position: of the batch in the order.
-        out: (R, B, size).
-        count: length of an order.
-        size: values of an image.
-    """
-    sample, model = tl.program_id(1), tl.program_id(2)
-    batch = tl.num_programs(1)
-    row = tl.load(order + model * count + tl.load(position) * batch + sample)
-    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    value = tl.load(images + row.to(tl.int64) * size + i, mask=i < size, other=0)
-    if BYTES:
-        value = value.to(tl.float32) * (1.0 / 255.0)
-    tl.store(out + (model * batch + sample).to(tl.int64) * size + i, value, mask=i < size)
+def gather_kernel(images, order, position, out, N, count, size, line, run, made, BLOCK: tl.constexpr):
+    """Grid (R N, blocks of an image): the maps of a batch, which are GATHERED, as floats; `made` values each."""
+    row = tl.program_id(0).to(tl.int64)
+    images, order = batch_of(images, order, position, row // N, N, count, size, True)
+    place = places(row % N, order, size, 1, 1, 0, 0, True)
+    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    value = tl.load(images + place + (i // run) * line + i % run, mask=i < made, other=0)
+    tl.store(out + row * made + i, floats(value), mask=i < made)
 
 
 @triton.jit

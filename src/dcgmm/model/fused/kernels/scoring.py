@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from dcgmm.model.fused.kernels.blocks import contracted, patches, places, smoothing
+from dcgmm.model.fused.kernels.blocks import batch_of, contracted, patches, places, smoothing
 
 HALF_LOG_2PI = tl.constexpr(0.9189385332046727)
 
@@ -89,17 +89,16 @@ def _finished(
 
 
 @triton.jit
-def _noted(value, winner, inside, k, part, parts, values, counts, KP: tl.constexpr):
-    """Which point belongs to which component, (BP, KP); the part's sums of values and of points are stored."""
-    one_hot = tl.where((winner[:, None] == k[None, :]) & inside[:, None], 1.0, 0.0)
-    tl.store(values + part, tl.sum(tl.where(inside, value, 0.0), 0))
-    tl.store(counts + part * KP + k, tl.sum(one_hot, 0))
-    return one_hot
+def _belongs(winner, inside, k):
+    """Which point belongs to which component, (BP, KP)."""
+    return tl.where((winner[:, None] == k[None, :]) & inside[:, None], 1.0, 0.0)
 
 
 @triton.jit
 def scores_kernel(
     x,
+    order,
+    position,
     logits,
     loc,
     root,
@@ -111,18 +110,19 @@ def scores_kernel(
     sums,
     partial,
     N,
-    H,
-    W,
-    C,
+    count,
+    size,
     rows,
     columns,
-    sh,
-    sw,
+    down,
+    right,
+    line,
     run,
     K,
     D,
     P,
     parts,
+    turns,
     split,
     BP: tl.constexpr,
     KP: tl.constexpr,
@@ -132,55 +132,67 @@ def scores_kernel(
     PASSES: tl.constexpr,
     SUMS: tl.constexpr,
     WHOLE: tl.constexpr,
+    GATHERED: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Grid (parts, splits of D, R): scores of points, and what follows from them.
+    """Grid (R parts, splits of D): scores of points, and what follows from them. A part is some `turns` of BP points.
 
     WHOLE: all features are in one split, and the part is finished here; with SUMS (D <= BD) its sums of x and x^2 by
     winner are made here, too. Else what the split's features add goes to `partial`, (R, splits, P, KP).
     """
-    part, which, model = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-    p, k = part * BP + tl.arange(0, BP), tl.arange(0, KP)
-    inside = p < P
-    place = places(tl.where(inside, p, 0), model, N, H, W, C, rows, columns, sh, sw)
-    first = which * split
-    last = tl.minimum(first + split, D)
-    own = model * K * D
-    scores = _partial_scores(
-        x, place, inside, loc + own, root + own, k, K, D, run, W * C, first, last, BP, KP, BD, PRECISION
-    )
-    if WHOLE:
-        value, winner = _finished(
-            scores,
-            p,
-            inside,
-            logits + model * K,
-            kernel + model * SIDE * SIDE,
-            posterior + model.to(tl.int64) * P * K,
-            k,
-            K,
-            D,
-            BP,
-            KP,
-            SIDE,
-            SMOOTH,
-            PASSES,
-            PRECISION,
-        )
-        one_hot = _noted(value, winner, inside, k, model * parts + part, parts, values, counts, KP)
-        if SUMS:
-            d = tl.arange(0, BD)
-            patch = tl.trans(patches(x, place, inside, d, D, run, W * C))
-            at = ((model * D + d[:, None]) * 2 * parts + part) * KP + k[None, :]
-            known = (d < D)[:, None] & (k >= 0)[None, :]
-            tl.store(sums + at, tl.dot(patch, one_hot, input_precision=PRECISION), mask=known)
-            at += parts * KP
-            tl.store(sums + at, tl.dot(patch * patch, one_hot, input_precision=PRECISION), mask=known)
+    model, part = (tl.program_id(0) // parts).to(tl.int64), tl.program_id(0) % parts
+    which, k, d = tl.program_id(1), tl.arange(0, KP), tl.arange(0, BD)
+    x, order = batch_of(x, order, position, model, N, count, size, GATHERED)
+    begin = which * split
+    end = tl.minimum(begin + split, D)
+    loc += model * K * D
+    root += model * K * D
+    total, number = 0.0, tl.zeros((KP,), tl.float32)
+    first, second = tl.zeros((BD, KP), tl.float32), tl.zeros((BD, KP), tl.float32)
+    for turn in tl.range(0, turns, disable_licm=True):  # what does not change would fill registers that spill
+        p = (part * turns + turn) * BP + tl.arange(0, BP)
+        inside = p < P
+        place = places(tl.where(inside, p, 0), order, size, rows, columns, down, right, GATHERED)
+        scores = _partial_scores(x, place, inside, loc, root, k, K, D, run, line, begin, end, BP, KP, BD, PRECISION)
+        if WHOLE:
+            value, winner = _finished(
+                scores,
+                p,
+                inside,
+                logits + model * K,
+                kernel + model * SIDE * SIDE,
+                posterior + model * P * K,
+                k,
+                K,
+                D,
+                BP,
+                KP,
+                SIDE,
+                SMOOTH,
+                PASSES,
+                PRECISION,
+            )
+            one_hot = _belongs(winner, inside, k)
+            total += tl.sum(tl.where(inside, value, 0.0), 0)
+            number += tl.sum(one_hot, 0)
+            if SUMS:
+                patch = tl.trans(patches(x, place, inside, d, D, run, line))
+                first += tl.dot(patch, one_hot, input_precision=PRECISION)
+                second += tl.dot(patch * patch, one_hot, input_precision=PRECISION)
+            else:
+                tl.store(winners + model * P + p, winner, mask=inside)
         else:
-            tl.store(winners + model * P + p, winner, mask=inside)
-    else:
-        at = (model * tl.num_programs(1) + which) * P
-        tl.store(partial + (at + p[:, None]) * KP + k[None, :], scores, mask=inside[:, None] & (k >= 0)[None, :])
+            at = ((model * tl.num_programs(1) + which) * P + p[:, None]) * KP + k[None, :]
+            tl.store(partial + at, scores, mask=inside[:, None] & (k >= 0)[None, :])
+    if WHOLE:
+        tl.store(values + model * parts + part, total)
+        tl.store(counts + (model * parts + part) * KP + k, number)
+    if SUMS:
+        sums += model * D * 2 * parts * KP
+        at = (d[:, None] * 2 * parts + part) * KP + k[None, :]
+        known = (d < D)[:, None] & (k >= 0)[None, :]
+        tl.store(sums + at, first, mask=known)
+        tl.store(sums + at + parts * KP, second, mask=known)
 
 
 @triton.jit
@@ -204,8 +216,8 @@ def finish_kernel(
     PASSES: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Grid (parts, 1, R): the splits are added in their order, and the part is finished."""
-    part, model = tl.program_id(0), tl.program_id(2)
+    """Grid (R parts), of one turn each: the splits are added in their order, and the part is finished."""
+    model, part = (tl.program_id(0) // parts).to(tl.int64), tl.program_id(0) % parts
     p, k = part * BP + tl.arange(0, BP), tl.arange(0, KP)
     inside = p < P
     scores = tl.zeros((BP, KP), tl.float32)
@@ -218,7 +230,7 @@ def finish_kernel(
         inside,
         logits + model * K,
         kernel + model * SIDE * SIDE,
-        posterior + model.to(tl.int64) * P * K,
+        posterior + model * P * K,
         k,
         K,
         D,
@@ -229,5 +241,6 @@ def finish_kernel(
         PASSES,
         PRECISION,
     )
-    _noted(value, winner, inside, k, model * parts + part, parts, values, counts, KP)
+    tl.store(values + model * parts + part, tl.sum(tl.where(inside, value, 0.0), 0))
+    tl.store(counts + (model * parts + part) * KP + k, tl.sum(_belongs(winner, inside, k), 0))
     tl.store(winners + model * P + p, winner, mask=inside)

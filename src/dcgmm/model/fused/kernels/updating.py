@@ -3,22 +3,24 @@
 import triton
 import triton.language as tl
 
-from dcgmm.model.fused.kernels.blocks import patches, places, smoothing
+from dcgmm.model.fused.kernels.blocks import batch_of, patches, places, smoothing
 
 
 @triton.jit
 def sums_kernel(
     x,
+    order,
+    position,
     winners,
     sums,
     N,
-    H,
-    W,
-    C,
+    count,
+    size,
     rows,
     columns,
-    sh,
-    sw,
+    down,
+    right,
+    line,
     run,
     D,
     P,
@@ -26,24 +28,28 @@ def sums_kernel(
     BP: tl.constexpr,
     KP: tl.constexpr,
     BD: tl.constexpr,
+    GATHERED: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Grid (blocks of D, pieces of P, R): sums of x and x^2 by winner over a stretch of points, as one-hot products."""
-    block, piece, model = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-    pieces = tl.num_programs(1)
+    """Grid (R blocks of D, pieces of P): sums of x and x^2 by winner over a stretch of points, as one-hot products."""
+    blocks = tl.cdiv(D, BD)
+    model, block = (tl.program_id(0) // blocks).to(tl.int64), tl.program_id(0) % blocks
+    piece, pieces = tl.program_id(1), tl.num_programs(1)
+    x, order = batch_of(x, order, position, model, N, count, size, GATHERED)
     d, k = block * BD + tl.arange(0, BD), tl.arange(0, KP)
     first, second = tl.zeros((BD, KP), tl.float32), tl.zeros((BD, KP), tl.float32)
     last = tl.minimum((piece + 1) * stretch, P)
     for begin in range(piece * stretch, last, BP):
         p = begin + tl.arange(0, BP)
         inside = p < last
-        place = places(tl.where(inside, p, 0), model, N, H, W, C, rows, columns, sh, sw)
+        place = places(tl.where(inside, p, 0), order, size, rows, columns, down, right, GATHERED)
         winner = tl.load(winners + model * P + p, mask=inside, other=-1)
         one_hot = tl.where(winner[:, None] == k[None, :], 1.0, 0.0)
-        patch = tl.trans(patches(x, place, inside, d, D, run, W * C))
+        patch = tl.trans(patches(x, place, inside, d, D, run, line))
         first += tl.dot(patch, one_hot, input_precision=PRECISION)
         second += tl.dot(patch * patch, one_hot, input_precision=PRECISION)
-    at = ((model * D + d[:, None]) * 2 * pieces + piece) * KP + k[None, :]
+    sums += model * D * 2 * pieces * KP
+    at = (d[:, None] * 2 * pieces + piece) * KP + k[None, :]
     known = (d < D)[:, None] & (k >= 0)[None, :]
     tl.store(sums + at, first, mask=known)
     tl.store(sums + at + pieces * KP, second, mask=known)
@@ -74,6 +80,7 @@ def update_kernel(
     sums,
     objective,
     total,
+    position,
     K,
     D,
     P,
@@ -86,13 +93,15 @@ def update_kernel(
     SMOOTH: tl.constexpr,
     STEP: tl.constexpr,
     ADDS: tl.constexpr,
+    MOVES: tl.constexpr,
 ):
-    """Grid (D, 1, R), a feature each: sums of all parts, smoothed, the gradient, a step along it, and the projection.
+    """Grid (R D), a feature each: sums of all parts, smoothed, the gradient, a step along it, and the projection.
 
-    The program of feature 0 takes the logits' step as well, and tells the objective, which it ADDS to a total.
+    The program of feature 0 takes the logits' step as well, and tells the objective, which it ADDS to a total; the
+    first of all MOVES the position on: by now the batch has been read.
     `dcgmm.model.gaussian` says in tensors what is done here.
     """
-    d, model = tl.program_id(0), tl.program_id(2)
+    model, d = (tl.program_id(0) // D).to(tl.int64), tl.program_id(0) % D
     k, j = tl.arange(0, KP), tl.arange(0, KP)
     known = k < K
     s0 = _added(counts + model * parts * KP, parts, k, KP, STEP) / P
@@ -104,7 +113,9 @@ def update_kernel(
         spread = smoothing(kernel + model * SIDE * SIDE, j[None, :], k[:, None], both, SIDE)
         s0, s1 = tl.sum(spread * s0[None, :], 1), tl.sum(spread * s1[None, :], 1)
         s2 = tl.sum(spread * s2[None, :], 1)
-    at = (model * K + k) * D + d
+    loc += model * K * D
+    root += model * K * D
+    at = k * D + d
     mu = tl.load(loc + at, mask=known, other=0.0)
     r = tl.load(root + at, mask=known, other=1.0)
     precision = r * r
@@ -130,3 +141,5 @@ def update_kernel(
         tl.store(objective + model, mean)
         if ADDS:
             tl.store(total + model, tl.load(total + model) + mean)
+        if MOVES:
+            tl.store(position, tl.load(position) + 1, mask=model == 0)
