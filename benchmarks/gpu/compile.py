@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def launches(arch: str) -> Iterator[Launch]:
-    """What a training step of an architecture on bytes of 28x28 launches, annealing and annealed."""
+    """What a training step of an architecture on bytes of 28x28 launches, annealing and annealed, and a window's end."""
     found: list[Launch] = []
     real, native.takes = fused._kernels, lambda *given: False
     fused._kernels = lambda: SimpleNamespace(**{name: _Recorder(value, found) for name, value in vars(kernels).items()})
@@ -86,10 +86,11 @@ def _step(arch: str, annealed: bool) -> None:
     def ascend(name: str, gmm: GMM, patches: Any, top: bool) -> torch.Tensor | None:
         kernel = None if annealed else torch.zeros(*[int(gmm.components**0.5)] * 2)
         rates = dcgmm.model.gmm.Rates(*torch.zeros(4))
-        return gmm.step(patches, kernel, rates, passes_on=not top)[1]
+        return gmm.step(patches, kernel, rates, passes_on=not top, total=torch.zeros(()))[1]
 
     with torch.no_grad():
         model.upward(x, ascend)
+        model.score_floats(fused.gather(x))
 
 
 class _Recorder:

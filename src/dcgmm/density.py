@@ -100,8 +100,8 @@ def density(model: DCGMM, images: Images) -> Density:
     given = as_images(images, model.input_shape)
     parts = [torch.empty(0, dtype=torch.float64)]
     parts += [
-        _log_density(model, batch.to(model.device)).double().cpu()
-        for batch in image_batches(given, model.batch_size, model.dtype)
+        _log_density(model, batch).double().cpu()
+        for batch in image_batches(given, model.batch_size, model.dtype, model.device)
     ]
     nats, dimensions = torch.cat(parts), math.prod(model.input_shape)
     return Density(nats, (math.log(LEVELS) - nats / dimensions) / math.log(2))

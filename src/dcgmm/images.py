@@ -85,10 +85,10 @@ def to_float(images: Tensor, dtype: torch.dtype) -> Tensor:
     return scaled.mul_(1 / 255) if images.dtype == torch.uint8 else scaled
 
 
-def image_batches(images: Tensor, batch_size: int, dtype: torch.dtype) -> Iterator[Tensor]:
-    """Images (N, H, W, C), uint8 or float in [0, 1], in batches scaled to [0, 1]."""
+def image_batches(images: Tensor, batch_size: int, dtype: torch.dtype, device: torch.device) -> Iterator[Tensor]:
+    """Images (N, H, W, C), uint8 or float in [0, 1], in batches scaled to [0, 1] on a device, to which bytes go."""
     for start in range(0, len(images), batch_size):
-        yield to_float(images[start : start + batch_size], dtype)
+        yield to_float(images[start : start + batch_size].to(device), dtype)
 
 
 def raised(x: Tensor, exponent: float) -> Tensor:  # any shape

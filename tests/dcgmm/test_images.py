@@ -8,6 +8,8 @@ import torch
 from dcgmm.errors import OptionError
 from dcgmm.images import as_images, image_batches, to_float
 
+CPU = torch.device("cpu")
+
 FLOATS = ["float16", "float32", "float64"]
 
 
@@ -127,15 +129,15 @@ def test_images_are_not_written_to() -> None:
     assert floats.tolist() == [0.25]
     given = pixels(7, 2, 2, 1)
     kept = given.clone()
-    list(image_batches(given, 3, torch.float32))
+    list(image_batches(given, 3, torch.float32, CPU))
     assert torch.equal(given, kept)
 
 
 @pytest.mark.parametrize(("size", "sizes"), [(3, [3, 3, 1]), (7, [7]), (100, [7]), (1, [1] * 7)])
 def test_batches_hold_every_image_once_in_order(size: int, sizes: list[int]) -> None:
     images = torch.arange(7, dtype=torch.uint8).view(7, 1, 1, 1)
-    batches = list(image_batches(images, size, torch.float64))
+    batches = list(image_batches(images, size, torch.float64, CPU))
     assert [len(batch) for batch in batches] == sizes
     torch.testing.assert_close(torch.cat(batches) * 255, images.double())
     assert images.tolist() == [[[[number]]] for number in range(7)]
-    assert list(image_batches(images[:0], size, torch.float64)) == []
+    assert list(image_batches(images[:0], size, torch.float64, CPU)) == []

@@ -3,7 +3,7 @@
 # Name and most seconds, in order of worth: a part that finds less than 10 s left is skipped.
 PARTS = {
     "environment": 30,
-    "tests": 90,
+    "tests": 120,
     "fused": 60,
     "correct": 70,
     "steps": 90,

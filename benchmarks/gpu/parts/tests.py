@@ -1,5 +1,6 @@
-"""The tests marked `gpu`; without a GPU they are skipped."""
+"""The tests marked `gpu`, which are skipped without one, and those of the fused passes, which then are interpreted."""
 
+import importlib.util
 import subprocess
 import sys
 
@@ -7,16 +8,24 @@ import torch
 
 from .shared import PATIENCE, ROOT, Notes
 
-COMMAND = ("-m", "pytest", "-p", "no:cacheprovider", "-m", "gpu", "-rA", "--continue-on-collection-errors")
+COMMAND = ("-m", "pytest", "-p", "no:cacheprovider", "-rA", "--continue-on-collection-errors")
+PASSES = "tests/dcgmm/model/fused"
 
 
 def run(note: Notes, device: torch.device, quick: bool) -> None:
-    where = ["tests/dcgmm/training"] if quick else ["tests"]
-    for name, more in (("as they are", []), ("warnings let pass", ["-o", "filterwarnings=default"])):
-        with note.attempt(name):
-            command = [sys.executable, *COMMAND, *where, *more]
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60 * PATIENCE)
-            note[name] = {"exit": done.returncode, "output": (done.stdout + done.stderr)[-6000:]}
-            print("   " + (done.stdout.strip().splitlines() or ["nothing"])[-1])
-            if done.returncode == 0:
-                break
+    marked = ["-m", "gpu", "tests/dcgmm/training" if quick else "tests"]
+    # Kernels of many kinds are compiled, by as many processes.
+    passes = [PASSES, *(["-k", "pooled"] if quick else ["-n", "8"] if importlib.util.find_spec("xdist") else [])]
+    for what, words in (("gpu", marked), ("fused passes", passes)):
+        for how, more in (("as they are", []), ("warnings let pass", ["-o", "filterwarnings=default"])):
+            with note.attempt(f"{what}, {how}"):
+                if _passed(note, f"{what}, {how}", [*words, *more]):
+                    break
+
+
+def _passed(note: Notes, name: str, words: list[str]) -> bool:
+    command = [sys.executable, *COMMAND, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60 * PATIENCE)
+    note[name] = {"exit": done.returncode, "output": (done.stdout + done.stderr)[-6000:]}
+    print(f"   {name}: " + (done.stdout.strip().splitlines() or ["nothing"])[-1])
+    return done.returncode == 0

@@ -115,9 +115,9 @@ def scored_batches(
     count, size = len(images), model.batch_size
     rows = [slice(start, min(start + size, count)) for start in range(0, count, size)]
     if observed is None:
-        batches = image_batches(as_images(images, model.input_shape), size, model.dtype)
+        batches = image_batches(as_images(images, model.input_shape), size, model.dtype, model.device)
         for row, batch in zip(rows, batches, strict=True):
-            yield row, model.score_floats(batch.to(model.device))
+            yield row, model.score_floats(batch)
     else:
         masks = torch.as_tensor(observed)
         for row in rows:

@@ -68,8 +68,8 @@ def assign(
     checked = as_images(images, model.input_shape)
     scores = torch.empty(len(checked), model.gmms[name].components, dtype=model.dtype)
     done = 0
-    for batch in image_batches(checked, model.batch_size, model.dtype):
-        found = model.score_floats(batch.to(model.device))[name].component_scores[:, row, column]
+    for batch in image_batches(checked, model.batch_size, model.dtype, model.device):
+        found = model.score_floats(batch)[name].component_scores[:, row, column]
         scores[done : done + len(batch)] = found
         done += len(batch)
     return Assigned(name, (row, column), scores.argmax(-1), scores.softmax(-1))

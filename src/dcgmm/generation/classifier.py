@@ -64,8 +64,8 @@ class Judge:
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:  # (N, H, W, C) -> (N, D)
         """Features (N, D) of images (N, H, W, C), uint8 or float; what lies outside [0, 1] is clamped."""
-        batches, device = image_batches(images, 500, torch.float32), self.labels.device
-        return torch.cat([_features(self.weights, batch.to(device).clamp(0, 1)) for batch in batches])
+        batches = image_batches(images, 500, torch.float32, self.labels.device)
+        return torch.cat([_features(self.weights, batch.clamp(0, 1)) for batch in batches])
 
     @torch.no_grad()
     def accuracy(self, images: Tensor, labels: Tensor) -> float:  # (N, H, W, C), (N,)

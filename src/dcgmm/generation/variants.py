@@ -50,8 +50,8 @@ def control_signal(model: DCGMM, images: Images, layer: str | None = None) -> Te
     given = as_images(images, model.input_shape)
     if not len(given):
         raise OptionError("images", "at least one image", "none")
-    batches = image_batches(given, model.batch_size, model.dtype)
-    return torch.cat([model.score_floats(x.to(model.device), up_to=name)[name].responsibilities for x in batches])
+    batches = image_batches(given, model.batch_size, model.dtype, model.device)
+    return torch.cat([model.score_floats(x, up_to=name)[name].responsibilities for x in batches])
 
 
 @dataclass(frozen=True)

@@ -283,8 +283,8 @@ most 28x28 would
                 rows = [slice(start, start + self.batch_size) for start in range(0, len(images), self.batch_size)]
                 return torch.cat([_top_log_prob(self.score(images[row], mask[row])) for row in rows])
             checked = as_images(images, self.input_shape)
-            batches = image_batches(checked, self.batch_size, self.dtype)
-            parts = [_top_log_prob(self.score_floats(batch.to(self.device))) for batch in batches]
+            batches = image_batches(checked, self.batch_size, self.dtype, self.device)
+            parts = [_top_log_prob(self.score_floats(batch)) for batch in batches]
             return torch.cat(parts) if parts else torch.empty(0, dtype=self.dtype, device=self.device)
 
     def forward(self, x: Tensor) -> Tensor:  # (..., N, H, W, C)

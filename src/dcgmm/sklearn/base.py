@@ -174,8 +174,8 @@ class ModelEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
 
     def _batches(self, images: Tensor) -> Iterator[Tensor]:  # (n, H, W, C) each
         """Images as floats on the model's device, batch by batch."""
-        for batch in image_batches(images, self.model_.batch_size, self.model_.dtype):
-            yield batch.to(self.model_.device)
+        model = self.model_
+        return image_batches(images, model.batch_size, model.dtype, model.device)
 
     @torch.no_grad()
     def _gathered(self, images: Tensor, value: Callable[[Tensor], Tensor]) -> Floats:  # (N, H, W, C) -> (N, ...)

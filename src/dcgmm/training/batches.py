@@ -54,7 +54,7 @@ class Batches:
     ) -> None:
         self._device, self._dtype, self._generators = model.device, model.dtype, list(generators)
         stay = not fits(images, self._device)
-        self._images = images if stay else images.to(self._device)
+        self._images = images if stay else _laid_out(images, self._device, self._dtype)
         given = (self._images, options.block_shuffle)
         self._parts = Whole(*given) if options.tile is None else Tiles(*given, options.tile)
         self.shape, count = self._parts.shape, self._parts.count
@@ -149,6 +149,13 @@ class Batches:
         for generator, state in zip(self._generators, states, strict=True):
             generator.set_state(state)
         self._starts, self._coming, self._is_ordered = list(states), None, False
+
+
+def _laid_out(images: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Images on a device: on a GPU bytes, or floats of the model's type, as they can be gathered."""
+    if device.type != "cuda":
+        return images.to(device)
+    return images.to(device, images.dtype if images.dtype == torch.uint8 else dtype).contiguous()
 
 
 class _Uploads:

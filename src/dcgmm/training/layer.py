@@ -1,5 +1,6 @@
 """One GMM layer in training: its annealing, its rates, and the objective over the window under way."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dcgmm.errors import InputError
+from dcgmm.model import fused
 from dcgmm.model.annealing import AnnealingRule, AnnealingState, ring_distances, smoothing_kernel
 from dcgmm.model.factor_gmm import FactorGMM
 from dcgmm.model.gmm import GMM
@@ -20,6 +22,8 @@ from dcgmm.training.options import TrainerOptions
 # in proportion to that: at a rate in proportion to K it learns as fast, however many they are.
 REFERENCE = 25
 
+log = logging.getLogger(__name__)
+
 MEASURES, FINITE = 6, 4  # rows of what `LayerTraining.end_window` measures, and the one that says if all is finite
 
 
@@ -27,6 +31,23 @@ def annealing_rule(options: TrainerOptions) -> AnnealingRule:
     """The rule for sigma and the learning rate."""
     annealing, rate = options.annealing, options.learning_rate
     return AnnealingRule(annealing.window, annealing.sigma_end, rate.start, rate.end, annealing.delta, annealing.gamma)
+
+
+def tell_what_is_slower(layers: Mapping[str, GMM], alone: bool) -> None:
+    """Which GMM layers a GPU trains without fused passes, and why, into the log.
+
+    Args:
+        layers: by name.
+        alone: whether one process trains them.
+    """
+    for name, gmm in layers.items():
+        if not (gmm.loc.is_cuda and fused.available(gmm.loc.device)):  # if there are none at all, that was told
+            continue
+        why = fused.why_not(gmm.components, gmm.loc) if alone else "several processes do it"
+        if why is None and isinstance(gmm, FactorGMM):
+            why = "from where it has factors"
+        if why is not None:
+            log.info("%s is trained without fused passes, which is slower: %s", name, why)
 
 
 @dataclass(frozen=True)

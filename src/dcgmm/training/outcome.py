@@ -44,8 +44,8 @@ def progress(model: DCGMM, images: Images, seed: int) -> dict[str, Progress]:
     chosen, before = as_images(images, model.input_shape)[:LIMIT], copy.deepcopy(model)
     before.draw_start(torch.Generator().manual_seed(seed))
     sums = {name: [0.0, 0.0] for name in model.gmms}
-    for batch in image_batches(chosen, model.batch_size, model.dtype):
-        for name, scored in model.score_floats(batch.to(model.device)).items():
+    for batch in image_batches(chosen, model.batch_size, model.dtype, model.device):
+        for name, scored in model.score_floats(batch).items():
             at_start = before.gmms[name].score(scored.patches)
             for place, each in enumerate((at_start, scored)):
                 sums[name][place] += float(each.log_prob.double().mean((-2, -1)).sum())

@@ -19,7 +19,7 @@ from dcgmm.model.scored import Sums
 from dcgmm.model.stack import DCGMM
 from dcgmm.runtime import require_memory
 from dcgmm.training.batches import Batches
-from dcgmm.training.layer import FINITE, MEASURES, LayerReport, LayerTraining, annealing_rule
+from dcgmm.training.layer import FINITE, MEASURES, LayerReport, LayerTraining, annealing_rule, tell_what_is_slower
 from dcgmm.training.options import ANNEALINGS, EPOCHS, TrainerOptions
 
 T = TypeVar("T")
@@ -97,6 +97,7 @@ class Trainer:
         alone = self.processes.size == 1
         self._step_graph, self._end_graph = Graphs(model.device, alone), Graphs(model.device, alone)
         self._to_compare = None if alone else given
+        tell_what_is_slower(model.gmms, alone)
 
     def _compare(self, images: Tensor) -> None:
         """Refuse processes that begin with different things: they would come out with none's model."""

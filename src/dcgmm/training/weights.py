@@ -70,8 +70,7 @@ def _log_densities(model: DCGMM, images: Tensor, layer: str) -> list[Tensor]:  #
     """Log-densities log N_k of what a GMM layer sees, a batch of images each: weights do not change them."""
     log_weights = model.gmms[layer].log_weights
     scored = (
-        model.score_floats(batch.to(model.device))[layer]
-        for batch in image_batches(images, model.batch_size, model.dtype)
+        model.score_floats(batch)[layer] for batch in image_batches(images, model.batch_size, model.dtype, model.device)
     )
     return [part.patches.points(part.component_scores - log_weights) for part in scored]
 
@@ -87,8 +86,8 @@ def mean_responsibilities(
     gmm = model.gmms[layer]
     mine, sharing = processes.shared(images)
     total = torch.zeros(gmm.logits.shape, dtype=torch.float64, device=model.device)
-    for batch in image_batches(mine, model.batch_size, model.dtype):
-        scored = model.score_floats(batch.to(model.device), up_to=layer)[layer]
+    for batch in image_batches(mine, model.batch_size, model.dtype, model.device):
+        scored = model.score_floats(batch, up_to=layer)[layer]
         total += scored.patches.points(scored.responsibilities).double().sum(-2)
     (total,) = sharing.summed([total])
     return total / (len(images) * (gmm.output_shape.positions if gmm.shared else 1))

@@ -69,6 +69,15 @@ def gathers(images: Tensor, dtype: torch.dtype) -> bool:
     return usable and images.is_cuda and images.is_contiguous() and available(images.device)
 
 
+def why_not(components: int, parameter: Tensor) -> str | None:
+    """Why steps of a layer go by tensors on a GPU whose kernels are `available`; None where they do not."""
+    if parameter.dtype != torch.float32:
+        return f"the model is in {str(parameter.dtype).removeprefix('torch.')}"
+    if components > (most := most_components(parameter.device)):
+        return f"it has more than {most} components"
+    return None
+
+
 @functools.cache
 def available(device: torch.device) -> bool:
     """Whether Triton makes kernels for this GPU: tried once on a small one; if not, the log says why."""
@@ -200,8 +209,8 @@ def pool(x: Tensor, window: Window, rows: int, columns: int) -> Tensor:  # (...,
     """The largest value of each channel in each window; a partial window counts."""
     x = x.contiguous()
     out = x.new_empty(*x.shape[:-3], rows, columns, x.shape[-1])
-    _kernels().pool_kernel[(-(-out.numel() // BLOCK),)](
-        *(x, out, *x.shape[-3:], rows, columns, *window.kernel, *window.stride, out.numel()), BLOCK=BLOCK
+    _kernels().pool_kernel[(out.shape[:-2].numel(), -(-out.shape[-2:].numel() // BLOCK))](
+        *(x, out, *x.shape[-3:], rows, columns, *window.kernel, *window.stride), BLOCK=BLOCK
     )
     return out
 

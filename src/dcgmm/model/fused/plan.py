@@ -46,7 +46,7 @@ def plan(models: int, points: int, features: int, components: int, units: int = 
         units: multiprocessors of the GPU.
     """
     padded = padded_size(components)
-    few = features <= 64 and padded <= 64  # else the sums of a part spill registers
+    few = padded <= 64 and padded * padded_size(features) <= 2048  # else the sums of a part spill registers
     block = padded_size(features) if few else 32
     # As many points at a time as spill no registers, where there are enough of them for all multiprocessors.
     if padded > 64 or (points < 1024 and not few):

@@ -62,17 +62,18 @@ def gather_kernel(images, order, position, out, N, count, size, line, run, made,
 
 
 @triton.jit
-def pool_kernel(x, out, H, W, C, rows, columns, kh, kw, sh, sw, size, BLOCK: tl.constexpr):
-    """Grid (blocks,): the largest value of each channel in each window of (M, H, W, C); a partial window counts."""
-    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = i < size
-    c, q = i % C, i // C
-    column, row, m = q % columns, q // columns % rows, q // columns // rows
+def pool_kernel(x, out, H, W, C, rows, columns, kh, kw, sh, sw, BLOCK: tl.constexpr):
+    """Grid (M rows, blocks of a row): the largest value of each channel in each window; a partial window counts."""
+    line = tl.program_id(0).to(tl.int64)
+    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = i < columns * C
+    c, column = i % C, i // C
+    top = (line % rows).to(tl.int32) * sh
+    x += (line // rows * H + top) * W * C
     best = tl.full((BLOCK,), float("-inf"), tl.float32)
-    for a in range(kh):
+    for a in range(tl.minimum(kh, H - top)):
         for b in range(kw):
-            y, z = row * sh + a, column * sw + b
-            here = inside & (y < H) & (z < W)
-            value = tl.load(x + ((m * H + y) * W + z) * C + c, mask=here, other=float("-inf"))
+            z = column * sw + b
+            value = tl.load(x + (a * W + z) * C + c, mask=inside & (z < W), other=float("-inf"))
             best = tl.maximum(best, value, propagate_nan=tl.PropagateNan.ALL)
-    tl.store(out + i, best, mask=inside)
+    tl.store(out + line * columns * C + i, best, mask=inside)
