@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def launches(arch: str) -> Iterator[Launch]:
-    """What a training step of an architecture on bytes of 28x28 launches, annealing and annealed, and a window's end."""
+    """What a training step of an architecture on bytes of 28x28 and a window's end launch, annealing and annealed."""
     found: list[Launch] = []
     real, native.takes = fused._kernels, lambda *given: False
     fused._kernels = lambda: SimpleNamespace(**{name: _Recorder(value, found) for name, value in vars(kernels).items()})

@@ -207,8 +207,18 @@ def test_a_step_gathers_tiles_itself(launches: Launches) -> None:
 POOLED = [{"type": "pooling", "kernel": [2, 2]}, *SMALL]
 
 
-@pytest.mark.parametrize("arch", [POOLED, Architecture(SMALL, exponent=0.5)], ids=["pooled", "with an exponent"])
-def test_images_that_no_gmm_layer_sees_as_they_are_are_gathered_first(arch: Any, launches: Launches) -> None:
-    assert launched(trainer(arch))[0] == "add_"  # the position
-    assert launches.names[0] == "gather"
-    assert launches.names[-2:] == ["scores", "update"]
+@pytest.mark.parametrize(
+    ("arch", "last"),
+    [
+        (POOLED, ["pool", "scores", "update"]),
+        (Architecture(SMALL, exponent=0.5), ["scores", "update"]),
+        (OWN, ["scores", "update"]),
+        (FACTORS, ["contract"]),
+    ],
+    ids=["pooled", "with an exponent", "parameters of each position", "factors"],
+)
+def test_images_that_no_fused_step_takes_as_they_are_are_gathered_first(
+    arch: Any, last: list[str], launches: Launches
+) -> None:
+    assert "add_" in launched(in_phase(trainer(arch), "annealed"))  # to the position
+    assert launches.names == ["gather", *last]

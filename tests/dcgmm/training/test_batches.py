@@ -5,6 +5,7 @@ import torch
 
 from dcgmm.model import DCGMM
 from dcgmm.model.fused import taken
+from dcgmm.model.fused.gathered import Gathered
 from dcgmm.training import TrainerOptions, batches
 from dcgmm.training.batches import Batches
 from dcgmm.training.tiles import MIXED, shuffled
@@ -102,3 +103,13 @@ def test_blocks_are_shuffled_and_ten_of_them_mixed(count: int, block: int) -> No
     assert torch.equal(order, again)
     plain = shuffled(count, None, torch.Generator().manual_seed(0))
     assert torch.equal(plain, torch.randperm(count, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float64])
+def test_a_gpu_gathers_images_however_they_were_given(dtype: torch.dtype) -> None:
+    images = torch.arange(24, dtype=dtype).view(4, 1, 2, 3).movedim(1, -1) // 24  # (N, H, W, C), not as they lie
+    model = DCGMM.build((2, 3, 1), LAYERS).cuda()
+    given = Batches(images, TrainerOptions(batch_size=2), model, [torch.Generator()])
+    given.prepare(0)
+    assert isinstance(given.coming(), Gathered)

@@ -74,7 +74,7 @@ def why_not(components: int, parameter: Tensor) -> str | None:
     if parameter.dtype != torch.float32:
         return f"the model is in {str(parameter.dtype).removeprefix('torch.')}"
     if components > (most := most_components(parameter.device)):
-        return f"it has more than {most} components"
+        return f"steps of at most {most} components fit this GPU"
     return None
 
 
@@ -179,7 +179,7 @@ def step(
         *(x.position if isinstance(x, Gathered) else value, *sizes, blocks.parts, blocks.pieces, *limits),
         **{"KP": blocks.components, "SIDE": side, "SMOOTH": smooth, "STEP": ROWS},
         **{"ADDS": total is not None, "MOVES": gathered},
-        num_warps=max(2, blocks.components // 16),
+        num_warps=max(2, blocks.components**2 // 1024),
     )
     return value, posterior
 

@@ -46,16 +46,18 @@ def plan(models: int, points: int, features: int, components: int, units: int = 
         units: multiprocessors of the GPU.
     """
     padded = padded_size(components)
-    few = padded <= 64 and padded * padded_size(features) <= 2048  # else the sums of a part spill registers
+    # Else the sums of a part spill registers.
+    few = features <= 64 and padded <= 64 and padded * padded_size(features) <= 2048
     block = padded_size(features) if few else 32
     # As many points at a time as spill no registers, where there are enough of them for all multiprocessors.
     if padded > 64 or (points < 1024 and not few):
         size = LEAST
     else:
         size = 64 if points >= 1024 and few and block * padded <= 512 else 32
-    # A multiprocessor has the registers for one program at a time. More of them than it takes to give each its share
-    # would only leave more sums to add: how many these are does not hang on the number of points.
-    most = units if models == 1 else max(1, SHARES * units // models)
+    # A multiprocessor has the registers for one program at a time, or for two small ones. More of them than it takes to
+    # give each its share would only leave more sums to add: how many these are does not hang on the number of points.
+    room = 2 if few and block * padded <= 256 else 1
+    most = room * units if models == 1 else max(1, SHARES * units // models)
     turns = -(-points // size // most)
     parts = -(-points // size // turns)
     splits = 1 if few or turns > 1 else max(1, min(-(-features // 128), units // max(1, parts * models)))
