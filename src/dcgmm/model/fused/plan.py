@@ -65,7 +65,7 @@ def plan(models: int, points: int, features: int, components: int, units: int = 
     if few:
         pieces, stretch = parts, turns * size
     else:
-        wanted = max(1, min(-(-points // 256), 2 * units // max(1, -(-features // SUM_BLOCK) * models)))
+        wanted = max(1, min(-(-points // SUM_BLOCK), 2 * units // max(1, -(-features // SUM_BLOCK) * models)))
         stretch = -(-points // wanted // SUM_BLOCK) * SUM_BLOCK
         pieces = -(-points // stretch)
     return Plan(padded, size, turns, parts, block, -(-features // split), split, few, pieces, stretch)

@@ -221,7 +221,7 @@ def finish_kernel(
     p, k = part * BP + tl.arange(0, BP), tl.arange(0, KP)
     inside = p < P
     scores = tl.zeros((BP, KP), tl.float32)
-    for which in range(splits):
+    for which in tl.range(0, splits, loop_unroll_factor=4):  # so many are on their way at a time
         at = ((model * splits + which) * P + p[:, None]) * KP + k[None, :]
         scores += tl.load(partial + at, mask=inside[:, None] & (k >= 0)[None, :], other=0.0)
     value, winner = _finished(
