@@ -32,7 +32,7 @@ class Plan:
 
 
 SUM_BLOCK = 32  # points and features at a time, where sums have a kernel of their own
-SHARES = 4  # programs a multiprocessor, of models side by side: fewer could not be shared out evenly
+SHARES = 4  # programs a multiprocessor, at most: more would only leave more sums to add
 
 
 def plan(models: int, points: int, features: int, components: int, units: int = 132) -> Plan:
@@ -54,12 +54,9 @@ def plan(models: int, points: int, features: int, components: int, units: int = 
         size = LEAST
     else:
         size = 64 if points >= 1024 and few and block * padded <= 512 else 32
-    # A multiprocessor has the registers for one program at a time, or for two small ones. More of them than it takes to
-    # give each its share would only leave more sums to add: how many these are does not hang on the number of points.
-    room = 2 if few and block * padded <= 256 else 1
-    most = room * units if models == 1 else max(1, SHARES * units // models)
-    turns = -(-points // size // most)
-    parts = -(-points // size // turns)
+    blocks = -(-points // size)
+    turns = _turns(models, blocks, units)
+    parts = -(-blocks // turns)
     splits = 1 if few or turns > 1 else max(1, min(-(-features // 128), units // max(1, parts * models)))
     split = features if splits == 1 else -(-features // splits // block) * block
     if few:
@@ -69,6 +66,19 @@ def plan(models: int, points: int, features: int, components: int, units: int = 
         stretch = -(-points // wanted // SUM_BLOCK) * SUM_BLOCK
         pieces = -(-points // stretch)
     return Plan(padded, size, turns, parts, block, -(-features // split), split, few, pieces, stretch)
+
+
+def _turns(models: int, blocks: int, units: int) -> int:
+    """Blocks of points that a program takes, so that all are done the soonest.
+
+    A multiprocessor has the registers for one program at a time, seldom for two: programs come in waves.
+    """
+    least = -(-blocks // max(1, SHARES * units // models))
+
+    def time(turns: int) -> int:
+        return -(-models * -(-blocks // turns) // units) * turns
+
+    return min(range(least, SHARES * least + 1), key=time)
 
 
 def padded_size(size: int) -> int:

@@ -101,6 +101,7 @@ def test_a_small_gpu_takes_its_points_in_turns(
     case: Case, batch_shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fused, "_multiprocessors", lambda device: 1)
+    monkeypatch.setattr(sys.modules["dcgmm.model.fused.plan"], "SHARES", 1)
     folding, gmm, x = layers(case, batch_shape)
     kernel = None if batch_shape else kernel_of(case[4], 0.8)
     exact, value, passed = in_float64(folding, gmm, x, kernel, rates(batch_shape))
@@ -205,11 +206,11 @@ def test_gathered_images_are_those_of_the_batch(
     ("as_bytes", "batch_shape", "tile", "kernel"),
     [
         (True, (), None, (3, 2)),
-        (False, (), None, (8, 6)),  # of features that are split among programs, and summed up by themselves
-        (True, (2,), (4, 3), (2, 2)),
-        (True, (), (8, 3), (8, 3)),
+        (False, (2,), (4, 3), (2, 2)),
+        (True, (), (8, 3), (8, 3)),  # summed up by themselves
+        pytest.param(True, (), None, (8, 6), marks=pytest.mark.slow),  # of features that are split among programs, too
     ],
-    ids=["bytes", "floats", "tiles of bytes, side by side", "tiles of one position"],
+    ids=["bytes", "tiles of floats, side by side", "tiles of one position", "one position"],
 )
 def test_a_step_on_what_it_gathers_is_that_on_the_images_to_the_bit(
     as_bytes: bool, batch_shape: tuple[int, ...], tile: tuple[int, int] | None, kernel: tuple[int, int]
