@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from dcgmm.errors import InputError, OptionError
-from dcgmm.model.fused import Maps
 
 CPU = torch.device("cpu")
 STORED = {torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool}  # number types in files of ours
@@ -57,7 +56,7 @@ def in_place(name: str, array: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def check_step(
-    x: Maps,  # (..., N, H, W, C)
+    shape: tuple[int, ...],  # (..., N, H, W, C), of x
     kernel: Tensor | None,  # (..., S, S)
     rates: Mapping[str, Tensor],  # (...) each
     like: Tensor,  # (...), of the parameters' number type and device
@@ -69,9 +68,9 @@ def check_step(
         OptionError: one has another shape, number type or device, or there are no samples.
     """
     batch, kind = tuple(like.shape), (like.dtype, like.device)
-    if x.shape[:-4] != batch or x.dim() != len(batch) + 4:
-        raise OptionError("x", f"of shape {(*batch, 'N', 'H', 'W', 'C')}", tuple(x.shape))
-    if not x.shape[-4]:
+    if tuple(shape[:-4]) != batch or len(shape) != len(batch) + 4:
+        raise OptionError("x", f"of shape {(*batch, 'N', 'H', 'W', 'C')}", tuple(shape))
+    if not shape[-4]:
         raise OptionError("x", "of at least one sample", "empty")
     if kernel is not None:
         check("kernel", kernel, (*batch, side, side), *kind)

@@ -283,7 +283,7 @@ class GMM(nn.Module):
 
     def _check_step(self, x: fused.Maps, kernel: Tensor | None, rates: Rates | None = None) -> None:
         """Refuse what tensors would broadcast, and fused passes read as it lies; native ones see to it themselves."""
-        check_step(x, kernel, rates._asdict() if rates else {}, self.loc[..., 0, 0], grid_side(self.components))
+        check_step(x.shape, kernel, rates._asdict() if rates else {}, self.loc[..., 0, 0], grid_side(self.components))
 
     def extra_repr(self) -> str:
         """Components, whose they are, input and output shape."""

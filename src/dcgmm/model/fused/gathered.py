@@ -60,7 +60,3 @@ class Gathered:
     def get_device(self) -> int:
         """The GPU's number."""
         return self.images.get_device()
-
-    def dim(self) -> int:
-        """Dimensions of the floats."""
-        return len(self.shape)
