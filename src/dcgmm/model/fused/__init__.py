@@ -60,6 +60,7 @@ def contracts(*tensors: Maps) -> bool:
         not torch.is_grad_enabled()
         and all(each.dtype == torch.float32 and each.is_cuda for each in tensors)
         and available(tensors[0].device)
+        and most_components(tensors[0].device) > 0
     )
 
 
@@ -238,7 +239,7 @@ def _kernels() -> ModuleType:
 
 @functools.cache
 def most_components(device: torch.device) -> int:
-    """Of which a step's blocks fit the shared memory of this GPU: 128 need 100 KiB, 64 need 65."""
+    """Of which a step's blocks fit the shared memory of this GPU: 128 need 100 KiB, 64 up to 68."""
     shared = getattr(torch.cuda.get_device_properties(device), "shared_memory_per_block_optin", 0)
     return MOST_COMPONENTS if shared >= 104 * KIB else 64 if shared >= 68 * KIB else 0
 
