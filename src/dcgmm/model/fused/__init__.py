@@ -50,8 +50,9 @@ def _on_its_device(launch: Callable[Concatenate[M, P], R]) -> Callable[Concatena
 
 def takes(components: int, maps: Maps, *parameters: Tensor) -> bool:
     """Whether `step` can work on these: float32 on a GPU, no gradients wanted, not too many components, and Triton."""
-    dense = all(each.is_contiguous() for each in parameters)  # which it changes where they lie
-    return dense and contracts(maps, *parameters) and components <= most_components(maps.device)
+    if not contracts(maps, *parameters) or components > most_components(maps.device):
+        return False
+    return all(each.is_contiguous() for each in parameters)  # it changes them where they lie
 
 
 def contracts(*tensors: Maps) -> bool:
