@@ -8,7 +8,12 @@ CONFIG_DIR = Path(__file__).parents[1] / "outliers" / "conf"  # architectures th
 # Architectures, with the score that each votes by.
 MEMBERS = {"2L-c": "ratio", "1L-outliers": "log_prob", "2L-outliers": "ratio"}
 ARCHITECTURES = ("1L", "2L-a", "2L-b", "2L-d", "3L-a", "3L-b")  # the paper's others, by themselves; its 2L-e is a 2L-c
-SECONDS = {"2L-c": 15.0, "1L-outliers": 8.0, "2L-outliers": 15.0, "3L-a": 45.0}  # expected, of a training; of others a few
+SECONDS = {
+    "2L-c": 15.0,
+    "1L-outliers": 8.0,
+    "2L-outliers": 15.0,
+    "3L-a": 45.0,
+}  # expected, of a training; of others a few
 
 
 def length(training: TrainingSet) -> str:

@@ -38,8 +38,9 @@ def differences(sheet: Sheet) -> None:
             f"2L-e is 2L-c with other seeds ({FIRST_SEED['2L-e']} and up).",
             "d = 1 / std starts at its limit sqrt(20); the paper says unit covariance. Phase 1, whose length the paper "
             "does not give, lasts one epoch. The rate falls from 0.05 to 0.03, annealing windows have 33 steps, and "
-            "mixture weights learn at a twentieth of the rate. All this was chosen on held-out training images "
-            "(`experiments/defaults`); nothing was chosen by this page.",
+            "mixture weights learn at a twentieth of the rate (`experiments/defaults`); at the end they are mean "
+            "responsibilities, and layers of K > 25 components learn K / 25 times as fast (`experiments/mixtures`). "
+            "All this was chosen on held-out training images; nothing was chosen by this page.",
             "Log-likelihood is log-sum-exp over the components; training ascends the max-component objective.",
             "The paper states neither its sample for table 2 nor the noise of its pictures.",
         ]
@@ -91,12 +92,16 @@ def conditions(sheet: Sheet) -> None:
                 str(start["jobs"]),
                 f"{start['workers']} processes, {start['cores']} cores, {start['cpu']}",
                 start["gpu"] or "none",
+                str(start.get("load", "")),
             )
             for start in starts
         ]
         total = sum(start["seconds"] for start in starts) / 60
-        sheet.text(f"Starts that ran something, {total:.1f} minutes in all:")
-        sheet.table(("start (UTC)", "targets", "time", "jobs done", "machine", "GPU"), rows)
+        sheet.text(
+            f"Starts that ran something, {total:.1f} minutes in all; load: the processes that wanted a core at the",
+            "end, mean of 15 minutes, others' included, beside which all of these times are longer:",
+        )
+        sheet.table(("start (UTC)", "targets", "time", "jobs done", "machine", "GPU", "load"), rows)
 
 
 def commands(sheet: Sheet) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dcgmm.files import write_text
 from experiments.paper import figures, origin, tables
+from experiments.paper.changes import changes
 from experiments.paper.claims import Claim, Collected, clustering, diversity, outliers, sharpening, top_s
 from experiments.paper.document import to_html
 from experiments.paper.items import read_item
@@ -54,6 +55,8 @@ def _write(collected: Collected, out: Path, quick: bool) -> str:
     figures.figures4and7(sheet, claims["diversity"])
     figures.figures5and8(sheet, claims["sharpening"])
     figures.figure6(sheet, claims["top-S"])
+    if not quick:
+        changes(sheet)
     origin.differences(sheet)
     origin.conditions(sheet)
     origin.commands(sheet)

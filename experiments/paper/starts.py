@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import fcntl
 import json
+import os
 import platform
 import re
 import sys
@@ -80,6 +81,8 @@ def carry_out(jobs: Sequence[Job], root: Path, targets: Sequence[str], workers: 
         run_jobs(jobs, workers, root / "logs", entry, outcome)
     finally:
         start |= {"seconds": round(time.monotonic() - started, 1), "jobs": len(outcome.ran)}
+        with contextlib.suppress(OSError):
+            start["load"] = round(os.getloadavg()[2], 1)
         if outcome.ran:
             with (root / STARTS).open("a") as file:
                 file.write(json.dumps(start) + "\n")
