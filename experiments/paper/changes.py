@@ -48,7 +48,9 @@ def changes(sheet: Sheet) -> None:
         "Mixture weights are mean responsibilities on the training images at the end of training (they hardly learnt",
         "before, and components that explain no image were drawn as often as others), and layers of more than 25",
         "components learn faster (`experiments/mixtures`). So samples are of components in use alone: closer to the",
-        "training images and to their distribution, and less far from each other.",
+        "training images and to their distribution, and less far from each other. Deep models that are not",
+        "convolutional cluster less well for it: 2L-d has a Davies-Bouldin score of 2.82 on MNIST, mean of the seeds 0",
+        "to 4, where its weights stay as training left them (`trainer.weights_by_use=false`).",
     )
     rows = []
     for figure in FIGURES:
