@@ -81,6 +81,9 @@ bench: venv ## measure speed and memory on this machine (about 5 minutes); DEVIC
 bench-compare: venv ## two result files side by side: make bench-compare OLD=a.json NEW=b.json
 	$(BIN)/python benchmarks/bench.py --compare $(OLD) $(NEW)
 
+bench-scale: venv ## steps along images, their size, K, positions, layers, processes (8 minutes), with a picture; OUT=file.json
+	$(BIN)/python benchmarks/scale.py $(if $(OUT),--out $(OUT)) $(SCALE)
+
 docs: $(DOCS) ## build the documentation site into build/docs, and look at its pages
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet -f docs/mkdocs.yml
 	$(BIN)/python -m pytest -n 0 -m '' tests/docs
