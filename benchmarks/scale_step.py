@@ -76,7 +76,7 @@ def measure(asked: Step, processes: Processes) -> dict[str, float]:
             times, cpu = timed(trainer, COLD_STEPS)
             seconds = statistics.fmean(times)  # the first ones read most
         else:
-            one = max(timed(trainer, 3)[0])
+            one = min(timed(trainer, 5)[0])
             # Of several processes all take as many steps as the first one has time for.
             count = processes.from_first(lambda: max(5, round(asked.seconds / one)))
             times, cpu = timed(trainer, count)
