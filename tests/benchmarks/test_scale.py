@@ -43,6 +43,7 @@ def test_curves_are_measured_point_by_point_and_drawn(tmp_path: Path) -> None:
     assert picture.is_file()
 
 
+@pytest.mark.slow
 def test_an_unknown_curve_is_told_which_there_are() -> None:
     done = run("--curves", "images,colours")
     assert done.returncode == 2
