@@ -7,6 +7,7 @@ Each point is measured in a process of its own (`scale_step.py`), so that its la
 """
 
 import argparse
+import io
 import json
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from bench import conditions, matmul_rate
 from matplotlib.figure import Figure
+from PIL import Image
 from scale_step import Step
 
 STEP = Path(__file__).with_name("scale_step.py")
@@ -138,12 +140,13 @@ def picture(found: dict[str, Any], path: Path) -> None:
     axes = figure.subplots(3, len(curves), squeeze=False)
     for (name, curve), (rate, time, memory) in zip(curves.items(), axes.T, strict=True):
         rows = curve["points"]
+        xs = sorted({row["x"] for row in rows})
         for series in dict.fromkeys(row["series"] for row in rows):
             own = [row for row in rows if row["series"] == series]
-            xs = [row["x"] for row in own]
-            rate.plot(xs, [row["GFLOP/s"] for row in own], "o-", ms=3, lw=1, label=series)
+            at = [row["x"] for row in own]
+            rate.plot(at, [row["GFLOP/s"] for row in own], "o-", ms=3, lw=1, label=series)
             time.plot([row["MFLOP"] for row in own], [row["ms"] for row in own], "o-", ms=3, lw=1)
-            memory.plot(xs, [row["own MB"] + row["file MB"] for row in own], "o-", ms=3, lw=1)
+            memory.plot(at, [row["own MB"] for row in own], "o-", ms=3, lw=1)
         rate.set_title(f"{name}: {curve['about']}", fontsize="small")
         rate.legend(fontsize="x-small")
         rate.set_ylim(bottom=0)
@@ -151,9 +154,13 @@ def picture(found: dict[str, Any], path: Path) -> None:
         time.set(xscale="log", yscale="log", xlabel="MFLOP a step")
         for axis in (rate, memory):
             axis.set(xlabel=curve["x"], xscale="linear" if name == "layers" else "log")
-    for row, label in zip(axes[:, 0], ("GFLOP/s", "ms a step", "largest memory, MB"), strict=True):
+            axis.set_xticks(xs, [f"{x:,}" for x in xs], fontsize="x-small")
+            axis.minorticks_off()
+    for row, label in zip(axes[:, 0], ("GFLOP/s", "ms a step", "largest memory of its own, MB"), strict=True):
         row.set_ylabel(label)
-    figure.savefig(path, dpi=70)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=75)
+    Image.open(buffer).convert("RGB").quantize(64).save(path, optimize=True)
 
 
 def main() -> None:
