@@ -1,6 +1,7 @@
 """Files that are whole or absent, and the places of those that a training run is known by. Imports nothing slow."""
 
 import contextlib
+import glob
 import json
 import os
 import secrets
@@ -20,12 +21,14 @@ DEEPEST = 50  # lists and objects within each other in a file
 _NESTED = f"it is nested more than {DEEPEST} times"
 TEMPORARY = ".tmp"  # ends the name of a file, or of a directory of such, that is not whole yet
 DAY = 86_400.0  # seconds: what is not whole after so long never will be
+HOUR = 3_600.0  # seconds: nor is one file
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Let `write` fill a file so that it appears at `path` whole or not at all (temporary file, fsync, rename).
 
-    Of a link the file that it points to is written. Others may read it as far as the process's umask lets them.
+    Of a link the file that it points to is written. Others may read it as far as the process's umask lets them. What a
+    process that was killed while it wrote the same file has left beside it is removed.
 
     Raises:
         InputError: the directory cannot be written, no space is left, or `path` is there and no regular file.
@@ -33,9 +36,10 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     target = Path(os.path.realpath(path))
     if os.path.exists(target) and not os.path.isfile(target):
         raise InputError(f"cannot write {path}: it is {'a directory' if target.is_dir() else 'no regular file'}")
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}{TEMPORARY}")
+    temporary = temporary_for(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        sweep_temporary(target.parent, HOUR, of=target.name)
         with open(temporary, "xb") as file:
             write(file)
             file.flush()
@@ -56,10 +60,16 @@ def system_error(error: BaseException | None) -> OSError | None:
     return error
 
 
-def sweep_temporary(directory: Path, older: float = 0.0) -> None:
+def temporary_for(target: Path) -> Path:
+    """A name beside a file's own for what is to become it, which no other process has."""
+    return target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}{TEMPORARY}")
+
+
+def sweep_temporary(directory: Path, older: float = 0.0, of: str | None = None) -> None:
     """Remove what killed processes left half written, by `write_whole` or in directories; what is not `older` (seconds)
-    stays."""
-    for path in directory.glob(f".*{TEMPORARY}"):
+    stays, and what was to become another file than that of a given name."""
+    named = "" if of is None else f"{glob.escape(of[:100])}."
+    for path in directory.glob(f".{named}*{TEMPORARY}"):
         with contextlib.suppress(OSError):
             if time.time() - path.lstat().st_mtime < older:
                 continue

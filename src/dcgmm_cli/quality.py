@@ -15,7 +15,7 @@ from dcgmm.errors import InputError
 from dcgmm.generation.classifier import Judge
 from dcgmm.generation.frechet import FeatureReference
 from dcgmm.generation.options import SamplingOptions
-from dcgmm.generation.quality import Quality, Reference, judge, reference_of
+from dcgmm.generation.quality import Quality, judge, reference_of
 from dcgmm.generation.sampling import sample
 from dcgmm.judges import judge_of
 from dcgmm.model import DCGMM
@@ -38,9 +38,31 @@ def check_quality(config: QualityConfig) -> None:
         raise InputError("quality.flat has no effect with quality.count=0")
 
 
+def flat_of(config: DrawConfig, opened: OpenedRun) -> DCGMM | None:
+    """The model of `quality.flat`, on the device of the run's; None where none is given.
+
+    Raises:
+        InputError: there is no such run, or it is not of one GMM layer on such images.
+    """
+    name, model = config.quality.flat, opened.model
+    if name is None:
+        return None
+    run, *others = find_models(name, config.runs_dir, "quality.flat")
+    if others:
+        raise InputError(f"quality.flat={name} has {1 + len(others)} models: give the directory of one, such as {run}")
+    flat = load_run(run).model.to(model.device).eval()
+    if len(flat.gmms) != 1 or flat.input_shape != model.input_shape:
+        raise InputError(
+            f"quality.flat={name} must be a run of one GMM layer on images of {model.input_shape}; "
+            f"it has {len(flat.gmms)}, on images of {flat.input_shape}"
+        )
+    return flat
+
+
 def report_quality(
     config: DrawConfig,
     opened: OpenedRun,
+    flat: DCGMM | None,
     options: SamplingOptions,
     judged: Mapping[str, Tensor],  # (N, H, W, C) each
     result: dict[str, Any],
@@ -53,7 +75,7 @@ def report_quality(
     What so few training images do not allow is left out, and the log says so.
 
     Raises:
-        InputError: the data or the flat GMM's run cannot be used.
+        InputError: the data cannot be used.
     """
     data, device = opened.data(), opened.model.device
     if min(len(data.train), config.quality.count) < 2:
@@ -72,8 +94,10 @@ def report_quality(
     tests = shuffled.images[:count]
     if len(tests) > 1:
         figures["test images"] = judge(tests.to(device), reference, features)
-    if config.quality.flat is not None:
-        figures["flat GMM"] = _judge_flat(config, config.quality.flat, opened.model, options, reference, features)
+    if flat is not None:
+        scale = options.std_scale[0] if isinstance(options.std_scale, list | tuple) else options.std_scale
+        drawn = sample(flat, count, seed=config.seed, options=SamplingOptions(1, scale)).images
+        figures["flat GMM"] = judge(drawn, reference, features)
     first = asdict(next(iter(figures.values())))
     result.update({key: value for key, value in first.items() if key != "count"})
     result["quality"] = {name: asdict(value) for name, value in figures.items()}
@@ -116,28 +140,6 @@ def trained_judge(opened: OpenedRun, data: ImageData) -> Judge:
     with reported(f"judge of {data.name}", "steps") as report:
         judge = judge_of(data.name, data.train.images, data.train.labels, report=report)
     return judge.to(opened.model.device)
-
-
-def _judge_flat(
-    config: DrawConfig,
-    name: str,
-    model: DCGMM,
-    options: SamplingOptions,
-    reference: Reference,
-    features: FeatureReference | None,
-) -> Quality:
-    run, *others = find_models(name, config.runs_dir, "quality.flat")
-    if others:
-        raise InputError(f"quality.flat={name} has {1 + len(others)} models: give the directory of one, such as {run}")
-    flat = load_run(run).model.to(model.device).eval()
-    if len(flat.gmms) != 1 or flat.input_shape != model.input_shape:
-        raise InputError(
-            f"quality.flat={name} must be a run of one GMM layer on images of {model.input_shape}; "
-            f"it has {len(flat.gmms)}, on images of {flat.input_shape}"
-        )
-    scale = options.std_scale[0] if isinstance(options.std_scale, list | tuple) else options.std_scale
-    samples = sample(flat, config.quality.count, seed=config.seed, options=SamplingOptions(1, scale))
-    return judge(samples.images, reference, features)
 
 
 def _print_table(figures: Mapping[str, Quality], caption: list[str]) -> None:

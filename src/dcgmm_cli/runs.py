@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dcgmm.errors import InputError
-from dcgmm.files import CHECKPOINT
+from dcgmm.files import CHECKPOINT, HOUR, sweep_temporary, temporary_for
 
 RESULT, META, METRICS = "result.json", "meta.json", "metrics.jsonl"
 REPLICAS = "replicas"  # in the directory of models trained side by side: a run directory for each
@@ -119,11 +119,13 @@ def find_models(run: str, runs_dir: str, key: str = "run", *, several: bool = Tr
 def point_latest(directory: Path, runs_dir: str) -> None:
     """Let `<runs_dir>/latest` point at a training run, as a relative link that is replaced in one step."""
     root = Path(runs_dir).resolve()
-    temporary = root / f".latest-{secrets.token_hex(4)}"
+    link = root / "latest"
+    temporary = temporary_for(link)
     with contextlib.suppress(OSError):  # a file system without links has no `latest`
         root.mkdir(parents=True, exist_ok=True)
+        sweep_temporary(root, HOUR, of=link.name)
         temporary.symlink_to(os.path.relpath(directory.resolve(), root), target_is_directory=True)
         try:
-            os.replace(temporary, root / "latest")
+            os.replace(temporary, link)
         except OSError:
             temporary.unlink()

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ from typing import Any
 import yaml
 
 from dcgmm.errors import InputError
-from dcgmm.files import CHECKPOINT, read_json
+from dcgmm.files import CHECKPOINT, DAY, read_json
 from dcgmm_cli.headlines import higher_is_better, rounded
 from dcgmm_cli.keys import flat
 from dcgmm_cli.records import is_at_work
@@ -23,6 +24,7 @@ from dcgmm_cli.runs import META, RESULT, unique_name
 from dcgmm_cli.schema import marked
 
 STUDY_RESULTS = "optimization_results.yaml"
+LONGEST = 30 * DAY  # seconds: no job takes so long, and each writes to its sweep's record when it begins and ends
 RECORD = "DCGMM_SWEEP"  # environment variable of a sweep's jobs: the file that they write their outcomes to
 
 
@@ -70,6 +72,10 @@ def new_record(sweep_dir: str) -> Path:
     """A file for the outcomes of one sweep, where all its jobs can write: they may run on other machines."""
     path = Path(sweep_dir).absolute() / ".sweeps" / f"{unique_name()}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f"*{path.suffix}"):  # of sweeps that were killed
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > LONGEST:
+                left.unlink()
     path.touch()
     return path
 

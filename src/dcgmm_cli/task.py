@@ -52,6 +52,7 @@ def run_task(config: DictConfig) -> float | None:
     module = importlib.import_module(f"dcgmm_cli.commands.{command}")
     # A command without a run directory says where it wrote.
     written = None if hasattr(module, "run_in_place") else Path(hydra.runtime.output_dir)
+    was_there = written is not None and (written / META).exists()
     begun = JobOutcome(hydra.job.num if sweeps else 0, overrides, "begun", str(written) if written else None)
     tell(begun)
     outcome = replace(begun, status="finished")
@@ -88,7 +89,7 @@ def run_task(config: DictConfig) -> float | None:
             _say_how_to_go_on(command, written)
         elif number is not None:
             _tell_others(text)
-        if mistake and not sweeps and not number and written and not (written / META).exists() and is_leftover(written):
+        if mistake and not (sweeps or number or was_there) and written and is_leftover(written):
             shutil.rmtree(written, ignore_errors=True)  # the message has said all that there is to say
             written = None
     except KeyboardInterrupt as error:

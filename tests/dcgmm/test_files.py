@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dcgmm.errors import InputError
-from dcgmm.files import TEMPORARY, read_json, sweep_temporary, write_json, write_text, write_whole
+from dcgmm.files import TEMPORARY, read_json, sweep_temporary, temporary_for, write_json, write_text, write_whole
 
 
 def message(error: pytest.ExceptionInfo[InputError]) -> str:
@@ -111,6 +111,17 @@ def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
     (tmp_path / f".download-x{TEMPORARY}" / "raw").mkdir(parents=True)
     sweep_temporary(tmp_path)
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_what_a_killed_process_left_of_a_file_is_swept_when_it_is_written_again(tmp_path: Path) -> None:
+    target = tmp_path / f"{'x' * 120}[1]"
+    left, young, of_another = temporary_for(target), temporary_for(target), temporary_for(tmp_path / "y")
+    for path in (left, young, of_another):
+        path.touch()
+    for path in (left, of_another):
+        os.utime(path, (0, 0))
+    write_text(target, "text")
+    assert sorted(tmp_path.iterdir()) == sorted([target, young, of_another])  # another process may be at it
 
 
 def test_a_name_as_long_as_names_can_be(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dcgmm.errors import InputError
-from dcgmm.files import write_json
+from dcgmm.files import temporary_for, write_json
 from dcgmm_cli.runs import find_models, find_run, point_latest, unique_name
 
 
@@ -114,6 +114,15 @@ def test_something_else_called_latest_stays_and_nothing_is_left_beside_it(root: 
     point_latest(run, "runs")
     assert sorted(os.listdir(root)) == ["1L-mnist", "latest"]
     assert os.listdir(root / "latest") == ["mine"]
+
+
+def test_a_link_that_a_killed_process_left_is_swept(root: Path) -> None:
+    run = make_run(root, "1L-mnist", "a")
+    left = temporary_for(root / "latest")
+    left.symlink_to("1L-mnist/a")
+    os.utime(left, (0, 0), follow_symlinks=False)
+    point_latest(run, "runs")
+    assert sorted(os.listdir(root)) == ["1L-mnist", "latest"]
 
 
 def test_latest_is_the_newest_that_is_left(root: Path) -> None:

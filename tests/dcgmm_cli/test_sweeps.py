@@ -37,6 +37,13 @@ def test_outcomes_reach_the_process_that_collects_them(tmp_path: Path, monkeypat
     assert not list((tmp_path / "sweep").iterdir())
 
 
+def test_what_a_killed_sweep_left_is_swept_long_after(tmp_path: Path) -> None:
+    killed, at_work = (new_record(str(tmp_path)) for _ in range(2))
+    os.utime(killed, (0, 0))
+    new = new_record(str(tmp_path))
+    assert {*new.parent.iterdir()} == {at_work, new}
+
+
 def test_a_job_that_told_no_end_is_unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = Sweep(4, new_record(str(tmp_path)), prints_elsewhere=False)
     monkeypatch.setenv(RECORD, str(sweep.record))

@@ -157,9 +157,7 @@ def alone(place: Place) -> Iterator[None]:
         raise NotKeptError(f"cannot write {folder}: {error.strerror}") from None
     try:
         sweep_temporary(folder, older=DAY)
-        for left in folder.glob(f".{place.path.name}.*{TEMPORARY}"):  # of who was killed while it wrote
-            with suppress(OSError):
-                left.unlink()
+        sweep_temporary(folder, of=place.path.name)  # of who was killed while it wrote
         yield
     finally:
         lock.release()

@@ -16,7 +16,7 @@ from dcgmm_cli.figures.base import ENLARGE, save_grid, save_image
 from dcgmm_cli.figures.sample import variant_rows
 from dcgmm_cli.job import Job
 from dcgmm_cli.labels import ClassDraws, check_classes
-from dcgmm_cli.quality import check_quality, report_quality
+from dcgmm_cli.quality import check_quality, flat_of, report_quality
 from dcgmm_cli.schema import SampleConfig
 from dcgmm_cli.trained import OpenedRun, open_run
 from dcgmm_cli.variants import Signals, check_signals, signals_of
@@ -34,6 +34,7 @@ def run(config: SampleConfig, job: Job) -> None:
     check_classes(config)
     check_quality(config.quality)
     opened, options = open_run(config, job), sampling_options(config.sampling)
+    flat = flat_of(config, opened)
     sharpening = config.sharpening if config.sharpen else None
     signals = signals_of(config, opened)
     classes = None if config.classes is None else ClassDraws(config.classes, opened, config.seed)
@@ -55,7 +56,7 @@ def run(config: SampleConfig, job: Job) -> None:
         _report_nearness(signals, signals.originals, shown[0].images, unrelated.cpu(), opened, job)
     if config.quality.count:
         judged = {f"top_s={each.top_s}": drawn(config.quality.count, each).images for each in options}
-        report_quality(config, opened, options[0], judged, job.result)
+        report_quality(config, opened, flat, options[0], judged, job.result)
 
 
 def _report_nearness(

@@ -17,7 +17,7 @@ from dcgmm_cli.figures.base import ENLARGE, save_figure, save_grid, save_image
 from dcgmm_cli.figures.sharpen import sharpening_curves, side_by_side
 from dcgmm_cli.job import Job
 from dcgmm_cli.progress import ProgressBar
-from dcgmm_cli.quality import check_quality, report_quality
+from dcgmm_cli.quality import check_quality, flat_of, report_quality
 from dcgmm_cli.schema import SharpenConfig
 from dcgmm_cli.terminal import print_table
 from dcgmm_cli.trained import open_run
@@ -34,7 +34,7 @@ def run(config: SharpenConfig, job: Job) -> None:
         raise InputError(f"dcgmm sharpen takes one sampling.top_s, not {config.sampling.top_s}")
     check_quality(config.quality)
     opened, options = open_run(config, job), config.sharpening
-    model = opened.model
+    model, flat = opened.model, flat_of(config, opened)
     if not sharpened_layers(model, options.steps(model.architecture.sharpening)):
         raise InputError(f"no Folding layer to sharpen: the model has {', '.join(model.foldings) or 'none'}")
     outcomes: dict[str, list[Sharpened]] = {}
@@ -61,7 +61,7 @@ def run(config: SharpenConfig, job: Job) -> None:
             name: draw(model, config.quality.count, config.seed, sampling, chosen).images
             for name, chosen in (("sharpened", options), ("unsharpened", None))
         }
-        report_quality(config, opened, sampling, judged, job.result)
+        report_quality(config, opened, flat, sampling, judged, job.result)
 
 
 def _sharpen_given(model: DCGMM, images: Tensor, options: SharpeningOptions) -> Sharpened:

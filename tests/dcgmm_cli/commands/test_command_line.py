@@ -167,6 +167,37 @@ def test_a_start_that_fails_leaves_nothing(mistake: str, dcgmm: Runner, tmp_path
     assert not [path for path in tmp_path.rglob("*") if not path.is_dir() or path.name == "x"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("outliers input=nowhere", "outliers outliers.path=nowhere", "outliers mask=nowhere.npy outliers.path=."),
+        *("outliers outliers.voters=[nowhere] outliers.dataset=fashion_mnist_sample", "sample like=nowhere"),
+        *("sample control=nowhere.npy", "sample sampling.start=gmm9", "sample classes=[77]"),
+        *("sample quality.flat=nowhere", "sharpen quality.flat=nowhere", "sharpen input=nowhere"),
+        *("sharpen sharpening.layers=[folding9]", "inpaint input=nowhere", "inpaint mask=nowhere.png"),
+        *("visualize component=99", "cluster cluster.layer=gmm9", "cluster cluster.merge=ward cluster.classes=99"),
+        *("classify input=nowhere", "classify readout.layers=[gmm9]", "export score=nothing", "export score=gmm9_log_prob"),
+    ],
+)
+def test_a_follow_up_that_fails_before_it_has_made_anything_leaves_nothing(
+    words: str, dcgmm: Runner, tiny_run: Path
+) -> None:
+    command, *keys = words.split()
+    before = {*(tiny_run / command).glob("*")}
+    outcome = dcgmm(command, f"run={tiny_run}", *keys)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.splitlines()[-1].startswith("error: ")
+    assert {*(tiny_run / command).glob("*")} == before
+
+
+def test_a_start_that_fails_leaves_what_was_there(dcgmm: Runner, tiny_run: Path) -> None:
+    given = ["sample", f"run={tiny_run}", f"hydra.run.dir={tiny_run}/sample/mine", "sampling.count=2"]
+    (tiny_run / "sample" / "mine").mkdir(parents=True)
+    (tiny_run / "sample" / "mine" / "meta.json").write_text("{}")
+    assert dcgmm(*given, "like=nowhere").code == 2
+    assert (tiny_run / "sample" / "mine").is_dir()
+
+
 def test_a_flat_run_that_is_not_there_is_named_by_its_key(dcgmm: Runner, tiny_run: Path) -> None:
     outcome = dcgmm("sample", f"run={tiny_run}", "quality.flat=nowhere", "sampling.count=2", "quality.count=5")
     assert outcome.code == 2
