@@ -34,6 +34,7 @@ from dcgmm.model.observed import score_shares, seen_part
 from dcgmm.model.scored import Scored
 from dcgmm.model.stack import DCGMM
 from dcgmm.options import checked_seed, made
+from dcgmm.runtime import require_memory
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def inpaint(
         fields: of `CompletionOptions`, instead of those in `options`: `count=8, std_scale=0.3`.
 
     Raises:
-        InputError: an option is unknown or out of its range, the images or the mask do not fit the model, all was seen.
+        InputError: an option is unknown or out of its range, the images or the mask do not fit the model, all was seen,
+            or there is no memory.
 
     Examples:
         >>> import dcgmm
@@ -100,6 +102,8 @@ def inpaint(
     if bool(seen.all()):
         raise OptionError("observed", "a mask that leaves something out", "all seen")
     given = to_float(pixels.to(model.device), model.dtype)
+    size = len(given) * model.image_bytes + 3 * (1 + options.count) * given.nbytes
+    require_memory(size, f"{options.count} completions of {len(given)} images", model.device)
     evidence = _Evidence(model, model.seen_values(given), seen.to(model.device), options.temperature)
     generator = torch.Generator(model.device).manual_seed(checked_seed(seed))
     noise = _Noise(generator, options)

@@ -147,7 +147,7 @@ def draw(
     """
     if not whole(least=1).holds(count):
         raise OptionError("count", whole(least=1).text, count)
-    require_memory(2 * count * model.image_bytes, f"{count} images", model.device)
+    require_room(model, count)
     stack = _stack_from(model, options)
     pixel_scales, factor_scales = (_scales(model, options, field) for field in ("std_scale", "factor_scale"))
     signal: Tensor | None = None
@@ -181,6 +181,15 @@ def draw(
                 signal = refine(name, signal)
     assert signal is not None
     return Samples(model.pixel_values(signal), components, control)
+
+
+def require_room(model: DCGMM, count: int) -> None:
+    """Refuse more images than there is memory to draw.
+
+    Raises:
+        InputError: there is not.
+    """
+    require_memory(2 * count * model.image_bytes, f"{count} images", model.device)
 
 
 def _stack_from(model: DCGMM, options: SamplingOptions) -> list[tuple[str, Layer]]:

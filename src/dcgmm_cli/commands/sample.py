@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dcgmm.errors import InputError
 from dcgmm.generation.options import SamplingOptions, SharpeningOptions
-from dcgmm.generation.sampling import Samples
+from dcgmm.generation.sampling import Samples, require_room
 from dcgmm.generation.variants import nearness
 from dcgmm_cli.draws import draw, sampling_options, save_arrays
 from dcgmm_cli.figures.base import ENLARGE, save_grid, save_image
@@ -35,6 +35,7 @@ def run(config: SampleConfig, job: Job) -> None:
     check_quality(config.quality)
     opened, options = open_run(config, job), sampling_options(config.sampling)
     flat = flat_of(config, opened)
+    require_room(opened.model, max(config.sampling.count, config.quality.count))
     sharpening = config.sharpening if config.sharpen else None
     signals = signals_of(config, opened)
     classes = None if config.classes is None else ClassDraws(config.classes, opened, config.seed)

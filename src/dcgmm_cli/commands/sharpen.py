@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dcgmm.errors import InputError
 from dcgmm.generation.options import SharpeningOptions
+from dcgmm.generation.sampling import require_room
 from dcgmm.generation.sharpening import Sharpened, sharpen, sharpened_layers
 from dcgmm.model import DCGMM
 from dcgmm.model.inspection import mean_log_likelihoods
@@ -35,6 +36,7 @@ def run(config: SharpenConfig, job: Job) -> None:
     check_quality(config.quality)
     opened, options = open_run(config, job), config.sharpening
     model, flat = opened.model, flat_of(config, opened)
+    require_room(model, max(config.sampling.count, config.quality.count))
     if not sharpened_layers(model, options.steps(model.architecture.sharpening)):
         raise InputError(f"no Folding layer to sharpen: the model has {', '.join(model.foldings) or 'none'}")
     outcomes: dict[str, list[Sharpened]] = {}

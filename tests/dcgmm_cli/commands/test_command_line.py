@@ -172,11 +172,26 @@ def test_a_start_that_fails_leaves_nothing(mistake: str, dcgmm: Runner, tmp_path
     [
         *("outliers input=nowhere", "outliers outliers.path=nowhere", "outliers mask=nowhere.npy outliers.path=."),
         *("outliers outliers.voters=[nowhere] outliers.dataset=fashion_mnist_sample", "sample like=nowhere"),
-        *("sample control=nowhere.npy", "sample sampling.start=gmm9", "sample classes=[77]"),
+        *(
+            "sample control=nowhere.npy",
+            "sample sampling.start=gmm9",
+            "sample classes=[77]",
+            "sample quality.count=999999999",
+        ),
         *("sample quality.flat=nowhere", "sharpen quality.flat=nowhere", "sharpen input=nowhere"),
-        *("sharpen sharpening.layers=[folding9]", "inpaint input=nowhere", "inpaint mask=nowhere.png"),
+        *(
+            "sharpen sharpening.layers=[folding9]",
+            "inpaint input=nowhere",
+            "inpaint mask=nowhere.png",
+            "inpaint completion.count=999999999",
+        ),
         *("visualize component=99", "cluster cluster.layer=gmm9", "cluster cluster.merge=ward cluster.classes=99"),
-        *("classify input=nowhere", "classify readout.layers=[gmm9]", "export score=nothing", "export score=gmm9_log_prob"),
+        *(
+            "classify input=nowhere",
+            "classify readout.layers=[gmm9]",
+            "export score=nothing",
+            "export score=gmm9_log_prob",
+        ),
     ],
 )
 def test_a_follow_up_that_fails_before_it_has_made_anything_leaves_nothing(
