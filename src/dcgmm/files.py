@@ -27,8 +27,8 @@ HOUR = 3_600.0  # seconds: nor is one file
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Let `write` fill a file so that it appears at `path` whole or not at all (temporary file, fsync, rename).
 
-    Of a link the file that it points to is written. Others may read it as far as the process's umask lets them. What a
-    process that was killed while it wrote the same file has left beside it is removed.
+    Of a link the file that it points to is written. Others may read it as far as they could before, or as the process's
+    umask lets them. What a process that was killed while it wrote the same file has left beside it is removed.
 
     Raises:
         InputError: the directory cannot be written, no space is left, or `path` is there and no regular file.
@@ -44,6 +44,8 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        with contextlib.suppress(OSError):  # there was none, or it is another's
+            shutil.copymode(target, temporary)
         os.replace(temporary, target)
     except BaseException as error:
         with contextlib.suppress(OSError):

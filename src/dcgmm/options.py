@@ -55,6 +55,10 @@ _OF_TYPES = {
 }
 
 
+# An empty path would be the current directory: what a script gives whose variable is not set.
+PATH = Rule("a path", bool)
+
+
 def whole(least: int = 0, most: int | None = None) -> Rule:
     """A whole number in a range."""
     text = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"

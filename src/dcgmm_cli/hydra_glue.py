@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dcgmm.errors import InputError, OptionError
 from dcgmm.model.options import NAME
+from dcgmm.options import PATH
 from dcgmm_cli.explain import WITHOUT_SWEEPS, closest, cut_by_the_shell, see_help
 from dcgmm_cli.keys import keys
 from dcgmm_cli.overrides import escaped
@@ -137,6 +138,9 @@ def prepare(command: str, arguments: list[str]) -> Namespace:
             raise InputError(f"cannot read {word!r}: give key=value, as in {example}; {see_help(command)}")
     asked.overrides = [_with_path_as_it_is(word) for word in asked.overrides]
     given = dict(word.split("=", 1) for word in asked.overrides if "=" in word)
+    for key in ("runs_dir", "hydra.run.dir", "hydra.sweep.dir"):
+        if not _unquoted(given.get(key, "runs")):  # directories are made before the configuration is checked
+            raise OptionError(key, PATH.text, "")
     if (Path(_unquoted(given.get("hydra.run.dir", ""))) / META).is_file():
         asked.overrides.append("hydra.output_subdir=null")  # of the run that is there; whether this is it is seen later
     if command == "train":

@@ -164,7 +164,8 @@ def _run_hydra(command: str, rest: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
     except Exception as error:
-        if fault := storage_fault(error):  # Hydra makes the output directory, and opens the log in it
+        # Hydra makes the output directory, and opens the log in it.
+        if fault := error if isinstance(error, FileNotFoundError) else storage_fault(error):
             return _fail(f"cannot write {fault.filename or 'the run directory'}: {fault.strerror}")
         if str(error) not in NO_TRIAL:  # the summary says of each job why it failed
             text = " ".join(f"{type(error).__name__}: {error}".split())

@@ -14,7 +14,7 @@ from dcgmm.clustering.options import ClusterOptions
 from dcgmm.datasets.options import NAMES, OWN, DataPlaceOptions
 from dcgmm.errors import OptionError
 from dcgmm.generation.options import AREAS, CompletionOptions, SamplingOptions, SharpeningOptions
-from dcgmm.options import Options, Rule, among, number, one_or_several, option, whole
+from dcgmm.options import PATH, Options, Rule, among, number, one_or_several, option, whole
 from dcgmm.outliers.options import DEFAULT_C, SCORES, VOTE
 from dcgmm_cli.keys import keys
 from dcgmm_cli.schema_in_place import CompareConfig, DataConfig, ResultsConfig, ShowConfig
@@ -27,7 +27,7 @@ OTHERS = tuple(name for name in NAMES if name not in OWN)
 
 def _mask(default: str | None, help: str = "") -> Any:
     text = f"what is missing: {', '.join(AREAS)}; a picture or .npy file, not 0 there; nan: the input's NaN{help}"
-    return option(default, text, choices=(*AREAS, "nan"))
+    return option(default, text, PATH, choices=(*AREAS, "nan"))
 
 
 def _share() -> Any:
@@ -40,7 +40,7 @@ class FollowUpConfig(Options):
     """What every command that works on a trained model takes."""
 
     run: str = option("latest", "the training run: its path, its name, or latest")
-    runs_dir: str = option("runs", "where run directories are", incidental=True)
+    runs_dir: str = option("runs", "where run directories are", PATH, incidental=True)
     dataset: DataPlaceOptions = option(DataPlaceOptions)  # null: where they were when the run was trained
     device: str = device_option()
     threads: int | None = threads_option()
@@ -59,7 +59,7 @@ class OutlierOptions(Options):
         among(OTHERS),
         choices=OTHERS,
     )
-    path: str | None = option(None, "a folder of images, or a .npy or .npz file, as the outliers")
+    path: str | None = option(None, "a folder of images, or a .npy or .npz file, as the outliers", PATH)
     score: str = option(
         "joint",
         f"decides: {', '.join(SCORES)}; log_prob and standardised of the last GMM layer, or as gmm1_log_prob; vote",
@@ -95,7 +95,7 @@ class OutliersConfig(FollowUpConfig):
 
     outliers: OutlierOptions = option(OutlierOptions)
     input: str | None = option(
-        None, "images to score instead: a folder, an image, or a .npy or .npz file; gives scores.csv"
+        None, "images to score instead: a folder, an image, or a .npy or .npz file; gives scores.csv", PATH
     )
     mask: str | None = _mask(None, "; null: nothing")
     share: float | None = _share()
@@ -125,7 +125,7 @@ class QualityConfig(Options):
         1000, "images that are drawn for the figures, with the same options; 0 leaves the figures out", whole(least=0)
     )
     bins: int = option(100, "k-means bins of NDB", whole(least=1))
-    flat: str | None = option(None, "training run of a flat GMM (1L) whose samples are judged as well")
+    flat: str | None = option(None, "training run of a flat GMM (1L) whose samples are judged as well", PATH)
     frechet: bool = option(True, "Fréchet distance by a judge, which a data set's first figures train (half a minute)")
 
 
@@ -144,11 +144,14 @@ class SampleConfig(DrawConfig):
     """`dcgmm sample`."""
 
     like: str | None = option(
-        None, "images that variants are drawn of: test, or a folder, an image, a .npy or .npz file", choices=(TEST,)
+        None,
+        "images that variants are drawn of: test, or a folder, an image, a .npy or .npz file",
+        PATH,
+        choices=(TEST,),
     )
     images: int | None = option(None, "test images, drawn by the seed, for like=test; null: 10", whole(least=1))
     control: str | None = option(
-        None, "a .npy or .npz file with control signals (N, H, W, K) of sampling.start that images are drawn from"
+        None, "a .npy or .npz file with control signals (N, H, W, K) of sampling.start that images are drawn from", PATH
     )
     classes: list[Any] | None = option(
         None, "classes to draw images of, equally many of each; null: any", Rule("a list of at least one class", bool)
@@ -160,7 +163,9 @@ class SampleConfig(DrawConfig):
 class SharpenConfig(DrawConfig):
     """`dcgmm sharpen`."""
 
-    input: str | None = option(None, "images to sharpen instead of draws: a folder, an image, or a .npy or .npz file")
+    input: str | None = option(
+        None, "images to sharpen instead of draws: a folder, an image, or a .npy or .npz file", PATH
+    )
 
 
 @dataclass
@@ -170,7 +175,9 @@ class InpaintConfig(FollowUpConfig):
     seed: int = seed_option("of what is drawn")
     mask: str = _mask("right")
     share: float | None = _share()
-    input: str | None = option(None, "images to complete: a folder, an image, a .npy or .npz file; null: test images")
+    input: str | None = option(
+        None, "images to complete: a folder, an image, a .npy or .npz file; null: test images", PATH
+    )
     images: int | None = option(None, "test images, drawn by the seed, that are completed; null: 1000", whole(least=1))
     shown: int = option(10, "images in the figure", whole(1, SHOWN))
     completion: CompletionOptions = option(CompletionOptions)
@@ -213,7 +220,9 @@ class ClassifyConfig(FollowUpConfig):
     )
     generative: GenerativeOptions = option(GenerativeOptions)
     readout: ReadoutOptions = option(ReadoutOptions)
-    input: str | None = option(None, "images to classify instead: a folder, an image, or an array file; classes.csv")
+    input: str | None = option(
+        None, "images to classify instead: a folder, an image, or an array file; classes.csv", PATH
+    )
     mask: str | None = _mask(None, "; null: nothing")
     share: float | None = _share()
     images: int | None = option(None, "test images, drawn by the seed, to judge by; null: all", whole(least=1))

@@ -6,7 +6,7 @@ from typing import Any
 
 from dcgmm.datasets.options import FETCHED, DataRootOptions
 from dcgmm.errors import OptionError
-from dcgmm.options import Options, option
+from dcgmm.options import PATH, Options, option
 
 
 @dataclass
@@ -46,7 +46,7 @@ class ResultsConfig(Options):
     group: Any = option(None, "settings to summarise over, as in seed: mean, deviation, worst and best of the results")
     sort: str | None = option(None, "column to sort by; with a minus before it from large to small")
     format: TableFormat = option(TableFormat.table, "table, csv, markdown or json")
-    output: str | None = option(None, "file to write to; null: standard output")
+    output: str | None = option(None, "file to write to; null: standard output", PATH)
     prune: Prune | None = option(
         None, "instead of a table: show or remove run directories of starts that failed or were killed early"
     )
@@ -67,9 +67,9 @@ class ReportOptions(Options):
         OptionError: a file is given for what goes to the terminal.
     """
 
-    runs_dir: str = option("runs", "where run directories are", incidental=True)
+    runs_dir: str = option("runs", "where run directories are", PATH, incidental=True)
     format: ReportFormat = option(ReportFormat.table, "table (on the terminal) or html (one page with the pictures)")
-    output: str | None = option(None, "file of the page; null: <run>/show.html, or compare.html")
+    output: str | None = option(None, "file of the page; null: <run>/show.html, or compare.html", PATH)
 
     def __post_init__(self) -> None:
         super().__post_init__()

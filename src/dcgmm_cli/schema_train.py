@@ -8,7 +8,7 @@ from typing import Any
 from dcgmm.datasets.options import DatasetOptions
 from dcgmm.errors import OptionError
 from dcgmm.model.options import Architecture, GMMOptions, LayerType
-from dcgmm.options import Options, Rule, among, one_or_several, option, whole
+from dcgmm.options import PATH, Options, Rule, among, one_or_several, option, whole
 from dcgmm.training.options import TrainerOptions
 
 SEEDS = 2**32  # NumPy takes no seed from here on
@@ -93,7 +93,7 @@ class TrainConfig(Options):
     gmm: GMMOptions = option(GMMOptions)
     trainer: TrainerConfig = option(TrainerConfig)
     seed: int = seed_option("of start values and shuffling")
-    runs_dir: str = option("runs", "where run directories are made", incidental=True)
+    runs_dir: str = option("runs", "where run directories are made", PATH, incidental=True)
     logger: Any | None = option(
         None,
         f"where measurements go as well: {', '.join(LOGGERS)}, or several, as in [tensorboard,mlflow]; null: nowhere",

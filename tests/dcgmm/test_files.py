@@ -46,6 +46,9 @@ def test_others_may_read_it_as_any_file_that_is_simply_opened(mask: int, tmp_pat
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~mask
+    (tmp_path / "file").chmod(0o640)
+    write_whole(tmp_path / "file", lambda file: file.write(b"x"))
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
 
 
 def test_of_a_link_its_target_is_written(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dcgmm.errors import OptionError
-from dcgmm.options import Options, Rule, among, number, option, several, whole
+from dcgmm.options import PATH, Options, Rule, among, number, option, several, whole
 
 FETCHED = ("mnist", "fashion_mnist", "kmnist", "cifar10", "svhn")
 # Data of a user's own, at a path, and what that is.
@@ -53,6 +53,7 @@ class DataPlaceOptions(DataRootOptions):
         None,
         "folder: images, in sub-folders by class, or train/ and test/ with such sub-folders; arrays: a .npy or .npz "
         "file; parquet: a .parquet file, or a folder of them; kept as absolute",
+        PATH,
         extendable=True,
     )
 

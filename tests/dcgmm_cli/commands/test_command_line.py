@@ -53,6 +53,11 @@ FOLLOW_UPS = ["outliers", "sample", "sharpen", "inpaint", "visualize", "cluster"
         ("train =1", "cannot read '=1': give key=value, as in arch=2L-c"),
         ("train run=", "run= is empty: give the run's path, its name, or latest\n"),
         ("sample run=", "run= is empty: give the run's path, its name, or latest\n"),
+        ("train runs_dir=", "runs_dir must be a path, not empty\n"),
+        ("train hydra.run.dir=''", "hydra.run.dir must be a path, not empty\n"),
+        ("train -m seed=0,1 hydra.sweep.dir=", "hydra.sweep.dir must be a path, not empty\n"),
+        ("results format=csv output=", "output must be a path, not empty\n"),
+        ("train hydra.run.dir=/proc/self/x", "cannot write /proc/self/x: No such file or directory\n"),
     ],
 )
 def test_a_mistake_gets_one_line_and_leaves_nothing(
@@ -124,6 +129,9 @@ def test_a_seed_that_cannot_be(command: str, seed: str, dcgmm: Runner, tiny_run:
         ("sample device=tpu", "device must be auto, cpu, cuda or cuda:N, not tpu\n"),
         ("sample sampling.temperature=0", "sampling.temperature must be a number above 0, not 0.0\n"),
         ("sample sampling.start=gmm9", "sampling.start must be "),
+        ("sample like=", "like must be a path, not empty\n"),
+        ("outliers input=", "input must be a path, not empty\n"),
+        ("inpaint mask=", "mask must be a path, not empty\n"),
     ],
 )
 def test_a_value_that_cannot_be_is_named_by_its_key(
@@ -155,7 +163,7 @@ def test_layers_that_cannot_be(layers: str, message: str, dcgmm: Runner) -> None
     "mistake",
     [
         *("trainer.batch_size=-1", "trainer.batch_size=1000", "trainer.device=tpu", "dataset.classes=[11]"),
-        *("arch=2L-c", "dataset=folder", "arch.name=../x", "trainer.threads=100000"),
+        *("arch=2L-c", "dataset=folder", "dataset.path=", "arch.name=../x", "trainer.threads=100000"),
     ],
 )
 def test_a_start_that_fails_leaves_nothing(mistake: str, dcgmm: Runner, tmp_path: Path) -> None:
