@@ -91,6 +91,8 @@ def run_task(config: DictConfig) -> float | None:
             _tell_others(text)
         if mistake and not (sweeps or number or was_there) and written and is_leftover(written):
             shutil.rmtree(written, ignore_errors=True)  # the message has said all that there is to say
+            with contextlib.suppress(OSError):
+                written.parent.rmdir()  # if nothing else is in it
             written = None
     except KeyboardInterrupt as error:
         code = 128 + int(getattr(error, "signum", 2))

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -295,6 +297,18 @@ def test_a_study_searches_and_goes_on(installed: Runner, tmp_path: Path) -> None
     assert best.startswith("largest layers.gmm1.test_log_likelihood of ")
     results = yaml.safe_load((tmp_path / "runs/study/optimization_results.yaml").read_text())
     assert f"trainer.learning_rate.start={results['best_params']['trainer.learning_rate.start']}" in best
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [lambda path: path.write_text("no database" * 100), os.mkfifo, Path.mkdir])
+def test_a_damaged_study_is_named(damage: Callable[[Path], Any], installed: Runner, tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    (tmp_path / "study").mkdir()
+    damage(tmp_path / "study" / "study.db")
+    outcome = installed("train", "-m", "hydra/sweeper=optuna", "hydra.sweep.dir=study", *QUICK, *OBJECTIVE)
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: the study (study.db in hydra.sweep.dir, ")
+    assert len(outcome.err.splitlines()) == 1
 
 
 def test_ctrl_c_stops_the_sweep(tmp_path: Path) -> None:
