@@ -17,6 +17,7 @@ from dcgmm import __version__
 from dcgmm.distributed import are_started, joined
 from dcgmm.errors import InputError, LostProcessError
 from dcgmm_cli.hydra_glue import name_runs, quoted, runs_dir_of
+from dcgmm_cli.interruption import leaving_at_once
 from dcgmm_cli.job import rank
 from dcgmm_cli.runs import unique_name
 from dcgmm_cli.starts import begun, starters
@@ -48,7 +49,9 @@ def launched(command: str, words: Sequence[str], prepare: Callable[[], Namespace
         what = "a sweep" if command == "train" else f"dcgmm {command}"
         _silence(unless=not rank())
         raise InputError(f"{what} runs in one process: leave out torchrun, which is for a single `dcgmm train`")
-    with joined() as processes:
+    with contextlib.ExitStack() as stack:
+        with leaving_at_once():
+            processes = stack.enter_context(joined())
         _silence(unless=processes.is_first)
         try:
             versions = {"version of dcgmm": __version__, "version of PyTorch": version("torch")}

@@ -11,8 +11,8 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
+
+from dcgmm_cli.interruption import leave
 
 COMMANDS = {
     "train": "train a model; results and checkpoint go to a new run directory",
@@ -54,7 +54,7 @@ NO_TRIAL = ("Record does not exist.", "No trials are completed yet.")
 def main() -> None:
     """Entry point: exits with 0, 1 (our fault: traceback in the run's log), 2 (the user's mistake), 128 + signal."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
+        signal.signal(number, leave)
     # Names of files need not be UTF-8; they are printed as the bytes that they are.
     if sys.stdout is not None:  # closed
         sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
@@ -62,12 +62,6 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # else it would end the process that is ending, with another code
     sys.exit(code)
-
-
-def _leave(signum: int, frame: FrameType | None) -> NoReturn:
-    """End at once: before a command runs, and after it, there is nothing that could be saved."""
-    os.write(2, b"dcgmm: interrupted\n")
-    os._exit(128 + signum)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -105,3 +107,31 @@ def test_a_patient_one_holds_every_signal() -> None:
         receive(signal.SIGINT)
         receive(signal.SIGTERM)
         assert interruption.pending == signal.SIGTERM
+
+
+WAITING = """
+import signal, threading
+from dcgmm_cli.interruption import leaving_at_once
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: None)
+lock = threading.Lock()
+lock.acquire()
+with leaving_at_once():
+    pass
+signal.raise_signal(signal.SIGTERM)
+with leaving_at_once():
+    print("waits", flush=True)
+    lock.acquire()
+"""
+
+
+@BOTH
+def test_a_signal_ends_what_waits_where_its_handler_does_not(signum: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waits\n"
+        process.send_signal(signum)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (128 + signum, "dcgmm: interrupted\n")

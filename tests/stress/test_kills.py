@@ -5,6 +5,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from dcgmm_cli.runs import META, RESULT
 from dcgmm_cli.schema_in_place import Prune, ResultsConfig, ShowConfig
 from tests.stress.conftest import TRAINING, times
 from tests.stress.whole import check_all_whole, check_same
-from tests.stress.zygote import Ended, Zygote
+from tests.stress.zygote import Ended, Started, Zygote
 
 DRAWN = ["sampling.count=4", "quality.count=20", "quality.bins=4", "quality.frechet=false"]
 JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
@@ -156,15 +157,13 @@ def test_a_training(how: str, more: list[str], count: int, stopping: Stopping, t
         with stopping.counted():
             home = tmp_path / str(number)
             stopping.stopped(arguments, home)
-            found = [path for path in home.glob("runs/*/*") if path.parent.name != "latest"]
+            found = _runs(home)
             assert len(found) <= 1
             check_left(home / "runs", found)
             for directory in found:
                 has_checkpoint = (directory / CHECKPOINT).exists()
-                is_finished = (directory / RESULT).exists() and read_json(directory / RESULT)["status"] == "finished"
-                only(
-                    stopping.zygote, ["train", f"run={directory}"], home, 0 if has_checkpoint and not is_finished else 2
-                )
+                code = 0 if has_checkpoint and not _is_finished(directory) else 2
+                only(stopping.zygote, ["train", f"run={directory}"], home, code)
                 if has_checkpoint:
                     check_same(directory, whole)
                     assert not list(directory.rglob(f".*{TEMPORARY}"))
@@ -186,6 +185,57 @@ def test_a_sweep(how: str, launcher: list[str], count: int, stopping: Stopping, 
             for directory in (tmp_path / "whole" / "sweep").glob("*seed*"):
                 check_same(home / "sweep" / directory.name, directory)
         shutil.rmtree(home)
+
+
+@BOTH
+def test_two_processes(how: str, stopping: Stopping, tmp_path: Path) -> None:
+    """One of two that train together is stopped, and the other one then, as torchrun does."""
+    arguments = ["train", *TRAINING]
+    began = time.monotonic()
+    whole = _both(stopping.zygote, arguments, tmp_path / "whole")
+    assert [each.wait().code for each in whole] == [0, 0]
+    stopping.took = time.monotonic() - began
+    (directory,) = _runs(tmp_path / "whole")
+    for number in moments(how, 16):
+        with stopping.counted():
+            home = tmp_path / str(number)
+            ended = _stopped_together(stopping, _both(stopping.zygote, arguments, home))
+            assert not any("Traceback" in each.err or "internal error" in each.err for each in ended), ended
+            assert how == "killed" or {each.code for each in ended} <= {0, 1, 130, 143}, ended
+            check_left(home / "runs", _runs(home))
+            before = _runs(home)
+            goes_on = any((path / META).exists() and not _is_finished(path) for path in before)
+            again = [each.wait() for each in _both(stopping.zygote, arguments, home)]
+            assert [each.code for each in again] == [0, 0], again
+            assert len(_runs(home)) == len(before) + (not goes_on)
+            for path in filter(_is_finished, _runs(home)):
+                check_same(path, directory)
+        shutil.rmtree(home)
+
+
+def _both(zygote: Zygote, arguments: list[str], home: Path) -> list[Started]:
+    home.mkdir(parents=True, exist_ok=True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [zygote.start(arguments, home, RANK=str(rank), **place) for rank in range(2)]
+
+
+def _stopped_together(stopping: Stopping, both: list[Started]) -> list[Ended]:
+    (first, *_), which = stopping.random.choice(stopping.signals), stopping.random.randrange(2)
+    time.sleep(stopping.random.uniform(0, 1.1 * stopping.took))
+    both[which].send(first)
+    time.sleep(stopping.random.uniform(0, 1))
+    both[1 - which].send(signal.SIGTERM)
+    return [each.wait() for each in both]
+
+
+def _is_finished(directory: Path) -> bool:
+    return (directory / RESULT).exists() and read_json(directory / RESULT)["status"] == "finished"
+
+
+def _runs(home: Path) -> list[Path]:
+    return [path for path in home.glob("runs/*/*") if path.parent.name != "latest"]
 
 
 @pytest.fixture(scope="session")

@@ -134,7 +134,7 @@ def _serve() -> None:
 
 def _become(request: Mapping[str, Any]) -> None:
     """Be the command that was asked for, in this process."""
-    from dcgmm_cli import main
+    from dcgmm_cli import interruption, main
 
     os.setsid()
     os.chdir(os.fsencode(request["cwd"]))
@@ -145,7 +145,7 @@ def _become(request: Mapping[str, Any]) -> None:
         os.close(handle)
     sys.argv = ["dcgmm", *request["start"]]
     for number in SIGNALS:
-        signal.signal(number, main._leave)  # as `main` does first
+        signal.signal(number, interruption.leave)  # as `main` does first
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     main.main()
 
