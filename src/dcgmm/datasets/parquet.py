@@ -3,7 +3,6 @@
 Legend: N images.
 """
 
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from dcgmm.datasets.options import OWN, DataPlaceOptions, DatasetOptions
 from dcgmm.datasets.rows import SUFFIX, image_column, opened
 from dcgmm.datasets.split import Part
 from dcgmm.errors import InputError, OptionError
+from dcgmm.files import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,8 @@ def _parts(root: Path) -> list[list[Path]]:
     """
     if root.is_file():
         return [[root]]
-    files = sorted(root.rglob(f"*{SUFFIX}"), key=lambda file: natural_key(file.relative_to(root).as_posix()))
+    found_there = (path for path in root.rglob(f"*{SUFFIX}") if not path.is_dir())
+    files = sorted(found_there, key=lambda file: natural_key(file.relative_to(root).as_posix()))
     if not files:
         raise InputError(f"{printable(str(root))} holds no {SUFFIX} files")
     found: dict[str, list[Path]] = defaultdict(list)
@@ -115,9 +116,9 @@ def _of(file: Path) -> Rows:
             schema, count = parquet.schema_arrow, parquet.metadata.num_rows
             if image_column(schema) is None:
                 raise InputError(f"{printable(str(file))} has no column of images; it has {enumerated(schema.names)}")
-            column, names = _labels(schema)
+            column, names = _labels(schema, printable(str(file)))
             labels = None if column is None else parquet.read([column])[column]
-    except (OSError, ValueError, NotImplementedError) as error:
+    except (OSError, ValueError, KeyError, NotImplementedError) as error:
         if isinstance(error, InputError):
             raise
         reason = str(error).partition("\n")[0]
@@ -127,15 +128,35 @@ def _of(file: Path) -> Rows:
         return Rows(images, None, names)
     if labels.null_count:
         raise InputError(f"{printable(str(file))}: {labels.null_count} of {count} rows have no label")
+    if not _may_name_classes(labels.type):
+        raise InputError(f"{printable(str(file))} has labels of type {labels.type}; save whole numbers, or texts")
     values = labels.to_numpy()
     return Rows(images, values.astype(str) if values.dtype == object else values, names)
 
 
-def _labels(schema: Any) -> tuple[str | None, list[str]]:
-    """Column of labels, and names of classes where they are known."""
-    features: dict[str, Any] = {}
-    if about := (schema.metadata or {}).get(b"huggingface"):
-        features = json.loads(about)["info"]["features"]
-    names = {name: each["names"] for name, each in features.items() if "names" in each}
+def _may_name_classes(kind: Any) -> bool:
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return bool(types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind))
+
+
+def _labels(schema: Any, source: str) -> tuple[str | None, list[str]]:
+    """Column of labels, and names of classes where they are known.
+
+    Raises:
+        InputError: what `datasets` has left in the file about it is damaged.
+    """
+    about: Any = {}
+    if text := (schema.metadata or {}).get(b"huggingface"):
+        about = parse_json(text.decode(errors="replace"), source)
+    for key in ("info", "features"):
+        about = about.get(key) if isinstance(about, dict) else None
+    features = about.items() if isinstance(about, dict) else ()
+    names = {name: each["names"] for name, each in features if isinstance(each, dict) and _are_texts(each.get("names"))}
     column = next((name for name in (*LABELS, *names) if name in schema.names), None)
     return column, names.get(column or "", [])
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)

@@ -51,6 +51,8 @@ def opened(file: Path) -> Any:
         from pyarrow.parquet import ParquetFile
     except ImportError:
         raise InputError("pyarrow is not installed: pip install 'dcgmm[parquet]'") from None
+    if not file.is_file():  # one that waits for a writer never ends
+        raise ValueError("it is no regular file")
     return ParquetFile(file)
 
 

@@ -127,8 +127,19 @@ def bad(folder: Path, kind: str) -> Path:
     elif kind == "only test":
         write(folder / "test.parquet", one)
         return folder
+    elif kind == "pipe":
+        os.mkfifo(path)
+        return folder
+    elif kind in ("nested", "twice"):
+        write(path, one, [0])
+        table = parquet.read_table(path)
+        twice = pa.Table.from_arrays([table["image"], table["label"], table["label"]], ["image", "label", "label"])
+        parquet.write_table(
+            twice if kind == "twice" else table.replace_schema_metadata({"huggingface": "[" * 99}), path
+        )
     else:
-        write(path, one * 2, {"null": [0, None], "negative": [0, -1], "float": [0.0, 1.0]}[kind])
+        labels: dict[str, Any] = {"null": [0, None], "negative": [0, -1], "float": [0.0, 1.0]}
+        write(path, one * 2, (labels | {"lists": [[0], [1]], "bytes": [b"a", b"b"]})[kind])
     return path
 
 
@@ -141,8 +152,13 @@ def bad(folder: Path, kind: str) -> Path:
         ("empty", "train.parquet holds no images"),
         ("only test", "has test.parquet but no training part, such as train.parquet"),
         ("null", "train.parquet: 1 of 2 rows have no label"),
+        ("lists", "has labels of type list<element: int64>; save whole numbers, or texts"),
+        ("bytes", "has labels of type binary; save whole numbers, or texts"),
+        ("nested", "train.parquet is damaged: "),
+        ("twice", "train.parquet is no readable Parquet file: "),
+        ("pipe", "train.parquet is no readable Parquet file: it is no regular file"),
         ("negative", "has labels from -1 to 0; they are numbers from 0 to 9999"),
-        ("float", "has float64 labels; save whole numbers, or texts"),
+        ("float", "has labels of type double; save whole numbers, or texts"),
     ],
 )
 def test_what_is_no_such_data_set_is_refused(kind: str, said: str, tmp_path: Path) -> None:
@@ -150,6 +166,18 @@ def test_what_is_no_such_data_set_is_refused(kind: str, said: str, tmp_path: Pat
         data_of(bad(tmp_path, kind))
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "about",
+    ["[1]", "{}", '{"info": 3}', '{"info": {"features": null}}', '{"info": {"features": {"label": 3}}}']
+    + [f'{{"info": {{"features": {{"label": {{"names": {names}}}}}}}}}' for names in ("3", "[1, null]", "[]", "{}")],
+)
+def test_what_is_said_of_classes_in_another_form_names_none(about: str, tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    write(path, list(map(png, pixels(4))), [0, 1, 0, 1])
+    parquet.write_table(parquet.read_table(path).replace_schema_metadata({"huggingface": about}), path)
+    assert data_of(path, test_fraction=0).class_names == ("0", "1")
 
 
 def test_a_path_is_needed(tmp_path: Path) -> None:
