@@ -142,8 +142,8 @@ def _try(case: Case, dcgmm: Runner, tiny_run: Path, good: Path, home: Path) -> N
     ]
     with time_limit():
         outcome = dcgmm(*words)
-    said = case.name if case.kind in ("image", "array") else str(run if case.kind != "yaml" else home)
-    _check(outcome, said, words)
+    of_a_file = "{}" in "".join(WORDS[case.command])
+    _check(outcome, case.name if of_a_file else str(home), words)
     _check_written(outcome, run)
 
 
