@@ -290,6 +290,10 @@ def _unquoted(text: str) -> str:
 
 
 def _with_path_as_it_is(word: str) -> str:
-    """A word whose value is a path with `${` in it, as a shell completes it, so that Hydra resolves nothing there."""
+    """A word whose value is a path with `${` in it, in quotes or not, so that Hydra resolves nothing there."""
     key, _, value = word.partition("=")
-    return f"{key}={quoted(value)}" if "${" in value and os.path.exists(value) else word
+    inner = re.sub(
+        r"^(['\"])(.*)\1$", lambda found: found[2].replace(f"\\{found[1]}", found[1]), value, flags=re.DOTALL
+    )
+    path = next((each for each in (value, inner) if "${" in each and os.path.exists(each)), None)
+    return word if path is None else f"{key}={quoted(path)}"

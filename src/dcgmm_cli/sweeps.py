@@ -1,14 +1,17 @@
 """Sweeps: what became of each job, told across processes; job directories that are found again."""
 
+import functools
 import hashlib
 import json
+import multiprocessing
 import os
 import re
 import shlex
+import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from dcgmm_cli.records import is_at_work
 from dcgmm_cli.runs import META, RESULT, unique_name
 from dcgmm_cli.schema import marked
 
+_AT_WORK = threading.Lock()  # held by a job, in its process
 STUDY_RESULTS = "optimization_results.yaml"
 LONGEST = 30 * DAY  # seconds: no job takes so long, and each writes to its sweep's record when it begins and ends
 RECORD = "DCGMM_SWEEP"  # environment variable of a sweep's jobs: the file that they write their outcomes to
@@ -91,6 +95,33 @@ def tell(outcome: JobOutcome) -> None:
                 os.write(handle, (json.dumps(asdict(outcome)) + "\n").encode())
             finally:
                 os.close(handle)
+
+
+@contextmanager
+def one_of_several() -> Iterator[None]:
+    """A job; in a process of joblib's the last one, once the process that started the sweep has been killed.
+
+    Such a process would wait for ever: it holds both ends of its pipes to that one.
+    """
+    if not multiprocessing.current_process().name.startswith("Loky"):
+        yield
+        return
+    _follow_parent(os.getppid())
+    with _AT_WORK:
+        yield
+
+
+@functools.cache  # once in each process
+def _follow_parent(parent: int) -> None:
+    """End this process when another is its parent, and no job is at work in it."""
+
+    def follow() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        with _AT_WORK:
+            os._exit(1)
+
+    threading.Thread(target=follow, name="orphan", daemon=True).start()
 
 
 def summary(jobs: int, outcomes: Sequence[JobOutcome]) -> str:

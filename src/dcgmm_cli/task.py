@@ -31,7 +31,7 @@ from dcgmm_cli.records import recorded
 from dcgmm_cli.runs import META, RESULT, find_run
 from dcgmm_cli.schema import FollowUpConfig
 from dcgmm_cli.schema_train import TrainConfig
-from dcgmm_cli.sweeps import JobOutcome, check_same, is_done, tell
+from dcgmm_cli.sweeps import JobOutcome, check_same, is_done, one_of_several, tell
 from dcgmm_cli.typed import typed
 
 FAILURES: list[int] = []  # exit codes of the jobs that failed in this process
@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 register()  # a process that runs a sweep's jobs begins here
 
 
+@one_of_several()
 def run_task(config: DictConfig) -> float | None:
     """Run a command. A failure is logged and told, not raised: in a sweep the other jobs run on.
 

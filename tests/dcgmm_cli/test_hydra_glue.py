@@ -174,8 +174,10 @@ def test_paths_with_special_characters(name: str, tmp_path: Path) -> None:
 def test_hydra_takes_such_paths_as_they_are(name: str, tmp_path: Path) -> None:
     run = tmp_path / name / "a"
     write_json(run / "meta.json", {})
-    config = composed("visualize", *prepare("visualize", [f"run={run}"]).overrides)
-    assert (config.run, Path(config.hydra.run.dir).parent) == (str(run), run / "visualize")
+    in_quotes = "'" + str(run).replace("'", "\\'") + "'"
+    for given in (str(run), in_quotes) if name != "\\" else (str(run),):  # which Hydra escapes quotes with
+        config = composed("visualize", *prepare("visualize", [f"run={given}"]).overrides)
+        assert (config.run, Path(config.hydra.run.dir).parent) == (str(run), run / "visualize")
 
 
 def test_hydra_takes_the_working_directory_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -355,6 +355,27 @@ def test_a_signal_stops_jobs_in_other_processes(signum: signal.Signals, code: in
         assert read_state(directory / CHECKPOINT)["training"]["steps"] > 0
 
 
+@pytest.mark.slow
+def test_jobs_whose_sweep_is_killed_end_and_their_processes_too(installed: Runner, tmp_path: Path) -> None:
+    given = ["train", "-m", *QUICK, "trainer.epochs=500", "seed=0,1,2,3", "hydra/launcher=joblib"]
+    given += ["hydra.launcher.n_jobs=2", "hydra.sweep.dir=sweep"]
+    with subprocess.Popen(
+        [Path(sys.executable).parent / "dcgmm", *given], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as sweep:
+        assert sweep.stderr is not None
+        begun = set[str]()
+        while len(begun) < 2:
+            line = sweep.stderr.readline()
+            assert line, "the sweep has ended"
+            if " train: " in line:  # a first line of progress
+                begun.add(line.split()[0])
+        sweep.kill()
+        sweep.stderr.read()  # to its end: no process is left that could write
+    results = [read_json(path)["status"] for path in tmp_path.glob("sweep/*/result.json")]
+    assert results.count("finished") >= 2
+    assert "sweep of 4 jobs: " in installed(*given).err
+
+
 def test_what_cannot_be_set_up_is_not_passed_over(dcgmm: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dcgmm_cli.sweep_start.new_record", lambda sweep_dir: 1 / 0)
     outcome = dcgmm("train", "-m", *QUICK)
