@@ -59,7 +59,7 @@ SANITIZE := DCGMM_CXXFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=u
 sanitize: venv ## the compiled passes under AddressSanitizer and UndefinedBehaviorSanitizer (needs g++)
 	$(SANITIZE) $(BIN)/python -m pytest -n 0 -s tests/dcgmm/model tests/dcgmm/training/test_trainer.py --deselect tests/dcgmm/model/native/test_build.py
 
-STRESSED := tests/dcgmm/test_generated.py tests/dcgmm_cli/test_generated.py tests/dcgmm_cli/commands/test_generated.py tests/stress
+STRESSED := tests/dcgmm/test_generated.py tests/dcgmm_cli/test_generated.py tests/dcgmm_cli/commands/test_generated.py tests/dcgmm_cli/commands/test_hostile_files.py tests/stress
 
 stress: venv ## 200 kills, hostile files, 50 commands at once, and generated input, STRESS (50) times as much as in `make test`
 	STRESS=$(or $(STRESS),50) $(BIN)/python -m pytest -n auto -m '' $(STRESSED)

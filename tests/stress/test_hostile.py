@@ -4,23 +4,20 @@ import contextlib
 import csv
 import os
 import shutil
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dcgmm.checkpoints import load_run
 from dcgmm.datasets.catalogue import KNOWN
 from dcgmm.datasets.images import Preparation, load_images
 from dcgmm.datasets.names import printable
 from dcgmm.errors import InputError
-from dcgmm.files import CHECKPOINT, DETECTOR
 from dcgmm_cli.array_files import read_array
 from tests.dcgmm_cli.commands.conftest import QUICK
 from tests.stress.conftest import share
-from tests.stress.hostile import ARRAYS, CHECKPOINTS, GZIPPED, IDX, IMAGES, TEXTS, YAMLS, make
+from tests.stress.hostile import ARRAYS, GZIPPED, IDX, IMAGES, YAMLS, make
 from tests.stress.whole import check_all_whole
 from tests.stress.zygote import Ended, Zygote
 
@@ -32,12 +29,6 @@ OF_IMAGES = {
     "sharpen": ["sharpen", "input={}", *FEW],
     "inpaint": ["inpaint", "peers=false", "judge=false", "input={}"],
     "like": ["sample", "like={}", "sampling.count=200", "quality.count=0"],
-}
-OF_ARRAYS = {
-    **OF_IMAGES,
-    "nan": ["outliers", "mask=nan", "input={}"],
-    "mask": ["inpaint", "peers=false", "judge=false", "images=4", "mask={}"],
-    "control": ["sample", "control={}", *FEW],
 }
 
 
@@ -121,14 +112,6 @@ def test_an_array_by_itself(name: str, tmp_path: Path) -> None:
         assert isinstance(read_array("key", str(path), "images"), np.ndarray)
 
 
-@pytest.mark.parametrize("command", OF_ARRAYS)
-def test_arrays(command: str, home: Path, zygote: Zygote, tmp_path: Path) -> None:
-    every = share(ARRAYS.items(), command)[[*OF_ARRAYS].index(command) % len(OF_ARRAYS) :: len(OF_ARRAYS)]
-    for name, path in make(dict(every), tmp_path).items():
-        words = [word.format(quoted(path)) for word in OF_ARRAYS[command]]
-        check(zygote.run([*words, "run=run"], home), name, home / "run")
-
-
 @pytest.mark.parametrize("part", ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"])
 def test_idx_files(part: str, zygote: Zygote, tmp_path: Path) -> None:
     folder = tmp_path / KNOWN["kmnist"].folder  # whose checksums nobody knows
@@ -143,46 +126,6 @@ def test_idx_files(part: str, zygote: Zygote, tmp_path: Path) -> None:
         (folder / part).unlink(missing_ok=True)
         maker(folder / f"{part}.gz")
         check(zygote.run(["train", *QUICK, "dataset=kmnist", "dataset.root=."], tmp_path), part, tmp_path)
-
-
-@pytest.mark.parametrize("target", [CHECKPOINT, DETECTOR], ids=["model", "detector"])
-def test_checkpoints(target: Path, home: Path, zygote: Zygote, tmp_path: Path) -> None:
-    commands = [["outliers"], ["train", "trainer.epochs=3"], ["visualize", "images=0"], ["export", "format=npz"]]
-    for number, (name, maker) in enumerate(share(CHECKPOINTS.items(), target.name)):
-        run = tmp_path / str(number)
-        shutil.copytree(home / "run", run)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is out of use is told of
-            maker(run / target)
-            said = None
-            try:
-                load_run(run).detector()
-            except InputError as error:
-                said = str(error)
-        assert said is None or str(run) in said, name
-        command = commands[number % 4]
-        ended = check(zygote.run([*command, f"run={run}"], tmp_path), str(run), run / command[0])
-        assert ended.code == 2 or said is None or target == DETECTOR, name
-        shutil.rmtree(run)
-
-
-@pytest.mark.parametrize("file", ["meta.json", "result.json", "metrics.jsonl", "loggers.json"])
-def test_records_of_a_run(file: str, home: Path, zygote: Zygote, tmp_path: Path) -> None:
-    for number, (name, content) in enumerate(share(TEXTS.items(), file)):
-        run = tmp_path / str(number) / "run"
-        shutil.copytree(home / "run", run)
-        (run / file).write_bytes(content)
-        for words in (
-            ["results", str(run.parent), "command=all", "format=json", "columns=all"],
-            ["show", f"run={run}", "format=html"],
-            ["compare", f"run={run}", f"run={home / 'run'}"],
-            ["train", f"run={run}", "trainer.epochs=3"],
-            ["visualize", f"run={run}", "images=0"],
-        )[number % 5 :: 5]:
-            ended = zygote.run(words, tmp_path)
-            assert ended.code in (0, 2), (name, words, ended)
-            assert "Traceback" not in ended.err, (name, ended.err)
-            assert ended.code == 0 or str(run) in ended.err, (name, ended.err)
 
 
 @pytest.mark.parametrize("group", ["arch", "dataset", "study"])
