@@ -147,7 +147,7 @@ RUNNER: dict[str, set[str]] = {
     "faults": {"keys", "schema"},
     "sweeps": RECORDS | {"headlines"},
     "hydra_glue": RECORDS | {"explain", "overrides", "own_files", "sweeps"},
-    "launch": {"hydra_glue", "job", "runs", "starts"},
+    "launch": {"hydra_glue", "interruption", "job", "runs", "starts"},
     "composing": set(),
     "sweep_start": {"composing", "explain", "headlines", "hydra_glue", "sweeps"},
     "task": RECORDS | {"faults", "headlines", "interruption", "leftovers", "hydra_glue", "logs", "sweeps", "typed"},
