@@ -25,7 +25,8 @@ class Job:
 
 def rank() -> int | None:
     """Number of this process among those that were started to train one model together; None where it is alone."""
-    return int(os.environ.get("RANK", "0")) if "WORLD_SIZE" in os.environ else None
+    number = os.environ.get("RANK", "0")
+    return int(number) if "WORLD_SIZE" in os.environ and number.isdecimal() else None
 
 
 def remember_command_line(words: list[str]) -> None:

@@ -120,7 +120,7 @@ def test_quadratic_methods_get_a_draw_of_the_images() -> None:
 
 def test_one_seed_of_everything_comes_first() -> None:
     jobs = plan(Study(Path("root"), seeds=2), ["run"], ["pca"])
-    assert len(jobs) == len({job.name for job in jobs}) == 2 * 28 * (4 + 2 * len(ARCHITECTURES))
+    assert len(jobs) == len({job.name for job in jobs}) == 2 * 28 * (len(MEMBERS) + 2 + 2 * len(ARCHITECTURES))
     by_seed = [{job.level for job in jobs if job.name.endswith(f"seed-{seed}")} for seed in (0, 1)]
     assert max(by_seed[0]) < min(by_seed[1])
     lengths = {word for job in jobs for word in job.arguments if word.startswith(("trainer.steps", "trainer.epochs"))}
@@ -158,7 +158,7 @@ def test_the_quick_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
         assert min(image.size) > 300
     # Nothing is run again.
     assert main(words) == 0
-    assert "0 of 28 jobs to do" in capfd.readouterr().err
+    assert "0 of 32 jobs to do" in capfd.readouterr().err
 
 
 def test_peers_alone(tmp_path: Path) -> None:
