@@ -25,7 +25,7 @@ def per_class(rows: Sequence[Row]) -> Figure:
             axes.plot(x, y, MARKS.get(method, "."), color="C1" if told else "0.75", label=text if x else None)
         for number, (arch, score) in enumerate(MEMBERS.items()):
             x, y = _points(rows, f"{arch} {score}", name)
-            axes.plot(x, y, "^v"[number % 2], ms=5, mfc="none", color="C0", label=f"{arch}, {score}" if x else None)
+            axes.plot(x, y, "^vs"[number % 3], ms=5, mfc="none", color="C0", label=f"{arch}, {score}" if x else None)
         x, y = _points(rows, VOTE, name)
         axes.plot(x, y, "o-", color="C0", lw=0.8, label="vote" if x else None)
         lowest = min((value for line in axes.lines for value in line.get_ydata()), default=0.7)
