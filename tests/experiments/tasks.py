@@ -43,14 +43,16 @@ def _hold(directory: Path, fifo: Path) -> int:
     if saved.exists():
         write_json(directory / "result.json", {"status": "finished", "seconds": 1.0})
         return 0
-    # Blocked, a signal waits for sigwait: one that came just before a pause would never end it.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # Whichever thread takes the signal, and however early it comes, a byte is there to be read.
+    came, sent = os.pipe()
+    os.set_blocking(sent, False)
+    before = signal.signal(signal.SIGINT, lambda signum, frame: None)
+    signal.set_wakeup_fd(sent)
     file = os.open(fifo, os.O_WRONLY)  # stays open as long as this process lives
     os.write(file, b"under way")
-    signal.sigwait({signal.SIGINT})
+    os.read(came, 1)
     saved.touch()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, before)
     return 130
 
