@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
@@ -324,6 +324,16 @@ def test_ctrl_c_stops_the_sweep(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == str(result.parent)
 
 
+def wait_for_jobs(lines: IO[str], count: int) -> None:
+    """Read what a sweep prints until so many jobs have shown a first line of progress."""
+    begun = set[str]()
+    while len(begun) < count:
+        line = lines.readline()
+        assert line, "the sweep has ended"
+        if " train: " in line:
+            begun.add(line.split()[0])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_jobs_in_other_processes(signum: signal.Signals, code: int, tmp_path: Path) -> None:
@@ -336,12 +346,7 @@ def test_a_signal_stops_jobs_in_other_processes(signum: signal.Signals, code: in
         start_new_session=True,
     ) as sweep:
         assert sweep.stderr is not None
-        begun = set[str]()
-        while len(begun) < 2:
-            line = sweep.stderr.readline()
-            assert line, "the sweep has ended"
-            if " train: " in line:  # a first line of progress
-                begun.add(line.split()[0])
+        wait_for_jobs(sweep.stderr, 2)
         if signum == signal.SIGINT:
             os.killpg(sweep.pid, signum)  # as a terminal does
         else:
@@ -363,12 +368,7 @@ def test_jobs_whose_sweep_is_killed_end_and_their_processes_too(installed: Runne
         [Path(sys.executable).parent / "dcgmm", *given], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     ) as sweep:
         assert sweep.stderr is not None
-        begun = set[str]()
-        while len(begun) < 2:
-            line = sweep.stderr.readline()
-            assert line, "the sweep has ended"
-            if " train: " in line:  # a first line of progress
-                begun.add(line.split()[0])
+        wait_for_jobs(sweep.stderr, 2)
         sweep.kill()
         sweep.stderr.read()  # to its end: no process is left that could write
     results = [read_json(path)["status"] for path in tmp_path.glob("sweep/*/result.json")]
