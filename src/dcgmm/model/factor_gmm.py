@@ -75,6 +75,8 @@ class FactorGMM(GMM):
         self.factors = nn.Parameter(torch.zeros(shape, dtype=torch.float32).movedim(-3, -1))
         self.has_factors = False  # whether any is not 0
         self.held: Tensor | None = None  # (...), models whose points go to the winner of the diagonal part; None: none
+        self._moved: Tensor  # (..., K), components that the last step has moved
+        self.register_buffer("_moved", torch.zeros(self.logits.shape, dtype=torch.bool), persistent=False)
         self.register_load_state_dict_post_hook(_refresh)  # type: ignore[no-untyped-call]  # torch's hook has no types
 
     @property
@@ -105,6 +107,7 @@ class FactorGMM(GMM):
             self.factors.data = rows.contiguous().movedim(-3, -1)
         self.has_factors = bool(rows.any())
         self.held = None
+        self._moved = torch.zeros_like(self.logits, dtype=torch.bool)
 
     @torch.no_grad()
     def draw_start(self, generator: torch.Generator) -> None:
@@ -167,8 +170,13 @@ class FactorGMM(GMM):
         *,
         passes_on: bool,
         total: Tensor | None = None,  # (...), to which the objective is added
+        projects: bool = True,
     ) -> tuple[Tensor, Tensor | None]:  # (...), (..., N, H, W, K)
-        """One step of SGD ascent of the objective, in place; as `GMM.step`, and of the factors once there are any."""
+        """One step of SGD ascent of the objective, in place; as `GMM.step`, and of the factors once there are any.
+
+        Args:
+            projects: whether it ends with `project`, which no CUDA graph can hold.
+        """
         if not self.has_factors:
             return super().step(x, kernel, rates, passes_on=passes_on, total=total)
         patches = self.patches(x)
@@ -181,6 +189,8 @@ class FactorGMM(GMM):
         scored, value, gradient = self._ascent(patches, kernel)
         responsibilities = scored.responsibilities if passes_on else None
         self._ascend(gradient, rates)
+        if projects:
+            self.project()
         return added(value, total), responsibilities
 
     @torch.no_grad()
@@ -202,14 +212,20 @@ class FactorGMM(GMM):
             return
         means = (sums.counts / points, sums.first / points, sums.second / points)
         self._ascend(self._gradient(means, sums.cross / points, kernel, self.factor_parameters()), rates)
+        self.project()
 
     def _ascend(self, gradient: FactorGradient, rates: Rates) -> None:
-        """One step, in place, and the projection after it."""
+        """One step, in place, before the projection."""
         self.ascend(_without_factors(gradient), rates)
         self.factors.addcmul_(gradient.factors, rates.factors[..., None, None, None])
+        torch.gt(gradient.share, 0, out=self._moved)
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Shrink the factors that the last step has moved to where the precision is positive definite, in place."""
         projected = project(self.precision_sqrt, self.factors, self.options.factor_floor)
         # A component that wins nothing keeps its bits: it has not moved, and rotating it anew would only round it.
-        self.factors.copy_(torch.where(gradient.share[..., None, None] > 0, projected, self.factors))
+        self.factors.copy_(torch.where(self._moved[..., None, None], projected, self.factors))
 
     @torch.no_grad()
     def objective(self, scored: Scored, kernel: Tensor | None) -> tuple[Tensor, Gradient]:

@@ -52,7 +52,7 @@ def factor_parameters(
         return FactorParameters(rows, *compiled.factor_parameters(loc, precision_sqrt, rows))
     offset = (rows * loc.unsqueeze(-3)).sum(-1)
     root = cholesky(capacitance(precision_sqrt, rows.movedim(-3, -1)))
-    return FactorParameters(rows, offset, log_det(root), torch.cholesky_inverse(root))
+    return FactorParameters(rows, offset, log_det(root), inverse(root))
 
 
 def capacitance(
@@ -73,6 +73,14 @@ def cholesky(matrix: Tensor) -> Tensor:  # (..., L, L) -> (..., L, L)
 def log_det(root: Tensor) -> Tensor:  # (..., L, L) -> (...)
     """Log determinant of the matrix of which this is the Cholesky factor."""
     return 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+def inverse(root: Tensor) -> Tensor:  # (..., L, L) -> (..., L, L)
+    """Inverse of the matrix of which this is the Cholesky factor; by what a CUDA graph can hold."""
+    identity = torch.eye(root.shape[-1], dtype=root.dtype, device=root.device)
+    inverted = torch.linalg.solve_triangular(root, identity.expand_as(root), upper=False)
+    product: Tensor = inverted.mT @ inverted
+    return product
 
 
 def block_size(numbers: int, dtype: torch.dtype) -> int:

@@ -94,16 +94,23 @@ class LayerTraining:
         self._windows_of_factors = [0] * math.prod(batch_shape)  # that have ended since each model has them
         self._held = torch.zeros(batch_shape, dtype=torch.bool, device=gmm.loc.device)
         self._total = gmm.logits.new_zeros(batch_shape)
-        self._factors = (0.0, options.learning_rate.loc, 0.0, 0.0)  # of the rates, in their order
-        self._rates = Rates(*(gmm.logits.new_zeros(batch_shape) for _ in Rates._fields))
+        self._factors = gmm.logits.new_zeros(len(Rates._fields))  # of the rates, in their order
+        self._all_rates = gmm.logits.new_zeros(len(Rates._fields), *batch_shape)
+        self._rates = Rates(*self._all_rates)
         self._kernel = self._distances.new_zeros(*batch_shape, *self._distances.shape)
         self._identity = torch.eye(len(self._distances), dtype=self._kernel.dtype, device=self._kernel.device)
         self._state = self._rule.start(gmm.components, batch_shape, gmm.loc.dtype).to(gmm.loc.device)
+        self._adapt((0.0, options.learning_rate.loc, 0.0, 0.0))
+
+    def _adapt(self, factors: Sequence[float]) -> None:
+        """Go on with these factors of the rates. On the device: a graph keeps the numbers that it was given."""
+        larger = max(1.0, self._gmm.components / REFERENCE)
+        self._factors.copy_(torch.tensor([factor * larger for factor in factors], dtype=torch.float64))
         self._anneal()
 
     def _anneal(self) -> None:
         """All that the steps of the coming window need of the state."""
-        self._settle(self._prepare().tolist())
+        self._begin(self._prepare().tolist())
 
     def _prepare(self) -> Tensor:  # (models,)
         """What a step reads: in place, without a look at any value. Returns which models are annealed."""
@@ -111,14 +118,14 @@ class LayerTraining:
         at_floor = self._is_at_floor()
         kernel = smoothing_kernel(self._distances, self._state.sigma)
         self._kernel.copy_(torch.where(at_floor.view(self._total.shape)[..., None, None], self._identity, kernel))
-        for rate, factor in zip(self._rates, self._factors, strict=True):
-            torch.mul(self._state.rate, factor * max(1.0, self._gmm.components / REFERENCE), out=rate)
+        factors = self._factors.view(-1, *[1] * self._total.dim())
+        torch.mul(self._state.rate, factors, out=self._all_rates)
         return at_floor
 
     def _is_at_floor(self) -> Tensor:  # (models,), (models H W,)
         return (self._state.sigma <= self._rule.sigma_end).reshape(-1)
 
-    def _settle(self, at_floor: list[bool]) -> None:
+    def _begin(self, at_floor: list[bool]) -> None:
         """What a step is made of, by which models are annealed."""
         self._at_floor, self.annealed = at_floor, all(at_floor)
         if isinstance(self._gmm, FactorGMM):
@@ -149,9 +156,8 @@ class LayerTraining:
     def adapt_all(self) -> None:
         """End phase 1, in which only centroids adapt."""
         rates = self._options.learning_rate
-        self._factors = (rates.logits, rates.loc, rates.precision_sqrt, rates.factors)
         self._all_adapt = True
-        self._anneal()
+        self._adapt((rates.logits, rates.loc, rates.precision_sqrt, rates.factors))
 
     @property
     def sigma(self) -> list[float]:
@@ -160,7 +166,19 @@ class LayerTraining:
 
     def ascend(self, patches: Patches, *, passes_on: bool) -> Tensor | None:
         """One step on a batch; returns the responsibilities where the layer passes them on."""
-        return self._gmm.step(patches, self._kernel_now, self._rates, passes_on=passes_on, total=self._total)[1]
+        given = (patches, self._kernel_now, self._rates)
+        if isinstance(self._gmm, FactorGMM):
+            return self._gmm.step(*given, passes_on=passes_on, total=self._total, projects=not self._settles)[1]
+        return self._gmm.step(*given, passes_on=passes_on, total=self._total)[1]
+
+    @property
+    def _settles(self) -> bool:
+        return isinstance(self._gmm, FactorGMM) and self._gmm.has_factors and self._gmm.loc.device.type != "cpu"
+
+    def settle(self) -> None:
+        """What `ascend` leaves to be done that no graph can hold: on a GPU, the projection of the factors."""
+        if isinstance(self._gmm, FactorGMM) and self._settles:
+            self._gmm.project()
 
     def sums(self, patches: Patches, *, passes_on: bool) -> tuple[Sums, Tensor | None]:
         """The first half of `ascend`: what `update` needs to know of a batch, and the responsibilities."""
@@ -179,7 +197,8 @@ class LayerTraining:
         """Whether the window's sum, the parameters and other tensors of batch_shape are, for each model."""
         values = (self._total, *self._gmm.parameters(), *also)
         models = math.prod(self._batch_shape)
-        return torch.stack([value.reshape(models, -1).isfinite().all(1) for value in values]).all(0)
+        largest = [torch.linalg.vector_norm(value.reshape(models, -1), math.inf, dim=1) for value in values]
+        return torch.stack(largest).isfinite().all(0)
 
     def end_window(self, log_likelihood: Tensor) -> Tensor:  # (...) -> (MEASURES, models)
         """Anneal by the window's mean objective: in place, without a look at any value, so that a graph can hold it.
@@ -192,12 +211,12 @@ class LayerTraining:
         """
         average = self._total / self._rule.window
         finite = self.finite([log_likelihood]).to(average.dtype)
-        columns = (average, log_likelihood, self._state.sigma, self._state.rate)
-        before = torch.stack([*map(self._means, columns), finite])
+        objective, sigma, rate = self._means(torch.stack([average, self._state.sigma, self._state.rate]), 1)
+        before = (objective, self._means(log_likelihood), sigma, rate, finite)
         self._total.zero_()
         # How many windows have ended is for `begin_window` to count: no replayed graph does.
         self._take(replace(self._rule.advance(self._state, average), windows=self._state.windows))
-        return torch.cat([before, self._means(self._prepare().to(before.dtype)).unsqueeze(0)])
+        return torch.stack([*before, self._means(self._prepare().to(finite.dtype))])
 
     def begin_window(self, measured: list[list[float]]) -> list[LayerReport]:  # (MEASURES, models)
         """Take in what `end_window` has measured; returns where each model stood."""
@@ -209,7 +228,7 @@ class LayerTraining:
         ]
         # What was measured says only how many positions are annealed, not which.
         apart = None if self._gmm.shared else self._is_at_floor().tolist()
-        self._settle(apart or [value > 0 for value in annealed])
+        self._begin(apart or [value > 0 for value in annealed])
         return [LayerReport(*row) for row in zip(*columns, strict=True)]
 
     def _take(self, state: AnnealingState) -> None:
@@ -247,9 +266,9 @@ class LayerTraining:
         with torch.no_grad():
             self._gmm.logits.copy_(self._together(states, "logits"))
 
-    def _means(self, values: Tensor) -> Tensor:  # (...) -> (models,)
+    def _means(self, values: Tensor, first: int = 0) -> Tensor:  # (*S, ...) -> (*S, models), S of so many dimensions
         """Numbers of each model, mean over its positions where each has one."""
-        return values.reshape(math.prod(self._batch_shape), -1).mean(-1)
+        return values.reshape(*values.shape[:first], math.prod(self._batch_shape), -1).mean(-1)
 
     def _alone(self, tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:  # (..., *S) -> (*S)
         """Tensors of all models, for each."""

@@ -155,6 +155,8 @@ class Trainer:
         self._batches.prepare(self.steps % self.steps_per_epoch)
         phases = tuple(layer.phase for layer in self._layers.values())
         self._step_graph.run(self._ascend, phases)
+        for layer in self._layers.values():
+            layer.settle()
         self.steps += 1
         if self.steps % self._window:
             return None
