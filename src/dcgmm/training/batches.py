@@ -5,6 +5,7 @@ epoch; `...` is the model's batch_shape: each of models side by side has an orde
 each one's part of a batch.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,12 +24,14 @@ from dcgmm.runtime import fits
 from dcgmm.training.options import BATCH, TrainerOptions
 from dcgmm.training.tiles import Tiles, Whole
 
+STRETCH = 2**25  # bytes of images on the way to the device at a time
+
 
 class Batches:
     """Batches of training images, epoch by epoch.
 
     The order of an epoch is drawn by a thread while the one before is under way. Images that a GPU cannot hold stay
-    where they are: a thread gathers each batch while the one before is at work.
+    where they are: a thread gathers the coming batches, a stretch of them, while those before are at work.
 
     What a step reads lies in the same tensors from the first to the last: a CUDA graph holds their addresses.
 
@@ -67,22 +70,28 @@ class Batches:
             raise OptionError("batch_size", rule, whole, TrainerOptions)
         self.steps_per_epoch, self.batch_size = count // whole, whole // processes.size  # S, B
         self._processes = processes
-        used = self.steps_per_epoch * self.batch_size
-        self._order = torch.zeros(*model.batch_shape, used, dtype=torch.long, device=self._device)  # of the epoch
-        self._position = torch.zeros(1, dtype=torch.long, device=self._device)  # batches of it that were taken
+        self._used = self.steps_per_epoch * self.batch_size
+        self._position = torch.zeros(1, dtype=torch.long, device=self._device)  # batches of the order that were taken
         self._starts = [generator.get_state() for generator in generators]  # that the epoch's order is drawn from
         self._coming: Background[tuple[Tensor, list[Tensor]]] | None = None  # the next epoch's order
-        self._uploads = _Uploads(self._parts, images.dtype, self._order, self.batch_size) if stay else None
+        shape = (*model.batch_shape, self._used)
+        self._stretches = _Stretches(self._parts, images.dtype, shape, self.batch_size, self._device) if stay else None
+        if self._stretches is None:
+            self._there, tile = self._parts, options.tile
+            self._order = torch.zeros(shape, dtype=torch.long, device=self._device)  # of the epoch
+        else:
+            self._images, self._order, tile = self._stretches.images, self._stretches.order, None
+            self._there = Whole(self._images)
         usable = fused.gathers(self._images, self._dtype)
-        self._gathered = self._to_gather(options.tile) if usable else None
+        self._gathered = self._to_gather(tile) if usable else None
         self._is_ordered = False
 
     def prepare(self, done: int) -> None:
         """Have all at hand for the next step, of an epoch of which some batches are done."""
         if done == 0 or not self._is_ordered:
             self._take_order(done)
-        if self._uploads is not None:
-            self._uploads.take(done)
+        if self._stretches is not None and self._stretches.take(done):
+            self._position.fill_(done % self._stretches.length)
 
     def _take_order(self, done: int) -> None:
         """The order of an epoch; one that is gone on with is that of before."""
@@ -91,10 +100,11 @@ class Batches:
         orders, ends = self._coming.result() if self._coming is not None else self._drawn(self._starts)
         for generator, end in zip(self._generators, ends, strict=True):
             generator.set_state(end)
-        self._order.copy_(orders.view(self._order.shape), non_blocking=True)
-        self._position.fill_(done)
-        if self._uploads is not None:
-            self._uploads.begin(orders)
+        if self._stretches is None:
+            self._order.copy_(orders.view(self._order.shape), non_blocking=True)
+            self._position.fill_(done)
+        else:
+            self._stretches.begin(orders)
         self._coming = Background(partial(self._drawn, ends))
         self._is_ordered = True
 
@@ -104,7 +114,7 @@ class Batches:
         for start in starts:
             generator = torch.Generator()
             generator.set_state(start)
-            drawn = self._parts.drawn(generator, self._order.shape[-1] * self._processes.size)
+            drawn = self._parts.drawn(generator, self._used * self._processes.size)
             orders.append(self._own_part(drawn))
             ends.append(generator.get_state())
         return pinned(torch.stack(orders), self._device), ends
@@ -130,11 +140,9 @@ class Batches:
         return self._at(position)
 
     def _at(self, position: Tensor) -> Tensor:  # (1,) -> (..., B, H, W, C)
-        shape = (*self._order.shape[:-1], self.batch_size, *self.shape)
-        if self._uploads is not None:
-            return to_float(self._uploads.batch, self._dtype).view(shape)
         rows = self._order.unflatten(-1, (-1, self.batch_size)).index_select(-2, position)
-        return to_float(self._parts.gathered(rows.flatten()), self._dtype).view(shape)
+        shape = (*self._order.shape[:-1], self.batch_size, *self.shape)
+        return to_float(self._there.gathered(rows.flatten()), self._dtype).view(shape)
 
     def _to_gather(self, tile: Sequence[int] | None) -> Gathered:
         size = None if tile is None else (tile[0], tile[1])
@@ -158,35 +166,52 @@ def _laid_out(images: Tensor, device: torch.device, dtype: torch.dtype) -> Tenso
     return images.to(device, images.dtype if images.dtype == torch.uint8 else dtype).contiguous()
 
 
-class _Uploads:
-    """The batches of images that stay on the host, each gathered while the one before is at work.
+class _Stretches:
+    """The batches of images that stay on the host, a stretch of them on the device at a time.
+
+    Each stretch is gathered while the one before is at work, and lies where that did, in the order of its batches.
 
     Args:
         parts: the images, on the host, or tiles of them.
         dtype: their number type.
-        order: (..., S B), on the device that the batches are for.
+        shape: (..., S B).
         batch_size: B.
+        device: that they are for.
     """
 
-    def __init__(self, parts: Whole, dtype: torch.dtype, order: Tensor, batch_size: int) -> None:
+    def __init__(
+        self, parts: Whole, dtype: torch.dtype, shape: tuple[int, ...], batch_size: int, device: torch.device
+    ) -> None:
         self._parts, self._batch_size = parts, batch_size
-        rows = order[..., :batch_size].numel()
-        self.batch = torch.empty(rows, *parts.shape, dtype=dtype, device=order.device)
-        self._order = order
+        models, steps = math.prod(shape[:-1]), shape[-1] // batch_size
+        size = models * batch_size * math.prod(parts.shape) * dtype.itemsize  # bytes of a batch
+        self.length = max(1, min(steps, STRETCH // size))  # batches
+        rows = models * self.length * batch_size
+        self.images = torch.empty(rows, *parts.shape, dtype=dtype, device=device)
+        self.order = torch.arange(rows, device=device).view(*shape[:-1], -1)
+        self._epoch = torch.empty(models, 0, dtype=torch.long)  # its order, on the host
+        self._there: int | None = None  # number of the stretch on the device
         self._coming: tuple[int, Background[Tensor]] | None = None
 
     def begin(self, order: Tensor) -> None:  # (models, S B), on the host
         """Go on with the batches of an epoch."""
-        self._order, self._coming = order, None
+        self._epoch, self._there, self._coming = order, None, None
 
-    def take(self, number: int) -> None:
-        """Bring a batch of the epoch to the device."""
-        ahead, self._coming = self._coming, None
-        is_that = ahead is not None and ahead[0] == number
-        self.batch.copy_(ahead[1].result() if ahead and is_that else self._gathered(number), non_blocking=True)
-        if number + 1 < self._order.shape[-1] // self._batch_size:
+    def take(self, done: int) -> bool:
+        """Have the batch on the device that comes after some of the epoch; whether another stretch came for that."""
+        number = done // self.length
+        if number == self._there:
+            return False
+        ahead, self._coming, self._there = self._coming, None, number
+        images = ahead[1].result() if ahead is not None and ahead[0] == number else self._gathered(number)
+        self.images.view(len(self._epoch), -1, *self._parts.shape)[:, : images.shape[1]].copy_(
+            images, non_blocking=True
+        )
+        if (number + 1) * self.length * self._batch_size < self._epoch.shape[-1]:
             self._coming = number + 1, Background(partial(self._gathered, number + 1))
+        return True
 
-    def _gathered(self, number: int) -> Tensor:  # (models B, H, W, C)
-        rows = self._order[:, number * self._batch_size :][:, : self._batch_size]
-        return pinned(self._parts.gathered(rows.flatten()), self.batch.device)
+    def _gathered(self, number: int) -> Tensor:  # (models, n B, H, W, C)
+        rows = self._epoch.split(self.length * self._batch_size, -1)[number]
+        images = self._parts.gathered(rows.flatten())
+        return pinned(images.view(*rows.shape, *self._parts.shape), self.images.device)

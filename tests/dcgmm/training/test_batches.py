@@ -36,10 +36,14 @@ def numbers(given: Batches, epochs: int) -> list[torch.Tensor]:
     return found
 
 
-@pytest.fixture(params=["on the device", "on the host"])
+# Bytes that come to the device at a time: all, two batches of one model, one.
+@pytest.fixture(
+    params=[None, batches.STRETCH, 8, 1], ids=["on the device", "on the host", "in stretches", "one by one"]
+)
 def _where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "on the host":
+    if request.param is not None:
         monkeypatch.setattr(batches, "fits", lambda *_: False)
+        monkeypatch.setattr(batches, "STRETCH", request.param)
 
 
 @pytest.mark.usefixtures("_where")
@@ -81,12 +85,15 @@ def test_images_that_stay_on_the_host_train_to_the_same_bits(
 ) -> None:
     expected = train(side_by_side(*seeds, **QUICK))
     monkeypatch.setattr(batches, "fits", lambda *_: False)
-    assert_same(train(side_by_side(*seeds, **QUICK)), expected)
+    for size in (batches.STRETCH, 10_000):
+        monkeypatch.setattr(batches, "STRETCH", size)
+        assert_same(train(side_by_side(*seeds, **QUICK)), expected)
 
 
 def test_training_goes_on_where_images_stay_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = train(trainer())
     monkeypatch.setattr(batches, "fits", lambda *_: False)
+    monkeypatch.setattr(batches, "STRETCH", 1)
     stopped, resumed = trainer(), trainer(seed=99)
     train(stopped, 9)
     go_on(resumed, stopped)
