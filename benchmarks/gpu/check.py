@@ -1,9 +1,10 @@
 """Everything to be known of dcgmm on a CUDA device, in one run of at most 440 s: checks and timings, part by part.
 
 Each part is a process of its own with a limit of time, and writes its results to disk whenever it has something new,
-so that one that is cut off leaves what it had. After each part all are gathered in OUT/gpu_check.json, and what they
-printed in OUT/gpu_check.log. Nothing is fetched: MNIST is looked for in $DCGMM_DATA, .mnist (in the checkout) and
-~/.cache/dcgmm, as MNIST/raw/*-ubyte or *.gz; else the bundled sample stands in.
+so that one that is cut off leaves what it had. Parts that check run together, those that measure one by one. All are
+gathered in OUT/gpu_check.json, and what they printed in OUT/gpu_check.log. Nothing is fetched: MNIST is looked for in
+$DCGMM_DATA, .mnist (in the checkout) and ~/.cache/dcgmm, as MNIST/raw/*-ubyte or *.gz; else the bundled sample stands
+in.
 
 python benchmarks/gpu/check.py [--out DIR] [--seconds 440] [--parts environment,tests]
 python benchmarks/gpu/check.py --device cpu --quick    (a look at whether it runs: no graphs)
@@ -19,10 +20,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from parts import PARTS
+from parts import PARTS, TOGETHER
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,22 +44,26 @@ def main() -> None:
         work = Path(folder)
         environment = _environment(work, arguments.wheels)
         patience = float(environment.get("GPU_CHECK_PATIENCE", "1"))
-        for name in (name for name in PARTS if name in chosen):
+        groups = [[name] for name in PARTS if name in chosen and name not in TOGETHER]
+        if together := [name for name in TOGETHER if name in chosen]:
+            groups.insert("environment" in chosen, together)
+        for group in groups:
             left = arguments.seconds - (time.monotonic() - began)
             if left < 10:
-                summary["status"][name] = "skipped: no time left"
+                summary["status"] |= dict.fromkeys(group, "skipped: no time left")
                 continue
-            limit = min(PARTS[name] * patience, left)
-            print(f"== {name} (at most {limit:.0f} s)", flush=True)
-            words = ["--part", name, "--out", str(work), "--device", arguments.device]
-            started = time.monotonic()
-            code = _process(words + ["--quick"] * arguments.quick, work / f"{name}.log", limit, environment)
-            took = round(time.monotonic() - started, 1)
-            summary["status"][name] = {"exit": code, "seconds": took}
+            limits = {name: min(PARTS[name] * patience, left) for name in group}
+            print("== " + ", ".join(f"{name} (at most {limit:.0f} s)" for name, limit in limits.items()), flush=True)
+            words = ["--out", str(work), "--device", arguments.device, *["--quick"] * arguments.quick]
+            with ThreadPoolExecutor() as pool:
+                given = {name: (["--part", name, *words], work / f"{name}.log", limits[name]) for name in group}
+                done = {name: pool.submit(_process, *each, environment) for name, each in given.items()}
+            summary["status"] |= {name: each.result() for name, each in done.items()}
             _gather(work, out, summary)
-            lines = (work / f"{name}.log").read_text(errors="replace").splitlines()
-            print("\n".join(line[:400] for line in lines[-25:]))
-            print(f"== {name}: {code}, {took} s", flush=True)
+            for name in group:
+                lines = (work / f"{name}.log").read_text(errors="replace").splitlines()
+                print("\n".join(line[:400] for line in lines[-25:]))
+                print(f"== {name}: {summary['status'][name]}", flush=True)
         summary["seconds"] = round(time.monotonic() - began, 1)
         _gather(work, out, summary)
     print(out / "gpu_check.json")
@@ -108,8 +114,10 @@ def _environment(work: Path, wheels: Path | None) -> dict[str, str]:
     return {**environment, **os.environ, **fixed}
 
 
-def _process(words: list[str], log: Path, limit: float, environment: dict[str, str]) -> int | str:
-    """Exit code of a part, ended with all that it started once its time is over."""
+def _process(words: list[str], log: Path, limit: float, environment: dict[str, str]) -> dict[str, Any]:
+    """Exit code and time of a part, ended with all that it started once its time is over."""
+    code: int | str = "cut off"
+    started = time.monotonic()
     with log.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, __file__, *words],
@@ -119,14 +127,12 @@ def _process(words: list[str], log: Path, limit: float, environment: dict[str, s
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        try:
-            return process.wait(limit)
-        except subprocess.TimeoutExpired:
-            return "cut off"
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = process.wait(limit)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return {"exit": code, "seconds": round(time.monotonic() - started, 1)}
 
 
 def _part(name: str, out: Path, device: str, quick: bool) -> int:

@@ -1,15 +1,17 @@
 """Compile the fused passes for GPUs that need not be here: registers, spilled bytes and shared memory of every kernel.
 
 python benchmarks/gpu/compile.py [ARCHITECTURE ...] [--capability 80 90]
+python benchmarks/gpu/compile.py --layers    (layers of all sizes that are cut into blocks in other ways: minutes)
 """
 
 import argparse
+import itertools
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,41 +49,62 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("arch", nargs="*", default=["2L-c", "3L-a", "1L", "tiles-400"])
     parser.add_argument("--capability", type=int, nargs="+", default=[80, 90])
+    parser.add_argument("--layers", action="store_true", help="layers of many sizes instead of architectures")
     arguments = parser.parse_args()
+    made = of_layers if arguments.layers else of_architectures
     spilled = shared = 0
     print(f"Triton {triton.__version__}")
     for capability in arguments.capability:
-        for arch in arguments.arch:
-            for launch in dict.fromkeys(launches(arch)):
-                used = compiled(launch, capability)
-                spilled, shared = max(spilled, used["spilled"]), max(shared, used["shared"])
-                blocks = ", ".join(f"{name} {value}" for name, value in launch.constants if name.isupper())
-                print(
-                    f"sm_{capability} {arch} {launch.kernel.__name__}: {used} ({blocks}, {launch.warps} warps)",
-                    flush=True,
-                )
+        for name, launch in made(arguments.arch):
+            used = compiled(launch, capability)
+            spilled, shared = max(spilled, used["spilled"]), max(shared, used["shared"])
+            blocks = ", ".join(f"{name} {value}" for name, value in launch.constants if name.isupper())
+            print(
+                f"sm_{capability} {name} {launch.kernel.__name__}: {used} ({blocks}, {launch.warps} warps)", flush=True
+            )
     print(f"at most {spilled} bytes spilled, {shared} bytes of shared memory")
 
 
-def launches(arch: str) -> Iterator[Launch]:
-    """What a training step of an architecture on bytes of 28x28 and a window's end launch, annealing and annealed."""
+def of_architectures(names: Sequence[str]) -> Iterator[tuple[str, Launch]]:
+    """What training steps on bytes of 28x28 and windows' ends launch, annealing and annealed; each once."""
+    for name in names:
+        for launch in dict.fromkeys(each for annealed in (False, True) for each in launches(name, annealed)):
+            yield name, launch
+
+
+def of_layers(_: object) -> Iterator[tuple[str, Launch]]:
+    """The same of single layers, of all that differ in what is known when they are compiled."""
+    seen = set()
+    for components, side, channels, samples, size in itertools.product(
+        (1, 25, 36, 100), (1, 2, 3, 5, 7, 8, 14, 28), (1, 3, 25), (1, 100), (28, 30)
+    ):
+        layers = [{"type": "folding", "kernel": [side, side]}, {"type": "gmm", "components": components}]
+        arch = dcgmm.Architecture(layers, name=f"{components}-{side}x{side}x{channels}-{samples}-{size}")
+        for annealed in (False, True):
+            for launch in launches(arch, annealed, (size, size, channels), samples):
+                if (known := (launch.kernel.__name__, launch.constants)) not in seen:
+                    seen.add(known)
+                    yield arch.name, launch
+
+
+def launches(arch: Any, annealed: bool, shape: tuple[int, int, int] = (28, 28, 1), samples: int = 100) -> list[Launch]:
+    """What a training step and a window's end of an architecture launch."""
     found: list[Launch] = []
     real, native.takes = fused._kernels, lambda *given: False
     fused._kernels = lambda: SimpleNamespace(**{name: _Recorder(value, found) for name, value in vars(kernels).items()})
     fused.takes = lambda components, *given: components <= fused.MOST_COMPONENTS
     fused.contracts = lambda *given: True
     try:
-        for annealed in (False, True):
-            _step(arch, annealed)
+        _step(dcgmm.arch(arch) if isinstance(arch, str) else arch, annealed, shape, samples)
     finally:
         fused._kernels = real
-    yield from found
+    return found
 
 
-def _step(arch: str, annealed: bool) -> None:
-    model = dcgmm.DCGMM.build((28, 28, 1), dcgmm.arch(arch))
-    images, order = torch.zeros(200, 28, 28, 1, dtype=torch.uint8), torch.zeros(200, dtype=torch.long)
-    x = Gathered(images, order, torch.zeros(1, dtype=torch.long), 100)
+def _step(arch: Any, annealed: bool, shape: tuple[int, int, int], samples: int) -> None:
+    model = dcgmm.DCGMM.build(shape, arch)
+    images, order = torch.zeros(2 * samples, *shape, dtype=torch.uint8), torch.zeros(2 * samples, dtype=torch.long)
+    x = Gathered(images, order, torch.zeros(1, dtype=torch.long), samples)
 
     def ascend(name: str, gmm: GMM, patches: Any, top: bool) -> torch.Tensor | None:
         kernel = None if annealed else torch.zeros(*[int(gmm.components**0.5)] * 2)

@@ -28,7 +28,7 @@ def run(note: Notes, device: torch.device, quick: bool) -> None:
 
 
 @contextlib.contextmanager
-def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+def replaced(module: Any, name: str, value: Any) -> Iterator[None]:
     kept = getattr(module, name)
     setattr(module, name, value)
     try:
@@ -42,7 +42,7 @@ def _images_on_the_host(device: torch.device, images: torch.Tensor, quick: bool)
     steps = 8 if quick else 700  # past an epoch's end
     row, found = Row(), []
     for where in ("device", "host"):
-        with _replaced(batches, "fits", lambda *_, where=where: where == "device"):
+        with replaced(batches, "fits", lambda *_, where=where: where == "device"):
             made = make_trainer("2L-c", images, CPU)
             trainer = Trainer(made.model.to(device), images, made.options, made._generators)
             for _ in range(steps):
@@ -93,7 +93,7 @@ def _sharpening(device: torch.device, images: torch.Tensor, quick: bool) -> Row:
 
     steps = SharpeningOptions(iterations=5 if quick else 200).steps(model.architecture.sharpening)
     for kind, how in (("graphs", Watched), ("eager", Eager)):
-        with _replaced(sharpening, "Graphs", how):
+        with replaced(sharpening, "Graphs", how):
             for _ in range(2):
                 sync(device)
                 started = time.perf_counter()

@@ -1,15 +1,15 @@
 """A factor-analysing layer through all three phases, CPU against CUDA; which phase a CUDA graph holds, and its cost."""
 
 import logging
-from collections.abc import Callable
+import subprocess
+import sys
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from dcgmm.model import Architecture
 from dcgmm.model.factor_gmm import FactorGMM
-from dcgmm.model.factors import capacitance, cholesky, project
+from dcgmm.model.factors import project
 from dcgmm.training import Trainer
 
 from .shared import (
@@ -24,7 +24,6 @@ from .shared import (
     per_call,
     same,
     state,
-    sync,
     with_factors,
 )
 
@@ -39,6 +38,31 @@ NAMES = {
     (True, True, True): "factors, points held",
     (True, True, False): "factors",
 }
+
+OPERATIONS = {
+    "sort": "key.sort(stable=True)",
+    "searchsorted": "torch.searchsorted(key, key[:25])",
+    "embedding_bag": "F.embedding_bag(key, x, key[:25] * 0, mode='sum', per_sample_weights=x[:, 0])",
+    "cholesky_ex": "torch.linalg.cholesky_ex(matrix)",
+    "solve_triangular": "torch.linalg.solve_triangular(matrix, matrix, upper=False)",
+    "cholesky_inverse": "torch.cholesky_inverse(matrix)",
+    "eigh": "torch.linalg.eigh(matrix)",
+}
+CAPTURE = f"""
+import sys, torch, torch.nn.functional as F
+x, key = torch.randn(100, 784, device="cuda"), torch.randint(0, 25, (100,), device="cuda")
+matrix = torch.eye(16, device="cuda").repeat(25, 1, 1)
+operation = eval("lambda: " + {OPERATIONS}[sys.argv[1]])
+for _ in range(3):
+    operation()
+torch.cuda.synchronize()
+graph = torch.cuda.CUDAGraph()
+with torch.cuda.graph(graph):
+    operation()
+graph.replay()
+torch.cuda.synchronize()
+print("captured")
+"""
 
 
 class _Warnings(logging.Handler):
@@ -81,7 +105,7 @@ def run(note: Notes, device: torch.device, quick: bool) -> None:
     note["warnings"] = sorted(set(warned.texts))
     _times(note, device, quick)
     if is_cuda(device):
-        _captures(note, device)
+        _captures(note)
 
 
 class Run:
@@ -141,33 +165,10 @@ def _times(note: Notes, device: torch.device, quick: bool) -> None:
         note.show(name, row)
 
 
-def _captures(note: Notes, device: torch.device) -> None:
-    """Which operations of the third phase a CUDA graph can hold. Last: a capture that fails may leave traces."""
-    d, factors = torch.full((25, 784), 4.0, device=device), 0.1 * torch.randn(25, 784, 16, device=device)
-    matrix = capacitance(d, factors)
-    x, key = torch.randn(100, 784, device=device), torch.randint(0, 25, (100,), device=device)
-    operations: dict[str, Callable[[], Any]] = {
-        "sort": lambda: key.sort(stable=True),
-        "searchsorted": lambda: torch.searchsorted(key, torch.arange(25, device=device)),
-        "embedding_bag": lambda: F.embedding_bag(
-            key, x, key[:25] * 0, mode="sum", per_sample_weights=torch.ones(100, device=device)
-        ),
-        "cholesky_ex": lambda: cholesky(matrix),
-        "cholesky_inverse": lambda: torch.cholesky_inverse(matrix),
-        "eigh": lambda: torch.linalg.eigh(matrix),
-    }
+def _captures(note: Notes) -> None:
+    """Which operations a CUDA graph can hold, each in a process of its own: a capture that fails leaves traces."""
     found: Row = {}
-    for name, operation in operations.items():
-        for _ in range(3):
-            operation()
-        sync(device)
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph):
-                operation()
-            graph.replay()
-            sync(device)
-            found[name] = "captured"
-        except RuntimeError as error:
-            found[name] = str(error).splitlines()[0][:300]
+    for name in OPERATIONS:
+        done = subprocess.run([sys.executable, "-c", CAPTURE, name], capture_output=True, text=True, check=False)
+        found[name] = (done.stdout + done.stderr).strip().splitlines()[-1][:300]
         note["captures"] = found

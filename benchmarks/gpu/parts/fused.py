@@ -1,4 +1,4 @@
-"""The fused passes: against tensors and float64, other products than float32's own, and the time of both."""
+"""The fused passes: against tensors and float64, and by products of float32 as such; the time of all."""
 
 import contextlib
 import importlib.util
@@ -12,7 +12,7 @@ from dcgmm.training import Trainer
 
 from .shared import Notes, Row, anneal, gap, graph_of, images_of, is_cuda, make_trainer, per_call, same, state
 
-PRECISIONS = ("ieee", "tf32x3", "tf32")
+PRECISIONS = ("tf32x3", "ieee")
 
 
 def run(note: Notes, device: torch.device, quick: bool) -> None:
@@ -33,7 +33,7 @@ def _version() -> str | None:
 
 
 @contextlib.contextmanager
-def _only(fused_passes: bool, precision: str = "ieee") -> Iterator[None]:
+def _only(fused_passes: bool, precision: str = fused.PRECISION) -> Iterator[None]:
     """With the fused passes or without them; compiled ones for a CPU are left out, too."""
     kept = fused.takes, fused.contracts, fused.gathers, native.takes, fused.PRECISION
     if not fused_passes:

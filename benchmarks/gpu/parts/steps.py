@@ -48,7 +48,11 @@ def run(note: Notes, device: torch.device, quick: bool) -> None:
 def _as_graph(row: Row, trainer: Trainer, device: torch.device, calls: int) -> None:
     row["graph (us)"] = per_call(trainer.step, device, calls, warm=6)
     if graph := graph_of(trainer):
-        row["graph alone (us)"] = per_call(graph.replay, device, calls)
+        # Each replay takes the next batch: an epoch has so many, and no step draws another.
+        position = trainer._batches._position
+        position.zero_()
+        row["graph alone (us)"] = per_call(graph.replay, device, min(calls, trainer.steps_per_epoch // 8))
+        position.fill_(trainer.steps % trainer.steps_per_epoch)
         row["host's part of a step (us)"] = host_time(trainer.step, device)
     row["graph captured"] = graph_of(trainer) is not None
     anneal(trainer)

@@ -8,7 +8,7 @@ import torch
 
 from .shared import PATIENCE, ROOT, Notes
 
-COMMAND = ("-m", "pytest", "-p", "no:cacheprovider", "-rA", "--continue-on-collection-errors")
+COMMAND = ("-m", "pytest", "-p", "no:cacheprovider", "-p", "no:benchmark", "-rA", "--continue-on-collection-errors")
 PASSES = "tests/dcgmm/model/fused"
 
 

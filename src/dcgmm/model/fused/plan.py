@@ -24,6 +24,9 @@ class Plan:
     sums: bool  # whether the kernel that scores sums up as well
     pieces: int  # into which the points are cut for their sums
     stretch: int  # points of one
+    own: int  # features that a program updates
+    rows: int  # of their sums' pieces at a time
+    warps: int  # of the programs with products: as many as spill no registers
 
     @property
     def whole(self) -> bool:
@@ -32,6 +35,7 @@ class Plan:
 
 
 SUM_BLOCK = 32  # points and features at a time, where sums have a kernel of their own
+VALUES = 4096  # of sums that a program adds at a time
 SHARES = 4  # programs a multiprocessor, at most: more would only leave more sums to add
 
 
@@ -49,15 +53,12 @@ def plan(models: int, points: int, features: int, components: int, units: int = 
     # Else the sums of a part spill registers.
     few = features <= 64 and padded <= 64 and padded * padded_size(features) <= 2048
     block = padded_size(features) if few else 32
-    # As many points at a time as spill no registers, where there are enough of them for all multiprocessors.
-    if padded > 64 or (points < 1024 and not few):
-        size = LEAST
-    else:
-        size = 64 if points >= 1024 and few and block * padded <= 512 else 32
+    most = LEAST if padded > 64 else 32 if padded > 32 or (few and block == 32) else 64  # as spill no registers
+    size = _points(models, points, most, units) if few or points >= 1024 else LEAST
     blocks = -(-points // size)
     turns = _turns(models, blocks, units)
     parts = -(-blocks // turns)
-    splits = 1 if few or turns > 1 else max(1, min(-(-features // 128), units // max(1, parts * models)))
+    splits = 1 if few or turns > 1 else max(1, min(-(-features // 64), units // max(1, parts * models)))
     split = features if splits == 1 else -(-features // splits // block) * block
     if few:
         pieces, stretch = parts, turns * size
@@ -65,7 +66,15 @@ def plan(models: int, points: int, features: int, components: int, units: int = 
         wanted = max(1, min(-(-points // SUM_BLOCK), 2 * units // max(1, -(-features // SUM_BLOCK) * models)))
         stretch = -(-points // wanted // SUM_BLOCK) * SUM_BLOCK
         pieces = -(-points // stretch)
-    return Plan(padded, size, turns, parts, block, -(-features // split), split, few, pieces, stretch)
+    own = max(each for each in (1, 2, 4, 8) if each == 1 or models * features >= each * units)
+    rows = min(1 << (pieces - 1).bit_length(), VALUES // (own * padded))
+    splits, warps = -(-features // split), 8 if padded > 32 else 4
+    return Plan(padded, size, turns, parts, block, splits, split, few, pieces, stretch, own, rows, warps)
+
+
+def _points(models: int, points: int, most: int, units: int) -> int:
+    """As many points at a time as leave work for half of the multiprocessors."""
+    return next((size for size in (64, 32) if size <= most and models * points >= size * units // 2), LEAST)
 
 
 def _turns(models: int, blocks: int, units: int) -> int:
@@ -84,3 +93,13 @@ def _turns(models: int, blocks: int, units: int) -> int:
 def padded_size(size: int) -> int:
     """The least power of two that holds it, and can be multiplied as a block."""
     return max(LEAST, 1 << (size - 1).bit_length())
+
+
+def scoring_blocks(models: int, points: int, components: int, units: int = 132) -> tuple[int, int, int]:
+    """Points, components and features at a time of scores without a step: the largest that give all units work."""
+    size, block = 64, min(64, padded_size(components))
+    while size > LEAST and models * -(-points // size) * -(-components // block) < units:
+        size //= 2
+    while block > LEAST and models * -(-points // size) * -(-components // block) < units:
+        block //= 2
+    return size, block, 32

@@ -56,3 +56,12 @@ def smoothing(kernel, row, column, inside, SIDE: tl.constexpr):
     """Entries of G = g x g, of which `kernel` has g: component (a, a') has the weight g_ab g_a'b' for (b, b')."""
     outer = tl.load(kernel + (row // SIDE) * SIDE + column // SIDE, mask=inside, other=0.0)
     return outer * tl.load(kernel + (row % SIDE) * SIDE + column % SIDE, mask=inside, other=0.0)
+
+
+@triton.jit
+def weights(winner, inside, kernel, k, K, SIDE: tl.constexpr, SMOOTH: tl.constexpr):
+    """What each point adds to the sums of each component, (BP, KP): the row of G of its winner, or it alone."""
+    if SMOOTH:
+        here = inside[:, None] & (k < K)[None, :]
+        return smoothing(kernel, winner[:, None], k[None, :], here, SIDE)
+    return tl.where((winner[:, None] == k[None, :]) & inside[:, None], 1.0, 0.0)

@@ -3,9 +3,21 @@
 import triton
 import triton.language as tl
 
-from dcgmm.model.fused.kernels.blocks import batch_of, contracted, patches, places, smoothing
+from dcgmm.model.fused.kernels.blocks import batch_of, contracted, patches, places, smoothing, weights
 
 HALF_LOG_2PI = tl.constexpr(0.9189385332046727)
+
+
+@triton.jit
+def _added(patch, loc, root, k, d, K, D, last, PRECISION: tl.constexpr):
+    """What features d, up to the last, add to the scores (BP, KP), and to their constants (KP,)."""
+    here = (k < K)[None, :] & (d < last)[:, None]
+    at = k[None, :] * D + d[:, None]
+    mu = tl.load(loc + at, mask=here, other=0.0)
+    precision_sqrt = tl.load(root + at, mask=here, other=1.0)
+    precision = tl.where(here, precision_sqrt * precision_sqrt, 0.0)
+    linear = precision * mu
+    return contracted(patch, linear, precision, PRECISION), tl.sum(tl.log(precision_sqrt) - 0.5 * linear * mu, 0)
 
 
 @triton.jit
@@ -32,14 +44,9 @@ def _partial_scores(
     constant = tl.zeros((KP,), tl.float32)
     for begin in range(first, last, BD):
         d = begin + tl.arange(0, BD)
-        here = (k < K)[None, :] & (d < last)[:, None]
-        at = k[None, :] * D + d[:, None]
-        mu = tl.load(loc + at, mask=here, other=0.0)
-        precision_sqrt = tl.load(root + at, mask=here, other=1.0)
-        precision = tl.where(here, precision_sqrt * precision_sqrt, 0.0)
-        linear = precision * mu
-        constant += tl.sum(tl.log(precision_sqrt) - 0.5 * linear * mu, 0)
-        total += contracted(patches(x, place, inside, d, last, run, line), linear, precision, PRECISION)
+        scores, more = _added(patches(x, place, inside, d, last, run, line), loc, root, k, d, K, D, last, PRECISION)
+        total += scores
+        constant += more
     return total + constant[None, :]
 
 
@@ -89,12 +96,6 @@ def _finished(
 
 
 @triton.jit
-def _belongs(winner, inside, k):
-    """Which point belongs to which component, (BP, KP)."""
-    return tl.where((winner[:, None] == k[None, :]) & inside[:, None], 1.0, 0.0)
-
-
-@triton.jit
 def scores_kernel(
     x,
     order,
@@ -137,8 +138,8 @@ def scores_kernel(
 ):
     """Grid (R parts, splits of D): scores of points, and what follows from them. A part is some `turns` of BP points.
 
-    WHOLE: all features are in one split, and the part is finished here; with SUMS (D <= BD) its sums of x and x^2 by
-    winner are made here, too. Else what the split's features add goes to `partial`, (R, splits, P, KP).
+    WHOLE: all features are in one split, and the part is finished here; with SUMS (D <= BD) its weighted sums of x and
+    x^2 are made here, too. Else what the split's features add goes to `partial`, (R, splits, P, KP).
     """
     model, part = (tl.program_id(0) // parts).to(tl.int64), tl.program_id(0) % parts
     which, k, d = tl.program_id(1), tl.arange(0, KP), tl.arange(0, BD)
@@ -149,11 +150,16 @@ def scores_kernel(
     root += model * K * D
     total, number = 0.0, tl.zeros((KP,), tl.float32)
     first, second = tl.zeros((BD, KP), tl.float32), tl.zeros((BD, KP), tl.float32)
-    for turn in tl.range(0, turns, disable_licm=True):  # what does not change would fill registers that spill
+    for turn in tl.range(0, turns, disable_licm=True, num_stages=1):  # what does not change would fill registers
         p = (part * turns + turn) * BP + tl.arange(0, BP)
         inside = p < P
         place = places(tl.where(inside, p, 0), order, size, rows, columns, down, right, GATHERED)
-        scores = _partial_scores(x, place, inside, loc, root, k, K, D, run, line, begin, end, BP, KP, BD, PRECISION)
+        if SUMS:
+            patch = patches(x, place, inside, d, D, run, line)
+            scores, constant = _added(patch, loc, root, k, d, K, D, D, PRECISION)
+            scores += constant[None, :]
+        else:
+            scores = _partial_scores(x, place, inside, loc, root, k, K, D, run, line, begin, end, BP, KP, BD, PRECISION)
         if WHOLE:
             value, winner = _finished(
                 scores,
@@ -172,13 +178,13 @@ def scores_kernel(
                 PASSES,
                 PRECISION,
             )
-            one_hot = _belongs(winner, inside, k)
+            weight = weights(winner, inside, kernel + model * SIDE * SIDE, k, K, SIDE, SMOOTH)
             total += tl.sum(tl.where(inside, value, 0.0), 0)
-            number += tl.sum(one_hot, 0)
+            number += tl.sum(weight, 0)
             if SUMS:
-                patch = tl.trans(patches(x, place, inside, d, D, run, line))
-                first += tl.dot(patch, one_hot, input_precision=PRECISION)
-                second += tl.dot(patch * patch, one_hot, input_precision=PRECISION)
+                patch = tl.trans(patch)
+                first += tl.dot(patch, weight, input_precision=PRECISION)
+                second += tl.dot(patch * patch, weight, input_precision=PRECISION)
             else:
                 tl.store(winners + model * P + p, winner, mask=inside)
         else:
@@ -242,5 +248,6 @@ def finish_kernel(
         PRECISION,
     )
     tl.store(values + model * parts + part, tl.sum(tl.where(inside, value, 0.0), 0))
-    tl.store(counts + (model * parts + part) * KP + k, tl.sum(_belongs(winner, inside, k), 0))
+    weight = weights(winner, inside, kernel + model * SIDE * SIDE, k, K, SIDE, SMOOTH)
+    tl.store(counts + (model * parts + part) * KP + k, tl.sum(weight, 0))
     tl.store(winners + model * P + p, winner, mask=inside)
