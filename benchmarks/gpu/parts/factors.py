@@ -122,7 +122,7 @@ class Run:
         phase = None
         for _ in range(steps):
             if self.trainer.steps == self.trainer._centroid_steps:
-                layer.adapt_all()  # the step would do that, and begin another phase
+                layer.adapt(everything=True)  # the step would do that, and begin another phase
             if phase is not None and NAMES[layer.phase] != phase:
                 self.ends[phase] = state(self.trainer)
             phase = NAMES[layer.phase]

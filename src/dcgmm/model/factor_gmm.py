@@ -107,7 +107,10 @@ class FactorGMM(GMM):
             self.factors.data = rows.contiguous().movedim(-3, -1)
         self.has_factors = bool(rows.any())
         self.held = None
-        self._moved = torch.zeros_like(self.logits, dtype=torch.bool)
+        if self._moved.shape == self.logits.shape and self._moved.device == self.logits.device:
+            self._moved.zero_()  # in place: a graph of a step may hold its address
+        else:
+            self._moved = torch.zeros_like(self.logits, dtype=torch.bool)
 
     @torch.no_grad()
     def draw_start(self, generator: torch.Generator) -> None:

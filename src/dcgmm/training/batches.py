@@ -213,5 +213,6 @@ class _Stretches:
 
     def _gathered(self, number: int) -> Tensor:  # (models, n B, H, W, C)
         rows = self._epoch.split(self.length * self._batch_size, -1)[number]
-        images = self._parts.gathered(rows.flatten())
-        return pinned(images.view(*rows.shape, *self._parts.shape), self.images.device)
+        shape, is_pinned = (rows.numel(), *self._parts.shape), self.images.is_cuda
+        images = torch.empty(shape, dtype=self.images.dtype, pin_memory=is_pinned)
+        return self._parts.gathered(rows.flatten(), images).view(*rows.shape, *self._parts.shape)

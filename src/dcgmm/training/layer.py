@@ -90,7 +90,6 @@ class LayerTraining:
         self._distances = ring_distances(gmm.components).to(gmm.loc)
         batch_shape = tuple(gmm.logits.shape[:-1])
         self._batch_shape = batch_shape[: len(batch_shape) - len(gmm.own_shape)]  # that of the model
-        self._all_adapt = False  # phase 1 is over
         self._windows_of_factors = [0] * math.prod(batch_shape)  # that have ended since each model has them
         self._held = torch.zeros(batch_shape, dtype=torch.bool, device=gmm.loc.device)
         self._total = gmm.logits.new_zeros(batch_shape)
@@ -100,12 +99,16 @@ class LayerTraining:
         self._kernel = self._distances.new_zeros(*batch_shape, *self._distances.shape)
         self._identity = torch.eye(len(self._distances), dtype=self._kernel.dtype, device=self._kernel.device)
         self._state = self._rule.start(gmm.components, batch_shape, gmm.loc.dtype).to(gmm.loc.device)
-        self._adapt((0.0, options.learning_rate.loc, 0.0, 0.0))
+        self.adapt(everything=False)
 
-    def _adapt(self, factors: Sequence[float]) -> None:
-        """Go on with these factors of the rates. On the device: a graph keeps the numbers that it was given."""
+    def adapt(self, *, everything: bool) -> None:
+        """Go on in phase 1, in which only centroids adapt, or behind it."""
+        rates, self._all_adapt = self._options.learning_rate, everything
+        others = (rates.logits, rates.precision_sqrt, rates.factors) if everything else (0.0, 0.0, 0.0)
         larger = max(1.0, self._gmm.components / REFERENCE)
-        self._factors.copy_(torch.tensor([factor * larger for factor in factors], dtype=torch.float64))
+        factors = [larger * each for each in (others[0], rates.loc, *others[1:])]
+        # On the device: a graph keeps the numbers that it was given.
+        self._factors.copy_(torch.tensor(factors, dtype=torch.float64))
         self._anneal()
 
     def _anneal(self) -> None:
@@ -152,12 +155,6 @@ class LayerTraining:
         gmm = self._gmm
         factors = (gmm.has_factors, gmm.held is not None) if isinstance(gmm, FactorGMM) else (False, False)
         return (self.annealed, *factors)
-
-    def adapt_all(self) -> None:
-        """End phase 1, in which only centroids adapt."""
-        rates = self._options.learning_rate
-        self._all_adapt = True
-        self._adapt((rates.logits, rates.loc, rates.precision_sqrt, rates.factors))
 
     @property
     def sigma(self) -> list[float]:

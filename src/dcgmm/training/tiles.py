@@ -49,9 +49,9 @@ class Whole:
         """Those of an epoch, in its order."""
         return shuffled(self.count, self._block, generator)[:used]
 
-    def gathered(self, rows: Tensor) -> Tensor:  # (n,) -> (n, H, W, C)
-        """Some of them."""
-        return self._images.index_select(0, rows)
+    def gathered(self, rows: Tensor, out: Tensor | None = None) -> Tensor:  # (n,) -> (n, H, W, C)
+        """Some of them, in a tensor that is there or in one of their own."""
+        return torch.index_select(self._images, 0, rows, out=out)
 
 
 class Tiles(Whole):
@@ -87,7 +87,8 @@ class Tiles(Whole):
         right = torch.randint(width - self.shape[1] + 1, (used,), generator=generator)
         return (chosen * height + down) * width + right
 
-    def gathered(self, rows: Tensor) -> Tensor:  # (n,) -> (n, h, w, C)
-        """Some of them."""
-        pixels = self._pixels.index_select(0, (rows.unsqueeze(-1) + self._inside).flatten())
-        return pixels.view(len(rows), *self.shape)
+    def gathered(self, rows: Tensor, out: Tensor | None = None) -> Tensor:  # (n,) -> (n, h, w, C)
+        """Some of them, in a tensor that is there or in one of their own."""
+        inside = (rows.unsqueeze(-1) + self._inside).flatten()
+        flat = None if out is None else out.view(len(inside), self.shape[-1])
+        return torch.index_select(self._pixels, 0, inside, out=flat).view(len(rows), *self.shape)

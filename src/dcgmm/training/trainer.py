@@ -89,7 +89,7 @@ class Trainer:
         self.steps = 0
         self._generators = list(generators)
         self._layers = {
-            name: LayerTraining(gmm, options, self.steps_per_epoch, partial(self._seeds, number))
+            name: LayerTraining(gmm, options, self.steps_per_epoch, partial(_seeds, self._generators, number))
             for number, (name, gmm) in enumerate(model.gmms.items(), start=1)
         }
         self._measured = torch.zeros(len(self._layers), MEASURES, len(generators), dtype=model.dtype).to(model.device)
@@ -105,10 +105,6 @@ class Trainer:
         shuffling = [digest(state) for state in self._batches.states(self.steps % self.steps_per_epoch)]
         facts = {"training images": digest(images), "options of training": self.options, "start values": parameters}
         self.processes.require_same({**facts, "shuffling": shuffling, "steps": self.steps})
-
-    def _seeds(self, layer: int) -> list[int]:
-        """Of what a layer draws once training is under way, for each model."""
-        return [generator.initial_seed() + layer for generator in self._generators]
 
     @property
     def epoch(self) -> float:
@@ -151,12 +147,13 @@ class Trainer:
             self._to_compare = None
         if self.steps == self._centroid_steps:
             for layer in self._layers.values():
-                layer.adapt_all()
+                layer.adapt(everything=True)
         self._batches.prepare(self.steps % self.steps_per_epoch)
         phases = tuple(layer.phase for layer in self._layers.values())
         self._step_graph.run(self._ascend, phases)
-        for layer in self._layers.values():
-            layer.settle()
+        if self.processes.size == 1:
+            for layer in self._layers.values():
+                layer.settle()
         self.steps += 1
         if self.steps % self._window:
             return None
@@ -259,8 +256,12 @@ class Trainer:
         self._batches.load_states([state["generator"] for state in states])
         for name, layer in self._layers.items():
             layer.load_state_dicts([state["layers"][name] for state in states])
-            if self.steps > self._centroid_steps:
-                layer.adapt_all()
+            layer.adapt(everything=self.steps > self._centroid_steps)
+
+
+def _seeds(generators: Sequence[torch.Generator], layer: int) -> list[int]:
+    """Of what a layer draws once training is under way, for each model."""
+    return [generator.initial_seed() + layer for generator in generators]
 
 
 def _of_tiles(model: DCGMM, shape: tuple[int, ...]) -> DCGMM:

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 KIB = 1024
 PRECISION = "tf32x3"
 BLOCK = 512  # values that a kernel without products takes at a time
+MOST_POINTS, MOST_FEATURES = 2**31 - 2**20, 2**22  # which kernels count in 32 bits, with what they are multiplied with
 
 
 Maps = Tensor | Gathered  # (..., N, H, W, C)
@@ -62,6 +63,8 @@ def contracts(*tensors: Maps) -> bool:
         and all(each.dtype == torch.float32 and each.is_cuda for each in tensors)
         and available(tensors[0].device)
         and most_components(tensors[0].device) > 0
+        and tensors[0].shape[-4:-1].numel() <= MOST_POINTS
+        and all(each.shape[-1] <= MOST_FEATURES for each in tensors[1:])
     )
 
 
@@ -210,7 +213,7 @@ def gather(batch: Gathered) -> Tensor:  # (..., B, H, W, C) float32
     """The images or tiles of a batch, bytes scaled to [0, 1]."""
     out = torch.empty(batch.shape, dtype=batch.dtype, device=batch.device)
     made, run = batch.shape[-3:].numel(), batch.shape[-2:].numel()
-    _kernels().gather_kernel[(out.shape[:-3].numel(), -(-made // BLOCK))](
+    _kernels().gather_kernel[(out.shape[:-3].numel() * -(-made // BLOCK),)](
         *(*_lies(batch), out, batch.batch_size, batch.order.shape[-1], batch.unit, batch.line, run, made), BLOCK=BLOCK
     )
     return out

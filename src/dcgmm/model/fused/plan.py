@@ -1,5 +1,6 @@
 """How a step's work is cut into blocks for a GPU."""
 
+import functools
 from dataclasses import dataclass
 
 LEAST = 16  # the least side of a block that is multiplied
@@ -36,9 +37,12 @@ class Plan:
 
 SUM_BLOCK = 32  # points and features at a time, where sums have a kernel of their own
 VALUES = 4096  # of sums that a program adds at a time
+FINISH = 4  # blocks of features that take as long as another kernel
+MOST_SPLITS = 64
 SHARES = 4  # programs a multiprocessor, at most: more would only leave more sums to add
 
 
+@functools.cache
 def plan(models: int, points: int, features: int, components: int, units: int = 132) -> Plan:
     """The blocks of a step.
 
@@ -58,7 +62,7 @@ def plan(models: int, points: int, features: int, components: int, units: int = 
     blocks = -(-points // size)
     turns = _turns(models, blocks, units)
     parts = -(-blocks // turns)
-    splits = 1 if few or turns > 1 else max(1, min(-(-features // 64), units // max(1, parts * models)))
+    splits = 1 if few or turns > 1 else _splits(models * parts, -(-features // block), units)
     split = features if splits == 1 else -(-features // splits // block) * block
     if few:
         pieces, stretch = parts, turns * size
@@ -87,7 +91,17 @@ def _turns(models: int, blocks: int, units: int) -> int:
     def time(turns: int) -> int:
         return -(-models * -(-blocks // turns) // units) * turns
 
-    return min(range(least, SHARES * least + 1), key=time)
+    return min(range(least, SHARES * least + 1, max(1, least // 64)), key=time)
+
+
+def _splits(programs: int, blocks: int, units: int) -> int:
+    """Parts of the blocks of features, so that all are done the soonest; to add them takes its time, too."""
+
+    def time(splits: int) -> float:
+        added = 0.0 if splits == 1 else (FINISH + splits / 4) * -(-programs // units)
+        return -(-programs * splits // units) * -(-blocks // splits) + added
+
+    return min(range(1, min(blocks, MOST_SPLITS) + 1), key=time)
 
 
 def padded_size(size: int) -> int:

@@ -52,11 +52,12 @@ def contract_kernel(
 
 @triton.jit
 def gather_kernel(images, order, position, out, N, count, size, line, run, made, BLOCK: tl.constexpr):
-    """Grid (R N, blocks of an image): the maps of a batch, which are GATHERED, as floats; `made` values each."""
-    row = tl.program_id(0).to(tl.int64)
+    """Grid (R N blocks of an image): the maps of a batch, which are GATHERED, as floats; `made` values each."""
+    blocks = tl.cdiv(made, BLOCK)
+    row, block = (tl.program_id(0) // blocks).to(tl.int64), tl.program_id(0) % blocks
     images, order = batch_of(images, order, position, row // N, N, count, size, True)
     place = places(row % N, order, size, 1, 1, 0, 0, True)
-    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    i = block * BLOCK + tl.arange(0, BLOCK)
     value = tl.load(images + place + (i // run) * line + i % run, mask=i < made, other=0)
     tl.store(out + row * made + i, floats(value), mask=i < made)
 

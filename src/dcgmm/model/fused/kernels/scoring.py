@@ -92,7 +92,7 @@ def _finished(
         value += shift
     else:
         value, winner = tl.max(shown, 1, return_indices=True)
-    return value, winner
+    return value, tl.minimum(winner, K - 1)  # of NaN it may be any
 
 
 @triton.jit
