@@ -27,6 +27,7 @@ OWN = {
     "tiles-factors": "F(7,7,7,7) G(100,6) F(4,4,1,1) G(400)",
     "factors": "F(28,28,1,1) G(100,16)",
     "patches-100": "F(7,7,2,2) G(100)",
+    "parts": "F(8,8,4,4) G(9,own)",
     "textures": "F(8,8,4,4) G(64)",
 }
 ALL = TABLE_1 | OWN
