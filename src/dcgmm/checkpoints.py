@@ -5,7 +5,7 @@ A training run's checkpoint holds its model in the same form, and beside it all 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,9 +95,9 @@ class TrainedRun:
 
     directory: Path
     model: DCGMM
-    config: dict[str, Any]
+    config: dict[str, Any] = field(repr=False)
     class_names: list[str]
-    state: dict[str, Any]
+    state: dict[str, Any] = field(repr=False)
 
     @property
     def classes(self) -> list[str]:
