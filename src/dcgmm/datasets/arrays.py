@@ -119,8 +119,8 @@ def _in_npy(path: Path) -> _Found:
         with beside.open("rb") as file:
             labels = _read(file, beside.stat().st_size, beside)
     with path.open("rb") as file:
-        header = read_header(file, path)
-    _check_size(header, path.stat().st_size, path)
+        header = read_header(file, path, path.stat().st_size)
+    _check_order(header, path)
     if not _is_pixels(header.dtype):
         return [(np.empty(0, header.dtype), labels)]  # is refused with what it holds
     return [(mapped(path, header.shape, header.start, header.dtype), labels)]
@@ -147,8 +147,8 @@ def _in_npz(path: Path) -> _Found:
 
 def _read(file: IO[bytes], size: int, path: Path) -> NDArray[Any]:
     """An array of a file or of an archive's member, into memory."""
-    header = read_header(file, path)
-    _check_size(header, size, path)
+    header = read_header(file, path, size)
+    _check_order(header, path)
     require_memory(header.size, f"{printable(str(path))}: an array of {header.size:,} bytes")
     content = bytearray(header.size - header.start)
     if file.readinto(content) != len(content):  # type: ignore[attr-defined]  # typing forgets readinto
@@ -156,12 +156,10 @@ def _read(file: IO[bytes], size: int, path: Path) -> NDArray[Any]:
     return np.frombuffer(content, header.dtype).reshape(header.shape)
 
 
-def _check_size(header: Header, size: int, path: Path) -> None:
+def _check_order(header: Header, path: Path) -> None:
     if not header.dtype.isnative:
         given = f"{header.dtype.str} values, of another byte order than this machine's"
         raise InputError(f"{printable(str(path))} holds {given}")
-    if header.size > size:
-        raise InputError(f"{printable(str(path))} is cut off: it has {size:,} bytes of {header.size:,}")
 
 
 def _is_pixels(dtype: np.dtype[Any]) -> bool:

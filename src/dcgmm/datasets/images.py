@@ -84,8 +84,8 @@ def iter_images(
         missing: whether arrays may hold NaN, for pixels that were not seen.
 
     Raises:
-        InputError: there is no such path, or it holds no images, or its array cannot be images of this shape; while
-            the batches are read: an array file is cut off or damaged.
+        InputError: there is no such path, or it holds no images, or an array that is cut off or cannot be images of
+            this shape; while the batches are read: an array file is damaged.
     """
     path = Path(path).expanduser()
     if path.is_file() and path.suffix in (".npy", ".npz"):
@@ -217,6 +217,7 @@ def _open_array(path: Path, shape: Shape, stack: ExitStack) -> _OpenArray:
     """
     try:
         file: IO[bytes] = stack.enter_context(path.open("rb"))
+        size = path.stat().st_size
         if path.suffix == ".npz":
             archive = stack.enter_context(zipfile.ZipFile(file))
             members = archive.namelist()
@@ -224,8 +225,8 @@ def _open_array(path: Path, shape: Shape, stack: ExitStack) -> _OpenArray:
             if member is None:
                 names = ", ".join(name.removesuffix(".npy") for name in members) or "none"
                 raise InputError(f"{path} must hold an array `images`; its arrays: {names}")
-            file = stack.enter_context(archive.open(member))
-        found, dtype, _ = read_header(file, path)
+            file, size = stack.enter_context(archive.open(member)), archive.getinfo(member).file_size
+        found, dtype, _ = read_header(file, path, size)
     except InputError:
         raise
     except Exception as error:  # of a damaged header NumPy's reader raises nearly anything

@@ -24,15 +24,16 @@ class Header(NamedTuple):
         return self.start + math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_header(file: IO[bytes], path: Path) -> Header:
+def read_header(file: IO[bytes], path: Path, size: int) -> Header:
     """Read an array file up to its array.
 
     Args:
         file: at its beginning.
         path: of it, for messages.
+        size: bytes of it.
 
     Raises:
-        InputError: it is none, or holds Python's objects, or values in an order that is not read.
+        InputError: it is none, or cut off, or holds Python's objects, or values in an order that is not read.
         OSError, EOFError, zlib.error, BadZipFile: it cannot be read.
     """
     try:
@@ -50,4 +51,7 @@ def read_header(file: IO[bytes], path: Path) -> Header:
         raise InputError(
             f"{printable(str(path))} holds its array in Fortran order; save numpy.ascontiguousarray(array)"
         )
-    return Header(shape, dtype, file.tell())
+    header = Header(shape, dtype, file.tell())
+    if header.size > size:
+        raise InputError(f"{printable(str(path))} is cut off: it has {size:,} bytes of {header.size:,}")
+    return header

@@ -1,3 +1,4 @@
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -146,13 +147,25 @@ def test_an_array_of_fewer_than_no_images(tmp_path: Path) -> None:
         iter_images(tmp_path / "set.npy", AS_GREY)
 
 
-def test_a_damaged_array_is_told_when_it_is_reached(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["set.npy", "set.npz"])
+def test_an_array_that_is_cut_off_is_told_before_any_image(tmp_path: Path, name: str) -> None:
+    np.save(tmp_path / "set.npy", _bytes(6, *GREY))
+    content = (tmp_path / "set.npy").read_bytes()[:-25]
+    (tmp_path / "set.npy").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "set.npz", "w") as archive:
+        archive.writestr("images.npy", content)
+    with pytest.raises(InputError, match=f"{name} is cut off: it has {len(content)} bytes of {len(content) + 25}$"):
+        iter_images(tmp_path / name, AS_GREY)
+
+
+def test_an_array_that_is_cut_off_while_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "set.npy"
-    np.save(path, _bytes(6, *GREY))
-    path.write_bytes(path.read_bytes()[:-25])
-    batches = iter_images(path, AS_GREY, batch_size=2)
-    assert len(next(batches).images) == len(next(batches).images) == 2
-    with pytest.raises(InputError, match=r"set\.npy is cut off: it ends in image 4$"):
+    np.save(path, _bytes(6000, *GREY))
+    batches = iter_images(path, AS_GREY, batch_size=2000)
+    assert len(next(batches).images) == 2000
+    os.truncate(path, 128 + 20 * 4000 + 5)
+    assert len(next(batches).images) == 2000
+    with pytest.raises(InputError, match=r"set\.npy is cut off: it ends in image 4000$"):
         next(batches)
 
 

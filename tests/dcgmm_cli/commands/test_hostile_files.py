@@ -7,6 +7,7 @@ import contextlib
 import random
 import shutil
 import signal
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -205,6 +206,7 @@ def _check_written(outcome: Outcome, run: Path) -> None:
 @contextlib.contextmanager
 def time_limit() -> Iterator[None]:
     """No command waits for ever: for a pipe's writer, or at a device's end."""
+    began = time.monotonic()
 
     def late(signum: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"still at work after {SECONDS} s")
@@ -216,6 +218,8 @@ def time_limit() -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+    # The command may have taken the error for a file's that cannot be read.
+    assert time.monotonic() - began < SECONDS, f"still at work after {SECONDS} s"
 
 
 def quoted(path: Path) -> str:
