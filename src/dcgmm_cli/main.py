@@ -125,7 +125,8 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     from dcgmm_cli.hydra_glue import run_hydra
     from dcgmm_cli.interruption import Interruption
     from dcgmm_cli.job import remember_command_line
-    from dcgmm_cli.sweep_start import STUDY, SweepStart
+    from dcgmm_cli.studies import STUDY
+    from dcgmm_cli.sweep_start import SweepStart
     from dcgmm_cli.sweeps import best, summary
     from dcgmm_cli.task import FAILURES, TOLD, run_task
 

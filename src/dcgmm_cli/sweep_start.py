@@ -19,9 +19,8 @@ from dcgmm_cli.composing import JobLoader
 from dcgmm_cli.explain import given_names
 from dcgmm_cli.headlines import higher_is_better
 from dcgmm_cli.hydra_glue import quoted
+from dcgmm_cli.studies import NAME, storage, take_up
 from dcgmm_cli.sweeps import RECORD, Sweep, new_record
-
-STUDY = "study.db"  # in a sweep's directory: what Optuna knows of its trials
 
 
 class SweepStart(Callback):
@@ -90,8 +89,9 @@ def _prepare_study(config: DictConfig, objective: str | None) -> None:
     if objective and "hydra.sweeper.direction" not in given:
         sweeper.direction = "maximize" if higher_is_better(objective) else "minimize"
     if "hydra.sweeper.storage" not in given and str(config.hydra.sweep.dir) != str(config.runs_dir):
-        sweeper.storage = f"sqlite:///{Path(config.hydra.sweep.dir).absolute()}/{STUDY}"
-        sweeper.study_name = sweeper.study_name or "dcgmm"
+        directory = Path(config.hydra.sweep.dir)
+        sweeper.storage, sweeper.study_name = storage(directory), sweeper.study_name or NAME
+        take_up(directory, sweeper.study_name)
 
 
 def _count(overrides: Sequence[Override]) -> int:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.dcgmm_cli.commands.conftest import QUICK
 from tests.generated import STRESS
+from tests.stress.stopping import KILL, SIGNALS, Stopping
 from tests.stress.zygote import Zygote
 
 T = TypeVar("T")
@@ -19,6 +20,11 @@ TRAINING = [*QUICK, "trainer.batch_size=20", "trainer.epochs=12"]
 def times(count: int) -> int:
     """How often something is tried: once, and so many times as often in `make stress`, whose STRESS is 50."""
     return max(1, count * STRESS // 50)
+
+
+def moments(how: str, count: int) -> range:
+    """So many kills in `make stress`, and a quarter as many signals that can be handled."""
+    return range(times(count if how == "killed" else max(1, count // 4)))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,3 +45,10 @@ def share(items: Iterable[T], seed: str) -> list[T]:
     """All of them in `make stress`, else a few."""
     every = list(items)
     return every if STRESS else random.Random(seed).sample(every, 3)
+
+
+@pytest.fixture
+def stopping(zygote: Zygote, how: str, request: pytest.FixtureRequest) -> Iterator[Stopping]:
+    found = Stopping(zygote, request.node.name, KILL if how == "killed" else SIGNALS)
+    yield found
+    assert not found.failures, "\n\n".join(found.failures)

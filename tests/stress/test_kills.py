@@ -1,24 +1,17 @@
 """Commands that are stopped at any moment: nothing is lost or half written, and what goes on ends in the same bits."""
 
-import contextlib
-import random
-import re
 import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from dcgmm.errors import InputError
 from dcgmm.files import CHECKPOINT, TEMPORARY, read_json
-from dcgmm_cli.commands import results, show
 from dcgmm_cli.runs import META, RESULT
-from dcgmm_cli.schema_in_place import Prune, ResultsConfig, ShowConfig
-from tests.stress.conftest import TRAINING, times
+from tests.stress.conftest import TRAINING, moments
+from tests.stress.stopping import BOTH, Stopping, check_left, only
 from tests.stress.whole import check_all_whole, check_same
 from tests.stress.zygote import Ended, Started, Zygote
 
@@ -39,105 +32,6 @@ IN_PLACE = {
     "compare": (["compare", "run={run}", "run={other}", "format=html", "output=page.html"], "page.html"),
     "results": (["results", "{runs}", "format=csv", "output=runs.csv"], "runs.csv"),
 }
-
-
-@dataclass
-class Stopping:
-    """One command line, stopped at a random moment again and again.
-
-    Args:
-        zygote: what starts it.
-        seed: of moments and signals.
-        signals: what it is sent: one signal, or two, the second within a third of a second.
-    """
-
-    zygote: Zygote
-    seed: str
-    signals: Sequence[tuple[int, ...]]
-    took: float = field(default=0.0, init=False)
-    failures: list[str] = field(default_factory=list, init=False)
-
-    def __post_init__(self) -> None:
-        self.random = random.Random(self.seed)
-
-    @contextlib.contextmanager
-    def counted(self) -> Iterator[None]:
-        """One try of several: what goes wrong in it is told when all have been made."""
-        try:
-            yield
-        except AssertionError as error:
-            self.failures.append(str(error))
-
-    def whole(self, arguments: list[str], cwd: Path) -> Ended:
-        """The command as it is when nothing stops it; its time is the range of moments."""
-        cwd.mkdir(parents=True, exist_ok=True)
-        started = time.monotonic()
-        ended = self.zygote.run(arguments, cwd)
-        self.took = time.monotonic() - started
-        assert ended.code == 0, ended.err
-        return ended
-
-    def stopped(self, arguments: list[str], cwd: Path) -> Ended:
-        """The command, stopped, with what must hold of its end."""
-        cwd.mkdir(parents=True, exist_ok=True)
-        sent = self.random.choice(self.signals)
-        group = self.random.random() < 0.5  # as a terminal, or the machine's end, stops all of its processes
-        started = self.zygote.start(arguments, cwd)
-        time.sleep(self.random.uniform(0, 1.1 * self.took))
-        for number, signum in enumerate(sent):
-            if number:
-                time.sleep(self.random.uniform(0, 0.3))
-            started.send(signum, group=group)
-        ended = started.wait()
-        started.wait_for_group()
-        if signal.SIGKILL in sent:
-            assert ended.code in (0, -signal.SIGKILL), ended.err
-        else:
-            assert ended.code in {0, *(128 + signum for signum in sent)}, (sent, ended)
-            assert "Traceback" not in ended.err, ended.err
-            assert ended.code == 0 or "interrupted" in ended.err, ended.err
-            assert "internal error" not in ended.err
-        return ended
-
-
-KILL = [(signal.SIGKILL,)]
-SIGNALS = [(one,) for one in (signal.SIGINT, signal.SIGTERM)] + [
-    (one, other) for one in (signal.SIGINT, signal.SIGTERM) for other in (signal.SIGINT, signal.SIGTERM)
-]
-BOTH = pytest.mark.parametrize("how", ["killed", "told"])
-
-
-def moments(how: str, count: int) -> range:
-    """So many kills in `make stress`, and a quarter as many signals that can be handled."""
-    return range(times(count if how == "killed" else max(1, count // 4)))
-
-
-@pytest.fixture
-def stopping(zygote: Zygote, how: str, request: pytest.FixtureRequest) -> Iterator[Stopping]:
-    found = Stopping(zygote, request.node.name, KILL if how == "killed" else SIGNALS)
-    yield found
-    assert not found.failures, "\n\n".join(found.failures)
-
-
-def only(zygote: Zygote, arguments: list[str], cwd: Path, *codes: int) -> Ended:
-    """A command that must end with one of some codes, and say one line where it is not 0."""
-    ended = zygote.run(arguments, cwd)
-    assert ended.code in codes, (arguments, ended)
-    assert "Traceback" not in ended.err, ended.err
-    assert ended.code == 0 or len(re.findall("^error: ", ended.err, re.MULTILINE)) == 1, ended.err
-    return ended
-
-
-def check_left(runs: Path, directories: Iterable[Path]) -> None:
-    """What a stopped command left is whole, and `results` and `show` tell of it."""
-    check_all_whole(runs)
-    if runs.is_dir():
-        with contextlib.suppress(InputError):  # there is no run yet
-            results.run_in_place(ResultsConfig(paths=[str(runs)], where=["command=all"]))
-        results.run_in_place(ResultsConfig(paths=[str(runs)], prune=Prune.show))
-    for directory in directories:
-        if (directory / META).exists():
-            show.run_in_place(ShowConfig(run=str(directory)))
 
 
 @BOTH
