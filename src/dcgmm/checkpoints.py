@@ -3,7 +3,7 @@
 A training run's checkpoint holds its model in the same form, and beside it all that training goes on from.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,16 +203,25 @@ def load_run(path: str | Path) -> TrainedRun:
         what = "has no checkpoint" if directory.is_dir() else "is no directory"
         raise InputError(f"{path} {what} ({CHECKPOINT}): train it first, or give another run")
     state = read_state(directory / CHECKPOINT)
-    if "replicas" in state:
-        raise InputError(f"{path} holds {len(state['replicas'])} models: give the directory of one, under replicas/")
     model = _model(state, directory / CHECKPOINT)
-    config, names = state.get("config", {}), state.get("class_names", [])
+    config = state.get("config", {})
     with fitting(directory / CHECKPOINT):
         if not isinstance(config, dict):
             raise InputError("its config is no dictionary")
+        check_names(state)
+    return TrainedRun(directory, model, config, state.get("class_names", []), state)
+
+
+def check_names(state: Mapping[str, Any]) -> None:
+    """Check the names of classes in a run's state.
+
+    Raises:
+        InputError: they are no texts.
+    """
+    for key in ("class_names", "classes"):
+        names = state.get(key, [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise InputError("its class_names are no list of texts")
-    return TrainedRun(directory, model, config, names, state)
+            raise InputError(f"its {key} are no list of texts")
 
 
 def save_detector(detector: Detector, directory: Path) -> None:
@@ -274,7 +283,7 @@ def fitting(path: Path) -> Iterator[None]:
 
 
 def _model(state: dict[str, Any], path: Path) -> DCGMM:
-    if "model" not in state:
+    if "model" not in state or "replicas" in state:
         what = "several models: give that of one, under replicas/" if "replicas" in state else "no model"
         raise InputError(f"{path} holds {what}")
     with fitting(path):

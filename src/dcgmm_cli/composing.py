@@ -1,6 +1,9 @@
 """Configurations of a sweep's jobs: what a choice of files gives is composed once, and values are set in copies."""
 
+import copy
 import pickle
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
@@ -24,7 +27,7 @@ class JobLoader(ConfigLoaderImpl):
 
     def __init__(self, loader: ConfigLoaderImpl) -> None:
         self.config_search_path, self.repository = loader.config_search_path, loader.repository
-        self._composed: dict[tuple[str, ...], bytes] = {}  # by what chooses files
+        self._composed: dict[tuple[str, ...], Callable[[], DictConfig]] = {}  # copies, by what chooses files
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """A job's configuration, as Hydra composes it.
@@ -36,8 +39,8 @@ class JobLoader(ConfigLoaderImpl):
         self.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
         chosen = tuple(_line(each) for each in parsed if self._chooses(each))
         if chosen not in self._composed:
-            self._composed[chosen] = pickle.dumps(super().load_sweep_config(master_config, list(chosen)))
-        config: DictConfig = pickle.loads(self._composed[chosen])
+            self._composed[chosen] = _copies(super().load_sweep_config(master_config, list(chosen)))
+        config = self._composed[chosen]()
         try:
             self._apply_overrides_to_config([each for each in parsed if not self._chooses(each)], config)
             _describe(config, [each for each in parsed if not each.is_hydra_override()])
@@ -49,6 +52,15 @@ class JobLoader(ConfigLoaderImpl):
         """Whether it decides which files are read, or is of Hydra itself."""
         is_group = self.repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict)
         return is_group or override.is_hydra_override()
+
+
+def _copies(config: DictConfig) -> Callable[[], DictConfig]:
+    """What gives copies of a configuration."""
+    try:
+        return partial(pickle.loads, pickle.dumps(config))  # takes a tenth of the time
+    except pickle.PicklingError:
+        # In joblib's processes Hydra has run its plugins' modules twice: classes of the first time have no name.
+        return partial(copy.deepcopy, config)
 
 
 def _describe(config: DictConfig, overrides: list[Override]) -> None:

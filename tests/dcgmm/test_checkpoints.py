@@ -186,9 +186,8 @@ def test_a_detector_of_another_version(tmp_path: Path) -> None:
 
 def test_models_side_by_side_are_opened_one_by_one(tmp_path: Path) -> None:
     path = written(tmp_path, {"replicas": [state(), state()], "config": {}})
-    message = f"{tmp_path} holds 2 models: give the directory of one, under replicas/"
-    assert refused(load_run, tmp_path) == message
-    assert refused(load, path) == f"{path} holds several models: give that of one, under replicas/"
+    message = f"{path} holds several models: give that of one, under replicas/"
+    assert refused(load_run, tmp_path) == refused(load, path) == message
 
 
 def test_without_a_checkpoint(tmp_path: Path) -> None:
@@ -369,7 +368,7 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("config", 3), ("config", [1]), ("class_names", "ab"), ("class_names", [1])]
+    ("key", "value"), [("config", 3), ("config", [1]), ("class_names", "ab"), ("class_names", [1]), ("classes", 7)]
 )
 def test_a_run_s_other_parts(key: str, value: object, tmp_path: Path) -> None:
     path = written(tmp_path, {**state(), key: value})

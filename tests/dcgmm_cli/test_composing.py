@@ -1,5 +1,6 @@
 """Configurations of a sweep's jobs are those that Hydra composes, and files are read once."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,12 @@ def test_files_are_read_once(loader: ConfigLoaderImpl, monkeypatch: pytest.Monke
     read.clear()
     ours.load_sweep_config(of_sweep, ["arch=1L", "seed=1"])
     assert not read
+
+
+def test_classes_that_cannot_be_found_by_name(loader: ConfigLoaderImpl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in processes of joblib's, where Hydra has run its plugins' modules twice."""
+    of_sweep, ours = master(loader), JobLoader(loader)
+    theirs = [outcome(loader, of_sweep, job) for job in JOBS["values"]]
+    found = OmegaConf.get_type(of_sweep.arch)
+    monkeypatch.setattr(sys.modules[found.__module__], found.__name__, object)
+    assert [outcome(ours, of_sweep, job) for job in JOBS["values"]] == theirs

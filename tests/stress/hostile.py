@@ -355,7 +355,7 @@ def _packed(path: Path, write: Callable[[zipfile.ZipFile, str, bytes], object]) 
 
 def _longer(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     is_data = "/data/" in name
-    archive.writestr(name, bytes(10**8) if is_data else content, zipfile.ZIP_DEFLATED if is_data else None)
+    archive.writestr(name, bytes(10**7) if is_data else content, zipfile.ZIP_DEFLATED if is_data else None)
 
 
 def _shorter(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
@@ -429,6 +429,8 @@ CHECKPOINTS: dict[str, Maker] = {
     "config": _state(lambda state: state.update(config="${oc.env:HOME}")),
     "resolved": _state(lambda state: state.update(config={"dataset": {"name": "${oc.env:HOME}"}, "seed": "${seed}"})),
     "names": _state(lambda state: state.update(class_names=[{}, 3], classes=7)),
+    "classes": _state(lambda state: state.update(classes=7, data_digest="other")),
+    "replicas": _state(lambda state: state.update(replicas=3)),
     "keys": _state(lambda state: [state.pop(key) for key in [*state] if key not in ("format", "dcgmm")]),
     "flat": _state(lambda state: [state.update({key: 3}) for key in [*state] if key not in ("format", "dcgmm")]),
     "NaN": _first(lambda tensor: torch.full_like(tensor, torch.nan)),

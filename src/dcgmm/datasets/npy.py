@@ -7,6 +7,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
+from dcgmm.datasets.files import UNREADABLE
 from dcgmm.datasets.names import printable
 from dcgmm.errors import InputError
 
@@ -42,7 +43,9 @@ def read_header(file: IO[bytes], path: Path, size: int) -> Header:
         shape, fortran, dtype = read(file)
         if min(shape, default=0) < 0:
             raise ValueError(f"a shape of {shape}")
-    except ValueError as error:
+    except UNREADABLE:
+        raise
+    except Exception as error:  # what NumPy raises of a damaged header: a tokenizer's errors, too
         reason = str(error).partition("\n")[0]
         raise InputError(f"{printable(str(path))} is no readable array file: {reason}") from None
     if dtype.hasobject:

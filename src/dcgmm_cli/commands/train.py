@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from dcgmm.checkpoints import fitting, read_state
+from dcgmm.checkpoints import check_names, fitting, read_state
 from dcgmm.datasets import ImageData, load
 from dcgmm.datasets.loading import at_hand
 from dcgmm.datasets.options import root_of
@@ -130,6 +130,8 @@ def _go_on(
     Raises:
         InputError: it has come to its end, its checkpoint is damaged, or the training images are others.
     """
+    with fitting(directory / CHECKPOINT):
+        check_names(state)
     _check_data(state, data, directory)
     parts = state.get("replicas", [state])
     generators = _generators(config)

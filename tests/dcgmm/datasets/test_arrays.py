@@ -107,6 +107,7 @@ def _header(text: str) -> bytes:
         (_header("{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999, 99999999999)}\n"), "is cut off: "),
         (_header("{'descr': '|u1', 'fortran_order': False, 'shape': (-3, 5, 4)}\n"), "is no readable array file: "),
         (_header("__import__('os').abort()\n"), "is no readable array file: "),
+        (_header("(" * 5_000 + "\n"), "is no readable array file: "),
         (_header("{" * 20_000), "is no readable array file: Header info length .* is large"),
     ],
 )
