@@ -96,5 +96,6 @@ def test_classes_that_cannot_be_found_by_name(loader: ConfigLoaderImpl, monkeypa
     of_sweep, ours = master(loader), JobLoader(loader)
     theirs = [outcome(loader, of_sweep, job) for job in JOBS["values"]]
     found = OmegaConf.get_type(of_sweep.arch)
+    assert found is not None
     monkeypatch.setattr(sys.modules[found.__module__], found.__name__, object)
     assert [outcome(ours, of_sweep, job) for job in JOBS["values"]] == theirs

@@ -95,7 +95,10 @@ def layer_worst(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:  # (N, H, W) e
 
 
 def _worst_region(values: Tensor) -> Tensor:  # (N, H, W) -> (N,)
-    return avg_pool2d(values.unsqueeze(1), region(values.shape[1:]), 1).flatten(1).amin(1)
+    height, width = region(values.shape[1:])
+    # Down, then across: so many values for each position, not their product.
+    rows = avg_pool2d(values.unsqueeze(1), (height, 1), 1)
+    return avg_pool2d(rows, (1, width), 1).flatten(1).amin(1)
 
 
 def region(shape: Sequence[int]) -> tuple[int, ...]:
