@@ -101,7 +101,7 @@ IMAGES: dict[str, Maker] = {
     "cut.gif": _bytes(_picture(form="GIF")[:100]),
     "flipped.png": _bytes(_PICTURE[:60] + bytes([_PICTURE[60] ^ 255]) + _PICTURE[61:]),
     "bomb.png": _bytes(_png(HUGE, HUGE, data=bytes(1000))),
-    "large.png": _bytes(_png(9_000, 9_000, 1, data=bytes(9_000 * (9_000 // 8 + 1)))),
+    "large.png": _bytes(_png(6_000, 6_000, 1, data=bytes(6_000 * (6_000 // 8 + 1)))),
     "wide.png": _bytes(_png(2**31 - 1, 1)),
     "bomb.ppm": _bytes(b"P6 99999 99999 255\n" + bytes(100)),
     "negative.bmp": _bytes(

@@ -103,11 +103,11 @@ class PixelSums:
             second.addmm_(share.mT, x.square_())
 
     def mixture(self, dtype: torch.dtype, processes: Processes = ALONE) -> PixelMixture:
-        """The mixture of all images that were added, by all of some processes."""
-        count, first, second = processes.summed(self._sums)
+        """The mixture of all images that were added, by all of some processes; it takes the place of the sums."""
+        count, mean, variance = processes.summed(self._sums)
         size = count.clamp(min=torch.finfo(count.dtype).tiny).unsqueeze(1)
-        mean = first / size
-        variance = (second / size - mean.square()).clamp(min=0) + VARIANCE
+        mean /= size
+        variance.div_(size).sub_(mean.square()).clamp_(min=0).add_(VARIANCE)
         weights = count / count.sum()
         return PixelMixture(weights.to(dtype), mean.to(dtype), variance.to(dtype))
 
