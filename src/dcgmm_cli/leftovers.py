@@ -1,5 +1,7 @@
 """Run directories in which nothing was ever made: of starts that failed, or were killed before a first checkpoint."""
 
+import contextlib
+import logging
 import os
 import shutil
 import time
@@ -53,12 +55,36 @@ def _is_idle(directory: Path) -> bool:
 
 
 def remove_leftover(directory: Path) -> bool:
-    """Remove a run directory, if there is still nothing in it, and nobody at work."""
+    """Remove a run directory, if there is still nothing in it.
+
+    Raises:
+        InputError: it cannot be removed: of the disk or its owner, or a process has begun to work in it.
+    """
     try:
         with alone(directory):
             if not is_leftover(directory):
                 return False
             shutil.rmtree(directory)
-    except (InputError, OSError):
-        return False
+    except (InputError, OSError) as error:
+        if not directory.is_dir():  # another process has removed it
+            return False
+        if isinstance(error, OSError):
+            raise InputError(f"{directory} cannot be removed: {error.strerror}") from None
+        raise
     return True
+
+
+def discard(directory: Path) -> None:
+    """Remove a run directory in which nothing is, and the one above it if nothing else is in that."""
+    shutil.rmtree(directory, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        directory.parent.rmdir()
+
+
+def discard_unbegun() -> Path | None:
+    """Remove the run directory that Hydra could not write its records into, and return it; None where it made none."""
+    logs = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+    directory = next((Path(log.baseFilename).parent for log in logs), None)  # Hydra forgets it, and has opened its log
+    if directory is not None and not (directory / META).exists() and is_leftover(directory):
+        discard(directory)
+    return directory

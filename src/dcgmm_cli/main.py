@@ -125,6 +125,7 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     from dcgmm_cli.hydra_glue import run_hydra
     from dcgmm_cli.interruption import Interruption
     from dcgmm_cli.job import remember_command_line
+    from dcgmm_cli.leftovers import discard_unbegun
     from dcgmm_cli.studies import STUDY
     from dcgmm_cli.sweep_start import SweepStart
     from dcgmm_cli.sweeps import best, summary
@@ -161,7 +162,8 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     except Exception as error:
         # Hydra makes the output directory, and opens the log in it.
         if fault := error if isinstance(error, FileNotFoundError) else storage_fault(error):
-            return _fail(f"cannot write {fault.filename or 'the run directory'}: {fault.strerror}")
+            place = discard_unbegun()
+            return _fail(f"cannot write {fault.filename or place or 'the run directory'}: {fault.strerror}")
         if type(error).__module__.partition(".")[0] == "sqlalchemy":
             said = str(getattr(error, "orig", error)).splitlines()[0]
             return _fail(f"the study ({STUDY} in hydra.sweep.dir, or hydra.sweeper.storage) cannot be used: {said}")

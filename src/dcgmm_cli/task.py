@@ -5,7 +5,6 @@ import importlib
 import logging
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,7 +24,7 @@ from dcgmm_cli.hydra_glue import register
 from dcgmm_cli.interruption import Interruption
 from dcgmm_cli.job import Job, rank
 from dcgmm_cli.keys import flat, with_prefix
-from dcgmm_cli.leftovers import is_leftover
+from dcgmm_cli.leftovers import discard, is_leftover
 from dcgmm_cli.logs import LOG_ALONE
 from dcgmm_cli.records import recorded
 from dcgmm_cli.runs import META, RESULT, find_run
@@ -91,9 +90,7 @@ def run_task(config: DictConfig) -> float | None:
         elif number is not None:
             _tell_others(text)
         if mistake and not (sweeps or number or was_there) and written and is_leftover(written):
-            shutil.rmtree(written, ignore_errors=True)  # the message has said all that there is to say
-            with contextlib.suppress(OSError):
-                written.parent.rmdir()  # if nothing else is in it
+            discard(written)  # the message has said all that there is to say
             written = None
     except KeyboardInterrupt as error:
         code = 128 + int(getattr(error, "signum", 2))

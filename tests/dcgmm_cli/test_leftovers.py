@@ -1,4 +1,6 @@
+import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,9 +41,22 @@ def test_starts_that_failed_are_found_and_removed(tmp_path: Path) -> None:
     assert sorted(find_leftovers([str(tmp_path / "runs")])) == [failed, follow_up, young]
     with alone(failed):
         assert failed not in find_leftovers([str(tmp_path / "runs")])
-        assert not remove_leftover(failed)
+        with pytest.raises(InputError, match=f"another process is at work in {failed}"):
+            remove_leftover(failed)
     assert all(map(remove_leftover, (failed, follow_up, young)))
     assert not list(find_leftovers([str(tmp_path / "runs")]))
     assert trained.is_dir()
     with pytest.raises(InputError, match="is no directory"):
         list(find_leftovers([str(failed)]))
+
+
+def test_what_is_gone_or_cannot_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = started(tmp_path / "failed")
+    assert not remove_leftover(tmp_path / "gone")
+
+    def refuse(directory: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(directory))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.raises(InputError, match=f"{failed} cannot be removed: Read-only file system"):
+        remove_leftover(failed)

@@ -1,9 +1,11 @@
 """Commands that are stopped at any moment: nothing is lost or half written, and what goes on ends in the same bits."""
 
+import contextlib
 import shutil
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from tests.stress.whole import check_all_whole, check_same
 from tests.stress.zygote import Ended, Started, Zygote
 
 DRAWN = ["sampling.count=4", "quality.count=20", "quality.bins=4", "quality.frechet=false"]
+SUBMITIT = ["hydra/launcher=submitit_local"]
 JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 FOLLOW_UPS = {
     "sample": DRAWN,
@@ -66,7 +69,9 @@ def test_a_training(how: str, more: list[str], count: int, stopping: Stopping, t
 
 
 @BOTH
-@pytest.mark.parametrize(("launcher", "count"), [([], 16), (JOBLIB, 16)], ids=["basic", "joblib"])
+@pytest.mark.parametrize(
+    ("launcher", "count"), [([], 16), (JOBLIB, 16), (SUBMITIT, 4)], ids=["basic", "joblib", "submitit"]
+)
 def test_a_sweep(how: str, launcher: list[str], count: int, stopping: Stopping, tmp_path: Path) -> None:
     arguments = ["train", "-m", *TRAINING, "seed=0,1,2", "hydra.sweep.dir=sweep", *launcher]
     stopping.whole(arguments, tmp_path / "whole")
@@ -75,10 +80,27 @@ def test_a_sweep(how: str, launcher: list[str], count: int, stopping: Stopping, 
             home = tmp_path / str(number)
             stopping.stopped(arguments, home)
             check_left(home / "sweep", (home / "sweep").glob("*seed*"))
+            if launcher is SUBMITIT:
+                _wait_for_jobs(home / "sweep")
             only(stopping.zygote, arguments, home, 0)
             for directory in (tmp_path / "whole" / "sweep").glob("*seed*"):
                 check_same(home / "sweep" / directory.name, directory)
         shutil.rmtree(home)
+
+
+def _wait_for_jobs(sweep: Path) -> None:
+    """Wait for jobs that outlive their sweep, also for those whose processes have not come to them yet."""
+    end = time.monotonic() + 120
+    while any(str(sweep).encode() in command for command in _commands()):
+        assert time.monotonic() < end, f"jobs of {sweep} are still at work"
+        time.sleep(0.1)
+
+
+def _commands() -> Iterator[bytes]:
+    """The command lines of all processes."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield path.read_bytes()
 
 
 @BOTH

@@ -43,7 +43,8 @@ def run_in_place(config: ResultsConfig) -> Path | None:
     """Show the table, or write it to `output` and return that file.
 
     Raises:
-        InputError: there are no runs, or none that meet the conditions, or a column is unknown.
+        InputError: there are no runs, or none that meet the conditions, or a column is unknown; or what is to be
+            removed cannot be.
     """
     if config.prune is not None:
         if config != ResultsConfig(paths=config.paths, prune=config.prune):
@@ -72,13 +73,19 @@ def run_in_place(config: ResultsConfig) -> Path | None:
 
 
 def _prune(paths: list[str], prune: Prune) -> None:
-    found = list(find_leftovers(paths))
+    found, kept = list(find_leftovers(paths)), list[str]()
     for directory in found:
-        removed = prune is Prune.remove and remove_leftover(directory)
+        removed = False
+        try:
+            removed = prune is Prune.remove and remove_leftover(directory)
+        except InputError as error:
+            kept.append(str(error))
         print(f"{directory} is removed" if removed else directory)
     what = "run directories in which nothing was made"
     advice = "; prune=remove removes them" if found and prune is Prune.show else ""
     print(f"{len(found)} {what}{advice}", file=sys.stderr)
+    if kept:
+        raise InputError(f"{len(kept)} of {len(found)} could not be removed: {kept[0]}")
 
 
 def _table(runs: list[Run], config: ResultsConfig) -> Table:

@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import json
 import os
 import pty
@@ -149,7 +150,13 @@ def test_mistakes(installed: Runner, dcgmm: Runner, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
-def test_starts_that_failed_are_shown_and_removed(dcgmm: Runner, tmp_path: Path) -> None:
+def _refuse(path: Path) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+
+def test_starts_that_failed_are_shown_and_removed(
+    dcgmm: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = tmp_path / "runs"
     write_json(root / "1L-mnist" / "trained" / "meta.json", {})
     write_json(root / "1L-mnist" / "trained" / "figures" / "x.json", {})
@@ -160,6 +167,11 @@ def test_starts_that_failed_are_shown_and_removed(dcgmm: Runner, tmp_path: Path)
     shown = dcgmm("results", str(root), "prune=show")
     assert (shown.code, shown.out.splitlines()) == (0, [str(failed)])
     assert failed.is_dir()
+    with monkeypatch.context() as patch:  # as on a read-only disk
+        patch.setattr("shutil.rmtree", _refuse)
+        kept = dcgmm("results", str(root), "prune=remove")
+    assert (kept.code, kept.out.splitlines()) == (2, [str(failed)])
+    assert "error: 1 of 1 could not be removed: " in kept.err
     removed = dcgmm("results", str(root), "prune=remove")
     assert (removed.code, removed.out.splitlines()) == (0, [f"{failed} is removed"])
     assert sorted(root.rglob("*")) == before

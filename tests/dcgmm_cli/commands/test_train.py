@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 import os
@@ -358,6 +359,24 @@ def test_unwritable_output(dcgmm: Runner, tmp_path: Path) -> None:
     assert outcome.code == 2
     assert "cannot write" in outcome.err
     assert len(outcome.err.splitlines()) == 1
+
+
+def test_no_space_for_the_records_of_a_start(
+    dcgmm: Runner, tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves nothing, also no directory."""
+
+    def refuse(*given: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("hydra.core.utils._save_config", refuse)
+    for words, parent in (["train", *QUICK], tmp_path / "runs"), (["visualize", f"run={tiny_run}"], tiny_run):
+        before = sorted(parent.rglob("*"))
+        outcome = dcgmm(*words)
+        assert outcome.code == 2
+        assert outcome.err.startswith(f"error: cannot write {parent}/")
+        assert len(outcome.err.splitlines()) == 1
+        assert sorted(parent.rglob("*")) == before
 
 
 def test_short_budget_is_announced_with_its_numbers(dcgmm: Runner) -> None:
