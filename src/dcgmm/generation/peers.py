@@ -4,6 +4,7 @@ Shapes: N training images, n images to complete, D = H W C values of an image, K
 may be anything finite; all functions give (n, D), of which only what is missing counts.
 """
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -68,7 +69,10 @@ def flat_mixture(training: Tensor, x: Tensor, seen: Tensor, seed: int) -> Tensor
     mixture = GaussianMixture(
         min(MIXTURE_COMPONENTS, len(some)), covariance_type="diag", reg_covar=RIDGE, tol=TOLERANCE, random_state=seed
     )
-    mixture.fit(some.double().numpy())
+    with warnings.catch_warnings():
+        # Of fewer different images than components some of these are alike: as good a mixture.
+        warnings.filterwarnings("ignore", "Number of distinct clusters")
+        mixture.fit(some.double().numpy())
     loc, precision = torch.from_numpy(mixture.means_), torch.from_numpy(1 / mixture.covariances_)
     given, observed = x.double(), seen.double()
     squares = (given.square() * observed) @ precision.T - 2 * (given * observed) @ (precision * loc).T

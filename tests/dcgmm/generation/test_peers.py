@@ -68,3 +68,9 @@ def test_all_peers_complete_every_image_also_of_few_training_images(data: tuple[
         # What was not seen has no part in it.
         hidden = torch.where(seen, x, torch.rand(5, 6, generator=torch.Generator().manual_seed(9)))
         torch.testing.assert_close(complete(hidden, seen)[~seen], completed[~seen])
+
+
+def test_images_that_are_all_alike_are_completed_without_a_warning() -> None:
+    training, seen = torch.full((30, 9), 0.5), torch.arange(9).expand(2, 9) < 4
+    for complete in peers(training, 0).values():
+        torch.testing.assert_close(complete(training[:2], seen), training[:2])
