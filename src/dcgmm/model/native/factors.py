@@ -74,7 +74,7 @@ def add_factors(
     """Scores with the part of the factors, 1/2 |z|^2 + 1/2 log det M with z = products - offset.
 
     Raises:
-        OptionError: an array is not of the shape above, float32, on the CPU.
+        OptionError: an array is not of the shape above, float32, on the CPU; or products are of fewer points.
     """
     factors, components, _ = _sides(rows)
     added = dense("scores", scores, (len(scores), components)).clone()
@@ -85,6 +85,8 @@ def add_factors(
         product = dense("products", block, (len(part), factors * components))
         _run("dcgmm_add_factors", len(part), rows, product, offset, log_det, part)
         start += len(block)
+    if start != len(scores):
+        raise OptionError("products", f"of {len(scores)} points, as scores", start)
     return added
 
 

@@ -259,9 +259,13 @@ def test_what_a_step_cannot_work_on_is_refused_and_nothing_changed(field: str, c
 
 
 @NEEDS_COMPILER
-def test_blocks_of_points_that_are_too_many_are_refused() -> None:
-    blocks = [torch.ones(2, 12), torch.ones(2, 12)]
-    with pytest.raises(OptionError, match="products must be of shape"):
+@pytest.mark.parametrize(
+    ("points", "told"),
+    [([2, 2], "products must be of shape"), ([2], "products must be of 3 points, as scores, not 2"), ([], "not 0")],
+)
+def test_blocks_of_too_many_or_too_few_points_are_refused(points: list[int], told: str) -> None:
+    blocks = [torch.ones(each, 12) for each in points]
+    with pytest.raises(OptionError, match=told):
         factors.add_factors(torch.ones(3, 4), blocks, ROWS, torch.ones(3, 4), torch.ones(4))
 
 
