@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dcgmm import runtime
+from dcgmm import arch, runtime
 from dcgmm.errors import InputError, OptionError
 from dcgmm.model import DCGMM
 from dcgmm.runtime import (
@@ -20,6 +20,7 @@ from dcgmm.runtime import (
     set_threads,
     set_up_cpu,
 )
+from dcgmm.training import Trainer, TrainerOptions
 
 
 @pytest.fixture
@@ -113,6 +114,7 @@ def test_cpu_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_whoever_has_a_model_computes_as_fast_as_the_command_line() -> None:
     script = """
 import os
+import re
 import dcgmm
 assert os.environ["GOMP_SPINCOUNT"] == "3000"
 dcgmm.DCGMM
@@ -130,6 +132,17 @@ def test_what_the_user_says_of_spinning_threads_stays() -> None:
 
 def test_cores_of_this_process() -> None:
     assert 1 <= available_cores() <= (os.cpu_count() or 1)
+
+
+def test_a_model_needs_more_than_its_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = arch("1L")
+    model, images = DCGMM.build((28, 28, 1), layers), torch.rand(4, 28, 28, 1)
+    size = sum(each.nbytes for each in model.parameters())
+    monkeypatch.setattr("dcgmm.runtime._free_memory", lambda: 4 * size)
+    with pytest.raises(InputError, match=r"G\(25\) for images of 28x28x1: this needs about"):
+        DCGMM.build((28, 28, 1), layers)
+    with pytest.raises(InputError, match=r"steps of 2 images for 1 model\(s\): this needs about"):
+        Trainer(model, images, TrainerOptions(steps=2, batch_size=2), [torch.Generator()])
 
 
 def test_what_cannot_fit_is_refused_before_it_is_taken() -> None:

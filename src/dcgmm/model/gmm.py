@@ -115,7 +115,7 @@ class GMM(nn.Module):
         """Draw centroids by a CPU generator (section 3.2.1), and set all else back to where it starts."""
         noise = torch.rand(self.loc.shape, generator=generator, dtype=torch.float64, device="cpu")
         # Rounded to float32, so that a model starts from the same values in float64.
-        self.loc.copy_(((2 * noise - 1) * self.options.loc_range).float())
+        self.loc.copy_(noise.mul_(2).sub_(1).mul_(self.options.loc_range).float())
         self.precision_sqrt.copy_(torch.tensor(self._start, dtype=torch.float32))
         self.logits.zero_()
 

@@ -60,7 +60,8 @@ def build_layers(
             size = math.inf
         else:
             size = sum(each.numel() * each.element_size() for each in sketched.parameters())
-    require_memory(size, f"{architecture} for images of {shape}")
+    # Beside its parameters what start values are drawn in, or scores are made with: as measured.
+    require_memory(5 * size, f"{architecture} for images of {shape}")
     return _build(architecture, shape, gmm, batch_shape)
 
 

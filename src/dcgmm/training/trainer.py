@@ -22,6 +22,7 @@ from dcgmm.training.batches import Batches
 from dcgmm.training.layer import FINITE, MEASURES, LayerReport, LayerTraining, annealing_rule, tell_what_is_slower
 from dcgmm.training.options import ANNEALINGS, EPOCHS, TrainerOptions
 
+WORKING = 6  # times the bytes of the parameters: coefficients, sums and checkpoints of a training, as measured
 T = TypeVar("T")
 
 
@@ -77,6 +78,7 @@ class Trainer:
         _check_precision(model)
         seen = model if options.tile is None else _of_tiles(model, self._batches.shape)
         size = 2 * len(generators) * own * seen.image_bytes
+        size += WORKING * sum(each.nbytes for each in model.parameters())
         require_memory(size, f"steps of {own} images for {len(generators)} model(s)", model.device)
         self._points = {  # of a step, of all processes
             name: self.batch_size * (gmm.output_shape.positions if gmm.shared else 1) for name, gmm in seen.gmms.items()
