@@ -84,7 +84,7 @@ def number(
             isinstance(value, int | float)
             and not isinstance(value, bool)
             and (most is not None or _is_moderate(value))
-            and math.isfinite(value)
+            and -math.inf < value < math.inf  # of integers, too, that no float can hold
             and (least is None or value >= least)
             and (above is None or value > above)
             and (most is None or value <= most)

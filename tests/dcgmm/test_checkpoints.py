@@ -397,6 +397,8 @@ def detector_state(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         lambda given: given["pixels"].pop("mean"),
         lambda given: given["pixels"]["variance"].fill_(0),
         lambda given: given["pixels"]["weights"].fill_(-1),
+        lambda given: given["pixels"]["weights"].fill_(0),
+        lambda given: given["pixels"].update(weights=given["pixels"]["weights"].long()),
         lambda given: given["pixels"]["mean"].fill_(torch.inf),
         lambda given: given["calibration"]["scores"].pop("auto"),
         lambda given: given["calibration"]["worst"].update(gmm9=given["calibration"]["worst"]["gmm1"]),

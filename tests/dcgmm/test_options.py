@@ -63,7 +63,7 @@ NO_NUMBERS = ("1", None, True, math.nan, math.inf, [1])
         (number(above=0), "a number above 0", (1e-9, 1), (0, -1)),
         (number(), "a finite number", (-1e9, 0.0), (1e300, -(10**400), 1e-300)),
         (whole(), "a whole number of at least 0", (10**9,), (10**9 + 1, 10**400)),
-        (number(above=0, most=1), "a number in (0, 1]", (1e-9, 1), (0, 1.1)),
+        (number(above=0, most=1), "a number in (0, 1]", (1e-9, 1), (0, 1.1, 10**400, -(10**400), *NO_NUMBERS)),
         (number(least=0, below=1), "a number in [0, 1)", (0, 0.99), (1, -0.1)),
         (one_or_several(whole(least=1)), "a whole number of at least 1, or a list of such", (1, [1, 2]), (0, [], [0])),
         (several(2, whole(least=1)), "a list of 2, each a whole number of at least 1", ([1, 2],), ([1], 1, [0, 1])),

@@ -60,10 +60,12 @@ class PixelMixture:
         shapes = {"weights": (components,), "mean": (components, features), "variance": (components, features)}
         for name, shape in shapes.items():
             value = getattr(self, name)
-            if tuple(value.shape) != shape or not value.isfinite().all():
-                raise InputError(f"{name} of the pixels' mixture: shape {list(value.shape)}, not {list(shape)}, or NaN")
-        if (self.weights < 0).any() or (self.variance <= 0).any():
-            raise InputError("the pixels' mixture has negative weights or variances")
+            if tuple(value.shape) != shape or not value.is_floating_point() or not value.isfinite().all():
+                raise InputError(
+                    f"{name} of the pixels' mixture: shape {list(value.shape)}, not {list(shape)}, or no finite floats"
+                )
+        if (self.weights < 0).any() or not self.weights.any() or (self.variance <= 0).any():
+            raise InputError("the pixels' mixture has negative weights or variances, or weights that are all 0")
 
     def log_prob(
         self,
