@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import sys
 import typing
 from collections.abc import Mapping
 
@@ -61,6 +62,11 @@ def explain(error: Exception, command: str) -> str:
         cause = cause.__cause__
     if isinstance(cause, OmegaConfBaseException) and cause.full_key is not None:
         return _misfit(cause, command)
+    if isinstance(cause, OverflowError) and (found := re.search(r"full_key: (\S+)", str(cause))):
+        wanted = _wanted(found[1], {key.name: key for key in keys(SCHEMAS[command])}) or "a number"
+        return f"{found[1]} must be {wanted}, not one of more than {sys.float_info.max_10_exp} digits"
+    if "integer string conversion" in str(cause):  # how Python says it
+        return f"a number has more than {sys.get_int_max_str_digits()} digits"
     return next(iter(str(cause).splitlines()), type(cause).__name__)
 
 

@@ -154,7 +154,7 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     except LostProcessError as error:
         _fail(str(error))
         return 1
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, OverflowError) as error:
         return _fail(explain(error, command))
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -167,6 +167,8 @@ def _run_hydra(command: str, rest: list[str]) -> int:
         if type(error).__module__.partition(".")[0] == "sqlalchemy":
             said = str(getattr(error, "orig", error)).splitlines()[0]
             return _fail(f"the study ({STUDY} in hydra.sweep.dir, or hydra.sweeper.storage) cannot be used: {said}")
+        if "integer string conversion" in str(error):  # Hydra reads a number as Python does
+            return _fail(explain(error, command))
         if str(error) not in NO_TRIAL:  # the summary says of each job why it failed
             text = " ".join(f"{type(error).__name__}: {error}".split())
             print(f"dcgmm {command}: internal error: {text}", file=sys.stderr)

@@ -57,6 +57,11 @@ FOLLOW_UPS = ["outliers", "sample", "sharpen", "inpaint", "visualize", "cluster"
         ("train hydra.run.dir=''", "hydra.run.dir must be a path, not empty\n"),
         ("train -m seed=0,1 hydra.sweep.dir=", "hydra.sweep.dir must be a path, not empty\n"),
         ("results format=csv output=", "output must be a path, not empty\n"),
+        (f"train trainer.epochs={'9' * 5000}", "a number has more than 4300 digits\n"),
+        (
+            f"train trainer.annealing.alpha={'9' * 400}",
+            "a number in (0, 1], not one of more than 308 digits\n",
+        ),
         ("train hydra.run.dir=/proc/self/x", "cannot write /proc/self/x: No such file or directory\n"),
     ],
 )
