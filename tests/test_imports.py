@@ -149,7 +149,8 @@ RUNNER: dict[str, set[str]] = {
     "hydra_glue": RECORDS | {"explain", "overrides", "own_files", "sweeps"},
     "launch": {"hydra_glue", "interruption", "job", "runs", "starts"},
     "composing": set(),
-    "sweep_start": {"composing", "explain", "headlines", "hydra_glue", "sweeps"},
+    "studies": {"records", "sweeps"},
+    "sweep_start": {"composing", "explain", "headlines", "hydra_glue", "studies", "sweeps"},
     "task": RECORDS | {"faults", "headlines", "interruption", "leftovers", "hydra_glue", "logs", "sweeps", "typed"},
     "main": {
         "completion",
@@ -160,6 +161,8 @@ RUNNER: dict[str, set[str]] = {
         "interruption",
         "job",
         "launch",
+        "leftovers",
+        "studies",
         "sweep_start",
         "sweeps",
         "task",
