@@ -23,7 +23,7 @@ from dcgmm_cli.progress import reported
 from dcgmm_cli.runs import find_models
 from dcgmm_cli.schema import DrawConfig, QualityConfig
 from dcgmm_cli.terminal import print_table
-from dcgmm_cli.trained import OpenedRun
+from dcgmm_cli.trained import OpenedRun, warn_if_unfinished
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,9 @@ def flat_of(config: DrawConfig, opened: OpenedRun) -> DCGMM | None:
     run, *others = find_models(name, config.runs_dir, "quality.flat")
     if others:
         raise InputError(f"quality.flat={name} has {1 + len(others)} models: give the directory of one, such as {run}")
-    flat = load_run(run).model.to(model.device).eval()
+    trained = load_run(run)
+    warn_if_unfinished(trained)
+    flat = trained.model.to(model.device).eval()
     if len(flat.gmms) != 1 or flat.input_shape != model.input_shape:
         raise InputError(
             f"quality.flat={name} must be a run of one GMM layer on images of {model.input_shape}; "

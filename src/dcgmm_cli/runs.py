@@ -8,6 +8,7 @@ import contextlib
 import glob
 import os
 import secrets
+import shlex
 from datetime import datetime
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from dcgmm.errors import InputError
 from dcgmm.files import CHECKPOINT, HOUR, sweep_temporary, temporary_for
 
 RESULT, META, METRICS = "result.json", "meta.json", "metrics.jsonl"
+PLANNED = "planned_steps"  # key of `meta.json`
 REPLICAS = "replicas"  # in the directory of models trained side by side: a run directory for each
 
 
@@ -114,6 +116,11 @@ def find_models(run: str, runs_dir: str, key: str = "run", *, several: bool = Tr
             ) from None
         return models
     return sorted(path.resolve() for path in (directory / REPLICAS).glob("*") if (path / META).is_file()) or [directory]
+
+
+def to_go_on(directory: Path) -> str:
+    """What is typed to go on with a training run."""
+    return f"dcgmm train {shlex.quote(f'run={directory}')}"
 
 
 def point_latest(directory: Path, runs_dir: str) -> None:

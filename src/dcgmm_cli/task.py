@@ -4,7 +4,6 @@ import contextlib
 import importlib
 import logging
 import os
-import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +26,7 @@ from dcgmm_cli.keys import flat, with_prefix
 from dcgmm_cli.leftovers import discard, is_leftover
 from dcgmm_cli.logs import LOG_ALONE
 from dcgmm_cli.records import recorded
-from dcgmm_cli.runs import META, RESULT, find_run
+from dcgmm_cli.runs import META, RESULT, find_run, to_go_on
 from dcgmm_cli.schema import FollowUpConfig
 from dcgmm_cli.schema_train import TrainConfig
 from dcgmm_cli.sweeps import JobOutcome, check_same, is_done, one_of_several, tell
@@ -123,7 +122,7 @@ def _objective(options: Any, written: Path) -> float | None:
 
 def _say_how_to_go_on(command: str, written: Path | None) -> None:
     if command == "train" and written is not None and (written / CHECKPOINT).is_file():
-        log.info("go on with: dcgmm train %s", shlex.quote(f"run={written}"))
+        log.info("go on with: %s", to_go_on(written))
 
 
 def _tell_others(why: str) -> None:

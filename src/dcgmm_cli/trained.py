@@ -1,4 +1,4 @@
-"""A finished training run, opened by the commands that work on its model."""
+"""A training run, opened by the commands that work on its model."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -15,7 +15,8 @@ from dcgmm.training.weights import weights_by_use
 from dcgmm_cli.job import Job
 from dcgmm_cli.progress import reported
 from dcgmm_cli.records import write_meta
-from dcgmm_cli.runs import find_run
+from dcgmm_cli.results.reading import meta_of, read_run
+from dcgmm_cli.runs import PLANNED, find_run, to_go_on
 from dcgmm_cli.schema import FollowUpConfig
 from dcgmm_cli.schema_train import TrainConfig
 
@@ -56,6 +57,8 @@ def open_run(config: FollowUpConfig, job: Job) -> OpenedRun:
     run.model.to(device).eval()
     with fitting(run.directory / CHECKPOINT):
         trained = made(TrainConfig, run.config)
+    log.info("run %s: %s on %s", run.directory, trained.arch.name, trained.dataset.path or trained.dataset.name)
+    warn_if_unfinished(run)
     write_meta(job.directory, job.command, config, describe_device(device))
     opened = OpenedRun(run, replace(trained, dataset=at_hand(trained.dataset, config.dataset)))
     if trained.trainer.weights_by_use and not run.finished:
@@ -64,3 +67,19 @@ def open_run(config: FollowUpConfig, job: Job) -> OpenedRun:
         except InputError as error:
             log.warning("mixture weights are as trained so far, not by use: %s", error)
     return opened
+
+
+def warn_if_unfinished(run: TrainedRun) -> None:
+    """Log how far a run's training has come, and how it goes on, where that is not its end."""
+    status, planned = read_run(run.directory).results["status"], meta_of(run.directory).get(PLANNED)
+    with fitting(run.directory / CHECKPOINT):
+        steps = run.state["training"]["steps"]
+    # One that is trained further, and was killed soon, has the checkpoint of its first end.
+    if status == "finished" or (run.finished and planned in (None, steps)):
+        return
+    step = f"step {steps}" if planned is None else f"step {steps} of {planned}"
+    if status == "running":
+        log.warning("%s is still in training: its model is that of %s", run.directory, step)
+        return
+    what = "failed" if status == "failed" else "was interrupted"
+    log.warning("%s %s at %s; go on with: %s", run.directory, what, step, to_go_on(run.directory))

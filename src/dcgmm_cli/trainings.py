@@ -30,7 +30,7 @@ from dcgmm_cli.interruption import Interrupted, Interruption
 from dcgmm_cli.loggers.feeding import Loggers
 from dcgmm_cli.progress import ProgressBar
 from dcgmm_cli.records import append_metrics, read_metrics, write_result
-from dcgmm_cli.runs import REPLICAS
+from dcgmm_cli.runs import PLANNED, REPLICAS
 from dcgmm_cli.schema_train import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -154,6 +154,7 @@ class Training:
         ]
         about = {"source": data.source, "image_shape": list(data.train.images.shape[1:]), "classes": classes}
         return {
+            PLANNED: self.trainer.total_steps,
             "layers": plain(summarise(self.trainer.model)),
             "data": about | {name: len(split) for name, split in _splits(data).items()},
         }

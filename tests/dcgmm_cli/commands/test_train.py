@@ -196,6 +196,12 @@ def test_an_interrupted_run_does_not_go_back(tmp_path: Path, dcgmm: Runner) -> N
     assert outcome.err.endswith(f"error: {directory} has done 1.33 epochs, 4 steps; 3 would be fewer\n")
     assert read_json(directory / "result.json")["status"] == "interrupted"
     assert steps_done(directory) == 4
+    # What works on it says so, and how it goes on.
+    shown = dcgmm("visualize", "images=0")
+    assert shown.code == 0, shown.err
+    first, second = shown.err.splitlines()[:2]
+    assert first == f"run {directory}: custom on mnist_sample"
+    assert second == f"warning: {directory} was interrupted at step 4 of 6; go on with: dcgmm train run={directory}"
 
 
 def test_data_may_be_elsewhere_when_a_run_goes_on(

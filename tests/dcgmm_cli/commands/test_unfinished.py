@@ -1,0 +1,56 @@
+"""What commands say of a training run that has not come to its end."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dcgmm.checkpoints import load_run
+from dcgmm.files import read_json, write_json
+from dcgmm_cli.records import alone
+from dcgmm_cli.runs import META, RESULT
+from dcgmm_cli.trained import warn_if_unfinished
+from tests.dcgmm_cli.commands.conftest import Runner
+
+KEPT = {META, RESULT, "checkpoints", "last.pt", "detector.pt"}
+
+
+@pytest.fixture
+def own(tiny_run: Path, tmp_path: Path) -> Path:
+    """A copy of the shared run, without what was done with it."""
+    run = tmp_path / "a run"
+    shutil.copytree(tiny_run, run, ignore=lambda _, names: {*names} - KEPT)
+    return run
+
+
+def said(run: Path, caplog: pytest.LogCaptureFixture) -> list[str]:
+    caplog.clear()
+    warn_if_unfinished(load_run(run))
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_a_run_that_is_trained_further_is_none_of_its_first_end(own: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert said(own, caplog) == []
+    # As one leaves it that was to go on to step 60, and was killed before its first checkpoint.
+    (own / RESULT).unlink()
+    assert said(own, caplog) == []
+    meta = read_json(own / META)
+    assert meta["planned_steps"] == 6
+    write_json(own / META, meta | {"planned_steps": 60})
+    advice = f"go on with: dcgmm train 'run={own}'"
+    assert said(own, caplog) == [f"{own} was interrupted at step 6 of 60; {advice}"]
+    write_json(own / RESULT, {"command": "train", "status": "failed"})
+    assert said(own, caplog) == [f"{own} failed at step 6 of 60; {advice}"]
+    (own / RESULT).unlink()
+    with alone(own):
+        assert said(own, caplog) == [f"{own} is still in training: its model is that of step 6 of 60"]
+
+
+def test_each_follow_up_names_its_run(own: Path, dcgmm: Runner) -> None:
+    write_json(own / RESULT, {"command": "train", "status": "interrupted"})
+    write_json(own / META, read_json(own / META) | {"planned_steps": 60})
+    flat = dcgmm("sample", f"run={own}", "quality.count=0", "sampling.count=2")
+    assert flat.code == 0, flat.err
+    first, second = flat.err.splitlines()
+    assert first == f"run {own}: custom on mnist_sample"
+    assert second == f"warning: {own} was interrupted at step 6 of 60; go on with: dcgmm train 'run={own}'"
