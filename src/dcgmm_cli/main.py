@@ -126,11 +126,14 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     from dcgmm_cli.interruption import Interruption
     from dcgmm_cli.job import remember_command_line
     from dcgmm_cli.leftovers import discard_unbegun
+    from dcgmm_cli.logs import TerminalFormatter
     from dcgmm_cli.studies import STUDY
     from dcgmm_cli.sweep_start import SweepStart
     from dcgmm_cli.sweeps import best, summary
     from dcgmm_cli.task import FAILURES, TOLD, run_task
 
+    if logging.lastResort is not None:  # shows warnings until Hydra has set up logs
+        logging.lastResort.setFormatter(TerminalFormatter())
     logging.raiseExceptions = False  # a log on a full disk is not worth a traceback each line
     # Hydra only warns of errors in callbacks; without what this one sets up, failures would be lost.
     warnings.filterwarnings("error", f"Callback {SweepStart.__name__}")

@@ -5,7 +5,9 @@ the command has ended, `result.json`. Follow-up commands write `<run>/<command>/
 """
 
 import contextlib
+import functools
 import glob
+import logging
 import os
 import secrets
 import shlex
@@ -14,6 +16,8 @@ from pathlib import Path
 
 from dcgmm.errors import InputError
 from dcgmm.files import CHECKPOINT, HOUR, sweep_temporary, temporary_for
+
+log = logging.getLogger(__name__)
 
 RESULT, META, METRICS = "result.json", "meta.json", "metrics.jsonl"
 PLANNED = "planned_steps"  # key of `meta.json`
@@ -40,10 +44,12 @@ def find_run(run: str, runs_dir: str = "runs", key: str = "run", *, follow_ups: 
         raise InputError(f"{key}= is empty: give the run's path, its name, or latest")
     root = Path(runs_dir)
     if run == "latest":
-        # What the link points at may have been deleted.
-        latest = root / "latest" if (root / "latest").is_dir() else _newest(root)
+        link = root / "latest"
+        latest = link if link.is_dir() else _newest(root)
         if latest is None:
             raise InputError(f"{key}=latest: no training run in {root}/ yet; start one with `dcgmm train`")
+        if link.is_symlink() and latest is not link:
+            _tell_of_lost(link, os.readlink(link), latest, key)
         return latest.resolve()
     for candidate in (Path(run), root / run):
         if _is_run(candidate):
@@ -56,6 +62,12 @@ def find_run(run: str, runs_dir: str = "runs", key: str = "run", *, follow_ups: 
         names = ", ".join(str(path.relative_to(root)) for path in found_runs[:5])
         raise InputError(f"{key}={run} fits {len(found_runs)} runs ({names}); give one of them")
     raise InputError(f"{key}={run}: no run directory there, nor under {root}/; give its path, its name, or latest")
+
+
+@functools.cache  # a command looks for its run several times
+def _tell_of_lost(link: Path, target: str, taken: Path, key: str) -> None:
+    """Log that what the link points at has been moved or removed, once in a process."""
+    log.warning("%s leads nowhere (%s was moved or removed): %s=latest takes %s", link, target, key, taken)
 
 
 def _is_run(directory: Path) -> bool:

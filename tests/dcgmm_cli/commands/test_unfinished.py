@@ -1,4 +1,4 @@
-"""What commands say of a training run that has not come to its end."""
+"""What commands say of a training run that has not come to its end, or is not where it was."""
 
 import shutil
 from pathlib import Path
@@ -54,3 +54,15 @@ def test_each_follow_up_names_its_run(own: Path, dcgmm: Runner) -> None:
     first, second = flat.err.splitlines()
     assert first == f"run {own}: custom on mnist_sample"
     assert second == f"warning: {own} was interrupted at step 6 of 60; go on with: dcgmm train 'run={own}'"
+
+
+def test_the_run_that_stands_in_for_a_lost_one_is_named(own: Path, installed: Runner, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(own, runs / "1L-mnist" / "older")
+    (runs / "latest").symlink_to("1L-mnist/moved")
+    shown = installed("visualize", "images=0")
+    assert shown.code == 0, shown.err
+    first, second = shown.err.splitlines()
+    lost = "runs/latest leads nowhere (1L-mnist/moved was moved or removed): run=latest takes runs/1L-mnist/older"
+    assert first == f"warning: {lost}"
+    assert second == f"run {runs}/1L-mnist/older: custom on mnist_sample"
