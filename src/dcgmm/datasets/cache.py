@@ -74,6 +74,7 @@ class Found:
     failures: list[tuple[int, str]] = field(default_factory=list)  # files that cannot be used, and why
     several: list[int] = field(default_factory=list)  # files with several pictures
     peak: int = 0  # largest value in an integer image of more than 8 bits
+    stretched: list[tuple[int, int]] = field(default_factory=list)  # heights and widths, as of `Decoded`
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from dcgmm.datasets import cache
 from dcgmm.datasets.cache import NO_SHAPE, Found, Place, Selection
 from dcgmm.datasets.decoding import Decoding, decode_all, is_much
 from dcgmm.datasets.names import printable
+from dcgmm.datasets.pixels import Decoded
 from dcgmm.datasets.split import Report
 from dcgmm.runtime import require_memory
 
@@ -82,19 +83,20 @@ class _Decoder:
             if isinstance(each, str):
                 self.found.failures.append((row, each))
             else:
-                self._take(row, each.pixels.shape, each.frames, each.peak)
+                self._take(row, each)
                 yield each.pixels
             if self._report and (row + 1 == self.most or time.monotonic() - said > SAY_EVERY):
                 said = time.monotonic()
                 self._report(row + 1, self.most)
 
-    def _take(self, row: int, shape: tuple[int, ...], frames: int, peak: int) -> None:
-        found = self.found
+    def _take(self, row: int, decoded: Decoded) -> None:
+        found, shape = self.found, decoded.pixels.shape
         found.shape = found.shape or (shape[0], shape[1], shape[2])
         if shape != found.shape:
             raise SizesDifferError(row, shape, found.shape)
-        found.several += [row] * (frames > 1)
-        found.peak = max(found.peak, peak)
+        found.several += [row] * (decoded.frames > 1)
+        found.peak = max(found.peak, decoded.peak)
+        found.stretched += [decoded.stretched] if decoded.stretched else []
 
 
 def kept(place: Place, source: Source) -> tuple[Tensor, Found] | None:

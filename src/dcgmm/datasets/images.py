@@ -6,7 +6,7 @@ Legend: N images of a file, n of a batch, H W pixels, C channels.
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -21,7 +21,7 @@ from dcgmm.datasets.decoding import Decoding, decode_all, is_much
 from dcgmm.datasets.files import UNREADABLE
 from dcgmm.datasets.names import printable
 from dcgmm.datasets.npy import read_header
-from dcgmm.datasets.pixels import SUFFIXES, warn_of
+from dcgmm.datasets.pixels import SUFFIXES, warn_of, warn_of_stretched
 from dcgmm.datasets.split import Report
 from dcgmm.datasets.walking import walk
 from dcgmm.errors import InputError
@@ -68,6 +68,7 @@ class ImageBatch:
     images: Tensor  # (n, H, W, C) float32 in [0, 1]; of `known_images` uint8, where they come from image files
     failures: list[tuple[str, str]]  # name and reason of those that cannot be used
     several: list[str]  # names of files with several pictures, of which the first was taken
+    stretched: list[tuple[int, int]] = field(default_factory=list)  # own heights and widths, as of `pixels.Decoded`
 
 
 def iter_images(
@@ -113,6 +114,7 @@ def together(parts: Sequence[ImageBatch]) -> ImageBatch:  # at least one
         torch.cat([part.images for part in parts]),
         [failure for part in parts for failure in part.failures],
         [name for part in parts for name in part.several],
+        [size for part in parts for size in part.stretched],
     )
 
 
@@ -142,17 +144,21 @@ def known_images(
     failures += [(name, problem) for name, _, problem in files if problem is not None]
     unusable = {row for row, _ in found.failures}
     names = [selection.name(row) for row in range(len(readable)) if row not in unusable]
-    return _told(path, ImageBatch(names, images, failures, [selection.name(row) for row in found.several]))
+    several = [selection.name(row) for row in found.several]
+    stretched = [(height, width) for height, width in found.stretched]  # lists, where they were kept
+    return _told(path, ImageBatch(names, images, failures, several, stretched))
 
 
 def _told(path: str | Path, batch: ImageBatch) -> ImageBatch:
-    """All images of a path, with a warning of those that cannot be used.
+    """All images of a path, with a warning of those that cannot be used, or were stretched.
 
     Raises:
         InputError: none can.
     """
     require_some(path, len(batch.names), batch.failures)
-    warn_of(path, len(batch.names) + len(batch.failures), batch.failures, batch.several)
+    count = len(batch.names) + len(batch.failures)
+    warn_of(path, count, batch.failures, batch.several)
+    warn_of_stretched(path, count, batch.stretched, batch.images.shape[1:3])
     return batch
 
 
@@ -171,12 +177,14 @@ def _file_batches(files: list[_Listed], preparation: Preparation, batch_size: in
     workers = torch.get_num_threads() if is_much(len(paths), sum(map(_size, paths))) else 1
     decoded = decode_all(paths, preparation.decoding, workers)
     for start in range(0, len(files), batch_size):
-        items, several = list[Item](), list[str]()
+        items, several, stretched = list[Item](), list[str](), list[tuple[int, int]]()
         for name, _, problem in files[start : start + batch_size]:
             found = problem or next(decoded)
             items.append((name, found if isinstance(found, str) else found.pixels))
-            several += [name] * (not isinstance(found, str) and found.frames > 1)
-        yield _batch(items, preparation.shape, several)
+            if not isinstance(found, str):
+                several += [name] * (found.frames > 1)
+                stretched += [found.stretched] if found.stretched else []
+        yield _batch(items, preparation.shape, several, stretched)
 
 
 def _size(path: Path) -> int:
@@ -270,7 +278,9 @@ def _usable(image: NDArray[Any], missing: bool) -> NDArray[Any] | str:
     return image
 
 
-def _batch(items: list[Item], shape: Shape, several: Sequence[str] = ()) -> ImageBatch:
+def _batch(
+    items: list[Item], shape: Shape, several: Sequence[str] = (), stretched: Sequence[tuple[int, int]] = ()
+) -> ImageBatch:
     good = [(name, pixels) for name, pixels in items if not isinstance(pixels, str)]
     images = np.empty((len(good), *shape), np.float32)
     for target, (_, pixels) in zip(images, good, strict=True):
@@ -278,7 +288,7 @@ def _batch(items: list[Item], shape: Shape, several: Sequence[str] = ()) -> Imag
         if pixels.dtype == np.uint8:
             target /= 255
     failures = [(name, reason) for name, reason in items if isinstance(reason, str)]
-    return ImageBatch([name for name, _ in good], torch.from_numpy(images), failures, list(several))
+    return ImageBatch([name for name, _ in good], torch.from_numpy(images), failures, list(several), list(stretched))
 
 
 def _times(numbers: tuple[int | str, ...]) -> str:

@@ -16,6 +16,7 @@ from dcgmm.datasets.rows import content
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
+STRETCHED = 1.03  # an aspect ratio that is changed by a larger factor is told of
 _TURNED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type xmp"}  # may say: it is turned
 
 
@@ -29,6 +30,7 @@ class Decoded(NamedTuple):
     pixels: NDArray[np.uint8]  # (H, W, C)
     frames: int  # pictures in the file, of which the first was taken
     peak: int  # largest value of an integer image of more than 8 bits; 0 of others
+    stretched: tuple[int, int] | None = None  # height and width of one that was resized to another aspect ratio
 
 
 def decode(path: Path, color: bool, size: tuple[int, int] | None = None, white: int | None = None) -> Decoded:
@@ -62,10 +64,18 @@ def decode(path: Path, color: bool, size: tuple[int, int] | None = None, white: 
         peak = 0 if values.dtype.kind == "f" else int(values.max())
         image = Image.fromarray(_to_bytes(values, white))
     image = _converted(image, "RGB" if color else "L")
-    if size is not None and image.size != (size[1], size[0]):
+    own, stretched = (image.height, image.width), None
+    if size is not None and own != tuple(size):
+        stretched = own if _is_stretched(own, size) else None
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     pixels = np.asarray(image)
-    return Decoded(pixels if color else pixels[:, :, np.newaxis], frames, peak)
+    return Decoded(pixels if color else pixels[:, :, np.newaxis], frames, peak, stretched)
+
+
+def _is_stretched(own: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether resizing to a height and width changes the aspect ratio by more than rounding and cropping do."""
+    one, other = own[0] * size[1], size[0] * own[1]
+    return max(one, other) > STRETCHED * min(one, other)
 
 
 def decode_mask(path: Path, size: tuple[int, int] | None) -> NDArray[np.bool_]:  # (H, W)
@@ -124,3 +134,17 @@ def warn_of(source: object, count: int, failures: Sequence[tuple[str, str]], sev
     if several:
         what = "files hold several pictures (animated, or of several pages), of which the first is taken"
         log.warning("%s: %d %s: %s", source, len(several), what, enumerated(several))
+
+
+def warn_of_stretched(source: object, count: int, sizes: Sequence[Sequence[int]], size: Sequence[int]) -> None:
+    """Log how many of `count` images of a source came to a height and width of another aspect ratio than their own.
+
+    Args:
+        source, count: as for `warn_of`.
+        sizes: their own heights and widths, of each of them.
+        size: what they were resized to.
+    """
+    if sizes:
+        own = enumerated([f"{height}x{width}" for height, width in dict.fromkeys(map(tuple, sizes))])
+        what = "%s: %d of %d images had another aspect ratio (%s) and were stretched to %dx%d"
+        log.warning(what, source, len(sizes), count, own, *size)

@@ -1,5 +1,6 @@
 import os
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +210,26 @@ def test_many_files_are_decoded_once_into_bytes(tmp_path: Path, monkeypatch: pyt
         assert (found.names, found.failures) == (whole.names, whole.failures)
     assert [each.images for each in cache.listed(tmp_path / "root")] == [7]
     assert known_images(folder / "0.png", AS_GREY, None).names == ["0.png"]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_images_of_another_aspect_ratio_are_told_of(
+    many: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if many:  # they are kept decoded, and are known from there
+        monkeypatch.setattr(decoding, "MANY", 2)
+    (tmp_path / "new").mkdir()
+    # The third and fourth are half and twice as large, of the same aspect ratio but for rounding.
+    for number, (height, width) in enumerate([(30, 40), (20, 20), (15, 20), (61, 80), (35, 45), (20, 20)]):
+        Image.fromarray(_bytes(height, width)).save(tmp_path / "new" / f"{number}.png")
+    (tmp_path / "new" / "broken.png").write_bytes(b"no image")
+    preparation = Preparation((30, 40, 1), resize=True)
+    told = f"{tmp_path / 'new'}: 3 of 7 images had another aspect ratio (20x20, 35x45) and were stretched to 30x40"
+    for _ in range(2):
+        for read in (load_images, partial(known_images, root=tmp_path / "root")):
+            caplog.clear()
+            assert read(tmp_path / "new", preparation).stretched == [(20, 20), (35, 45), (20, 20)]
+            assert [record.getMessage() for record in caplog.records][1:] == [told]
+    caplog.clear()
+    assert not load_images(tmp_path / "new" / "2.png", preparation).stretched
+    assert not caplog.records

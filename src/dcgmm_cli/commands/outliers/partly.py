@@ -93,7 +93,8 @@ def parts_of(batch: ImageBatch, config: OutliersConfig, whole: Detector, opened:
     failures = [(name, UNSEEN) for name, unseen in zip(batch.names, blind.tolist(), strict=True) if unseen]
 
     def parts() -> Iterator[Part]:
-        yield Part(ImageBatch([], batch.images[:0], [*batch.failures, *failures], batch.several), whole, None)
+        others = ImageBatch([], batch.images[:0], [*batch.failures, *failures], batch.several, batch.stretched)
+        yield Part(others, whole, None)
         seen = (row for row in range(len(batch.names)) if not blind[row])
         for which, rows in itertools.groupby(seen, key=found.which.__getitem__):
             for some in torch.tensor(list(rows)).split(config.batch_size or whole.model.batch_size):

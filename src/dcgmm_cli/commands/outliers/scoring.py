@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import IO
 
+import torch
 from torch import Tensor
 
 from dcgmm.datasets.images import ImageBatch, require_some
 from dcgmm.datasets.names import as_cell, enumerated, printable
-from dcgmm.datasets.pixels import warn_of
+from dcgmm.datasets.pixels import warn_of, warn_of_stretched
 from dcgmm.files import write_whole
 from dcgmm.outliers import Detector, outlying_maps, worst_positions
 from dcgmm_cli.commands.outliers.gallery import Gallery
@@ -42,6 +43,7 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
     counts = {"inlier": 0, "outlier": 0, "failed": 0}
     thresholds, cs = set[float](), set[float]()
     failures, several, overlooked = list[tuple[str, str]](), list[str](), list[str]()
+    stretched, shape = list[tuple[int, int]](), torch.Size()
 
     def score_part(batch: ImageBatch, detector: Detector, observed: Tensor | None) -> Iterator[list[object]]:
         c = c_of(detector, decisive, options)
@@ -77,6 +79,7 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
             yield [as_cell(name), f"{value:.6g}", f"{standard:.6g}", p, verdict, *position, marked, ""]
 
     def write(file: IO[bytes]) -> None:
+        nonlocal shape
         text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")  # of names
         lines = csv.writer(text)
         lines.writerow(COLUMNS)
@@ -88,6 +91,8 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
             counts["failed"] += len(batch.failures)
             failures.extend(batch.failures)
             several.extend(batch.several)
+            stretched.extend(batch.stretched)
+            shape = batch.images.shape[1:3]
             if batch.names:
                 lines.writerows(score_part(*part))
             if time.monotonic() > said + SAY_EVERY:
@@ -110,6 +115,7 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
     )
     require_some(source, counts["inlier"] + counts["outlier"], failures)
     warn_of(source, sum(counts.values()), failures, several)
+    warn_of_stretched(source, sum(counts.values()), stretched, shape)
     gallery.save(job.directory / "figures")
     maps.save()
     known = _only(cs)
