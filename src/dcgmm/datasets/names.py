@@ -39,6 +39,16 @@ def _escaped(sign: str) -> str:
     return sign.encode("unicode_escape").decode()
 
 
+def counted(number: int, noun: str) -> str:
+    """So many of what a noun stands for.
+
+    Examples:
+        >>> counted(1, "inlier"), counted(2000, "inlier"), counted(0, "outlier")
+        ('1 inlier', '2,000 inliers', '0 outliers')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def as_cell(name: str) -> str:
     """A file's name as a table's cell that no spreadsheet takes for a formula; still a path to it."""
     return f"./{name}" if name.startswith(("=", "+", "-", "@")) else name

@@ -8,6 +8,7 @@ from PIL import Image
 
 from dcgmm.checkpoints import load_run, read_state, write_state
 from dcgmm.datasets import load
+from dcgmm.datasets.names import counted
 from dcgmm.files import DETECTOR, read_json
 from dcgmm.outliers import Detector
 from dcgmm.outliers.options import MODEL_SCORES
@@ -101,6 +102,11 @@ def test_other_data_and_folders_are_outliers_too(dcgmm: Runner, tmp_path: Path) 
     assert (mine.directory / "figures" / "named.png").exists()
 
 
+def cells(line: str) -> list[str]:
+    """What stands in a row of a table on the terminal."""
+    return [cell.strip() for cell in line.split("│")[1:-1]]
+
+
 def test_scoring_new_images(dcgmm: Runner, tmp_path: Path) -> None:
     dcgmm("train", *TRAIN)
     save_digits(tmp_path / "mine")
@@ -110,7 +116,16 @@ def test_scoring_new_images(dcgmm: Runner, tmp_path: Path) -> None:
     assert (result["images"], result["failed"]) == (5, 2)
     with (outcome.directory / "scores.csv").open(newline="") as file:
         lines = {line["file"]: line for line in csv.DictReader(file)}
-    assert set(lines) == {"a.png", "sub/b.png", "damaged.png", "broken.png", "small.png"}
+    assert list(lines) == ["a.png", "damaged.png", "sub/b.png", "broken.png", "small.png"]
+    # All of a few images are shown.
+    shown = {row[0]: row[1:] for row in map(cells, outcome.out.splitlines()) if row and row[0] in lines}
+    for name, line in lines.items():
+        place = f"{line['worst_layer']} {line['worst_row']}, {line['worst_column']}".strip(" ,")
+        assert shown[name] == [line["verdict"], line["p_value"], place]
+    said, where, _ = outcome.out.splitlines()[-3:]
+    assert where == f"all verdicts with their scores: {outcome.directory / 'scores.csv'}"
+    kept, removed = counted(result["inliers"], "inlier"), counted(result["outliers"], "outlier")
+    assert said == f"joint at c=0.5: {kept}, {removed}, 2 that cannot be used"
     assert lines["broken.png"]["verdict"] == "failed"
     assert "no readable image" in lines["broken.png"]["problem"]
     assert "20x28x1" in lines["small.png"]["problem"]
@@ -248,7 +263,8 @@ def test_a_position_far_out_in_an_inlier_is_pointed_out(tiny_run: Path, dcgmm: R
     assert (line["verdict"], line["far_position"]) == ("inlier", "yes")
     far = [name for name, each in scored(outcome.directory).items() if each["far_position"]]
     assert read_json(outcome.directory / "result.json")["inliers_with_far_position"] == len(far)
-    assert f"{len(far)} of the inliers have a position that is far out" in outcome.out
+    have = "has" if len(far) == 1 else "have"
+    assert f"{len(far)} of the inliers {have} a position that is far out" in outcome.out
 
 
 def test_a_detector_of_an_earlier_version_is_measured_anew_where_p_values_are_asked(dcgmm: Runner) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dcgmm.classification import Classifier, log_posteriors
 from dcgmm.datasets.images import ImageBatch
-from dcgmm.datasets.names import as_cell
+from dcgmm.datasets.names import as_cell, counted
 from dcgmm.files import write_whole
 from dcgmm_cli.job import Job
 
@@ -46,4 +46,4 @@ def classify(
 
     write_whole(job.directory / "classes.csv", write)
     job.result.update(images=len(new.names), failed=len(new.failures), classes=names)
-    print(f"{len(new.names)} images classified, {len(new.failures)} that cannot be used")
+    print(f"{counted(len(new.names), 'image')} classified, {len(new.failures)} that cannot be used")

@@ -5,7 +5,7 @@ import io
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import IO
 
 import torch
@@ -20,6 +20,7 @@ from dcgmm_cli.commands.outliers.gallery import Gallery
 from dcgmm_cli.commands.outliers.maps import Maps
 from dcgmm_cli.commands.outliers.partly import Part
 from dcgmm_cli.commands.outliers.threshold import c_of, far_positions, in_words, position_c
+from dcgmm_cli.commands.outliers.verdicts import Verdict, Verdicts
 from dcgmm_cli.job import Job
 from dcgmm_cli.schema import OutlierOptions
 
@@ -33,14 +34,14 @@ COLUMNS = (
 
 
 def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptions, job: Job) -> None:
-    """Score images into `scores.csv`, a line an image, and show some of them.
+    """Score images into `scores.csv`, a line an image, last those that cannot be used, and show some of them.
 
     Raises:
         InputError: an array file is damaged, none of the images can be used, or one that is to be shown is not there.
     """
     gallery = Gallery(options.count, options.images or [])
     maps = Maps(job.directory / "maps" if options.maps else None)
-    counts = {"inlier": 0, "outlier": 0, "failed": 0}
+    found = Verdicts()
     thresholds, cs = set[float](), set[float]()
     failures, several, overlooked = list[tuple[str, str]](), list[str](), list[str]()
     stretched, shape = list[tuple[int, int]](), torch.Size()
@@ -72,7 +73,8 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
             far,
             strict=True,
         ):
-            counts[verdict] += 1
+            place = f"{where.layer} {where.row}, {where.column}"
+            found.add([Verdict(name, verdict, value, p, place)])
             overlooked.extend([name] * (is_far and verdict == "inlier"))
             position = (where.layer, where.row, where.column, f"{where.standardised:.6g}", where_p)
             marked = "yes" if is_far else ""
@@ -86,9 +88,6 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
         said = time.monotonic()
         for part in new:
             batch = part.batch
-            for name, reason in batch.failures:
-                lines.writerow([as_cell(name), "", "", "", "failed", *[""] * 6, printable(reason)])
-            counts["failed"] += len(batch.failures)
             failures.extend(batch.failures)
             several.extend(batch.several)
             stretched.extend(batch.stretched)
@@ -97,34 +96,42 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
                 lines.writerows(score_part(*part))
             if time.monotonic() > said + SAY_EVERY:
                 said = time.monotonic()
-                log.info("%d images so far: %s", sum(counts.values()), _in_words(counts))
+                log.info("%d images so far: %s", len(found), found)
+        for name, reason in failures:
+            lines.writerow([as_cell(name), "", "", "", "failed", *[""] * 6, printable(reason)])
+        found.add([Verdict(name, "failed", math.nan, "", "") for name, _ in failures])
         text.flush()
         text.detach()
 
-    write_whole(job.directory / "scores.csv", write)
+    table = job.directory / "scores.csv"
+    write_whole(table, write)
+    counts = found.counts
     job.result.update(
         score=decisive,
         c=_only(cs),
         false_alarms=options.false_alarms,
         threshold=_only(thresholds),
-        images=sum(counts.values()),
+        images=len(found),
         inliers=counts["inlier"],
         outliers=counts["outlier"],
         failed=counts["failed"],
         inliers_with_far_position=len(overlooked),
     )
     require_some(source, counts["inlier"] + counts["outlier"], failures)
-    warn_of(source, sum(counts.values()), failures, several)
-    warn_of_stretched(source, sum(counts.values()), stretched, shape)
+    warn_of(source, len(found), failures, several)
+    warn_of_stretched(source, len(found), stretched, shape)
     gallery.save(job.directory / "figures")
     maps.save()
+    found.print_table()
     known = _only(cs)
-    print(f"{decisive} at {in_words(options, math.nan if known is None else known)}: {_in_words(counts)}")
+    print(f"{decisive} at {in_words(options, math.nan if known is None else known)}: {found}")
     if overlooked:
+        have = "has" if len(overlooked) == 1 else "have"
         print(
-            f"{len(overlooked)} of the inliers have a position that is far out (far_position in scores.csv; "
+            f"{len(overlooked)} of the inliers {have} a position that is far out (far_position in scores.csv; "
             f"look at them by outliers.score=worst or auto): {enumerated(list(map(printable, overlooked)))}"
         )
+    print(f"all verdicts with their scores: {table}")
 
 
 def _only(values: set[float]) -> float | None:
@@ -136,7 +143,3 @@ def _p_values(detector: Detector, name: str, scores: Tensor) -> list[str]:
     if detector.calibration is None:
         return [""] * len(scores)
     return [f"{p:.4g}" for p in detector.p_values(name, scores).tolist()]
-
-
-def _in_words(counts: Mapping[str, int]) -> str:
-    return f"{counts['inlier']} inliers, {counts['outlier']} outliers, {counts['failed']} that cannot be read"
