@@ -18,7 +18,7 @@ from dcgmm.outliers.measuring import left_out, measured
 from dcgmm.outliers.moments import Moments, log_likelihood_moments, sound, standardise
 from dcgmm.outliers.options import LAYER_SCORES, MODEL_SCORES, SCORES
 from dcgmm.outliers.pixels import PixelMixture, pixel_mixture
-from dcgmm.outliers.scores import ImageReport, joint, layer_worst, own_scores, position_maps
+from dcgmm.outliers.scores import ImageReport, Scores, joint, layer_worst, own_scores, position_maps
 
 OPTIONAL = ("pixels", "worst_region", "auto")  # scores that a detector may lack: it is pooled, or of an earlier version
 FEW = 1000  # images of a pooled detector; of more, one counts little in what the model has learnt
@@ -202,7 +202,7 @@ class Detector:
         scores["joint"] = joint(scores, self.images, self.layers[-1])
         if self.calibration is not None:
             scores["auto"] = self.calibration.auto(scores, layer_worst(maps))
-        return ImageReport({name: scores[name] for name in self.names}, maps)
+        return ImageReport(Scores({name: scores[name] for name in self.names}), maps)
 
     def _pixel_scores(self, x: Tensor, seen: Tensor | None) -> dict[str, Tensor]:  # (N, H, W, C) -> (N,)
         return {} if self.pixels is None else {"pixels": self.pixels.log_prob(x, seen)}
@@ -217,7 +217,7 @@ class Detector:
 
     def scores(
         self, images: Images, batch_size: int | None = None, observed: Images | None = None
-    ) -> dict[str, Tensor]:  # (N,) each
+    ) -> Scores:  # (N,) each
         """All scores of images, (N,) each by name, float64, on the CPU; arguments as for `report`.
 
         Raises:
@@ -227,21 +227,21 @@ class Detector:
         found = gathered(
             ({name: values.cpu() for name, values in report.scores.items()} for report in reports), len(images)
         )
-        return found or {name: torch.empty(0, dtype=torch.float64) for name in self.names}
+        return Scores(found or {name: torch.empty(0, dtype=torch.float64) for name in self.names})
 
     def standardised(self, name: str, scores: Tensor) -> Tensor:  # (N,) -> (N,)
         """A score (N,) in training standard deviations from its training mean: an outlier at c lies below -c."""
-        moments = self.images[name]
+        moments = self.images[self.name_of(name)]
         return standardise(scores.to(moments.mean.device), moments).to(scores.device)
 
     def threshold(self, name: str, c: float) -> float:
         """Smallest score of an inlier, mean - c std over the training images."""
-        moments = self.images[name]
+        moments = self.images[self.name_of(name)]
         return float(moments.mean - c * moments.variance.sqrt())
 
     def p_values(self, name: str, scores: Tensor) -> Tensor:  # (N,) -> (N,)
         """The share (N,) of calibration images that score at most so, extrapolated where they are few."""
-        distribution = self.known_calibration.scores[name]
+        distribution = self.known_calibration.scores[self.name_of(name)]
         return distribution.p_values(scores.to(distribution.values.device)).to(scores.device)
 
     def c_of(self, name: str, false_alarms: float) -> float:
@@ -250,7 +250,7 @@ class Detector:
         Raises:
             InputError: the detector was measured by an earlier version.
         """
-        threshold = self.known_calibration.scores[name].value(false_alarms)
+        threshold = self.known_calibration.scores[self.name_of(name)].value(false_alarms)
         return -float(self.standardised(name, torch.tensor([threshold], dtype=torch.float64)))
 
     @property
@@ -272,7 +272,8 @@ class Detector:
         """
         name = f"{layer or self.layers[-1]}_{score}" if score in LAYER_SCORES else score
         if name not in self.names:
-            raise OptionError("score", f"one of {', '.join(dict.fromkeys([*SCORES, *self.names]))}", score)
+            known = [each for each in SCORES if each in LAYER_SCORES or each in self.names]
+            raise OptionError("score", f"one of {', '.join(dict.fromkeys([*known, *self.names]))}", score)
         return name
 
     @property

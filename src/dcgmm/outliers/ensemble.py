@@ -17,7 +17,7 @@ from dcgmm.outliers.calibration import Distribution
 from dcgmm.outliers.detector import Detector
 from dcgmm.outliers.moments import Moments
 from dcgmm.outliers.options import VOTE
-from dcgmm.outliers.scores import ImageReport
+from dcgmm.outliers.scores import ImageReport, Scores
 
 VOTES_BY = "ratio"  # chosen by tasks inside training classes (experiments/benchmark)
 
@@ -81,7 +81,7 @@ class Ensemble(Detector):
         """As a detector's, with the vote."""
         reports = [member.report_floats(x, seen) for member in self.members]
         said = [_log_p(member, report) for member, report in zip(self.members, reports, strict=True)]
-        return replace(reports[0], scores=reports[0].scores | {VOTE: torch.stack(said).mean(0)})
+        return replace(reports[0], scores=Scores(reports[0].scores | {VOTE: torch.stack(said).mean(0)}))
 
     @property
     def names(self) -> list[str]:

@@ -41,12 +41,26 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from dcgmm.errors import OptionError
 from dcgmm.model.scored import Scored
 from dcgmm.model.stack import DCGMM
 from dcgmm.outliers.moments import Moments, standardise
 from dcgmm.outliers.ratio import log_ratio
 
 REGIONS = 8  # a region is so many times smaller than an image, down and across
+
+
+class Scores(dict[str, Tensor]):
+    """Scores of images, (N,) each, by name; of a name that is none it says which there are.
+
+    Examples:
+        >>> Scores(joint=torch.zeros(3))["jiont"]
+        Traceback (most recent call last):
+        dcgmm.errors.OptionError: score must be one of joint, not jiont
+    """
+
+    def __missing__(self, name: str) -> Tensor:
+        raise OptionError("score", f"one of {', '.join(self)}", name)
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,7 @@ class ImageReport:
         torch.Size([3, 8, 8])
     """
 
-    scores: dict[str, Tensor]  # (N,) float64, by name
+    scores: Scores  # (N,) float64
     maps: dict[str, Tensor]  # (N, H, W) float64, standardised log-likelihood by GMM layer
 
 

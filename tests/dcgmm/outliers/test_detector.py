@@ -136,6 +136,16 @@ def test_every_score_can_be_chosen_by_its_name(detector: Detector) -> None:
         assert (error.value.field, error.value.value) == ("score", gone)
         known = "log_prob, standardised, ratio, joint, pixels, worst, worst_region, auto, gmm1_log_prob"
         assert known in str(error.value)
+    some = torch.zeros(2, dtype=torch.float64)
+    for asked in (
+        lambda: detector.scores(torch.zeros(2, *detector.model.input_shape))["autoo"],
+        lambda: detector.standardised("autoo", some),
+        lambda: detector.threshold("autoo", 1.5),
+        lambda: detector.p_values("autoo", some),
+        lambda: detector.c_of("autoo", 0.05),
+    ):
+        with pytest.raises(OptionError, match=r"^score must be one of .*auto.*, not autoo$"):
+            asked()
     with pytest.raises(OptionError):
         detector.name_of("log_prob", "gmm9")
 

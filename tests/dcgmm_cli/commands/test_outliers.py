@@ -279,6 +279,19 @@ def test_a_detector_of_an_earlier_version_is_measured_anew_where_p_values_are_as
     outcome = dcgmm(*arguments, "outliers.score=auto")
     assert "measuring the scores of" in outcome.err
     assert read_json(outcome.directory / "result.json")["auroc"]["auto"] == pytest.approx(expected["auroc"]["auto"])
+    # What cannot be is refused before.
+    for wrong, message in (
+        (
+            ["outliers.score=atuo", "outliers.false_alarms=0.1"],
+            "outliers.score must be one of log_prob, standardised, ",
+        ),
+        (["outliers.score=vote", "outliers.false_alarms=0.1"], "; vote takes outliers.voters, not vote\n"),
+        (["outliers.score=auto", "outliers.voters=[nowhere]"], "outliers.voters=nowhere: no run directory there"),
+    ):
+        refused = dcgmm(*arguments, *wrong)
+        assert refused.code == 2
+        assert message in refused.err
+        assert "measuring" not in refused.err
 
 
 def test_bad_input_gets_one_line_and_code_2(dcgmm: Runner, tmp_path: Path) -> None:

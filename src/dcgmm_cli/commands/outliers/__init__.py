@@ -1,23 +1,24 @@
 """`dcgmm outliers`: judge a trained model as a detector of outliers, or score new images with it."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from dcgmm.datasets.images import iter_images, together
-from dcgmm.errors import InputError
+from dcgmm.errors import InputError, OptionError
 from dcgmm.files import DETECTOR
 from dcgmm.images import to_float
 from dcgmm.outliers import Detector
+from dcgmm.outliers.options import VOTE, score_names
 from dcgmm_cli.commands.outliers.judging import judge
 from dcgmm_cli.commands.outliers.known import known_inliers, known_outliers
 from dcgmm_cli.commands.outliers.partly import Part, one_detector, parts_of
 from dcgmm_cli.commands.outliers.scoring import score
-from dcgmm_cli.commands.outliers.voting import KEY, with_voters
+from dcgmm_cli.commands.outliers.voting import KEY, voters_of, with_voters
 from dcgmm_cli.job import Job
 from dcgmm_cli.masks import NAN, check_mask
-from dcgmm_cli.schema import OutliersConfig
+from dcgmm_cli.schema import OutlierOptions, OutliersConfig
 from dcgmm_cli.trained import OpenedRun, open_run
 
 log = logging.getLogger(__name__)
@@ -31,13 +32,15 @@ def run(config: OutliersConfig, job: Job) -> None:
     """
     _check(config)
     opened = open_run(config, job)
+    _check_score(config.outliers, opened)
+    voters = voters_of(config, opened)
     if config.input is not None:
-        _score_new(config.input, config, opened, job)
+        _score_new(config.input, config, opened, voters, job)
     else:
         listing = opened.listing()
         outliers = known_outliers(config.outliers, opened, listing)  # first: what is wrong with them is told soon
         inliers = known_inliers(opened, listing)
-        detector = _detector(opened, config)
+        detector = _detector(opened, config, voters)
         observed = None
         if config.mask is not None:
             both = torch.cat([to_float(known.images, opened.model.dtype) for known in (inliers, outliers)])
@@ -45,15 +48,15 @@ def run(config: OutliersConfig, job: Job) -> None:
         judge(inliers, outliers, observed, detector, detector.name_of(config.outliers.score), config, job)
 
 
-def _score_new(path: str, config: OutliersConfig, opened: OpenedRun, job: Job) -> None:
+def _score_new(path: str, config: OutliersConfig, opened: OpenedRun, voters: Sequence[Detector], job: Job) -> None:
     if config.mask is None:
         new = iter_images(path, opened.run.preparation, config.batch_size or opened.model.batch_size)
-        detector = _detector(opened, config)
+        detector = _detector(opened, config, voters)
         parts: Iterator[Part] = (Part(batch, detector, None) for batch in new)
     else:
         # What cannot be used `score` tells of, with images of which nothing was seen.
         every = together(list(iter_images(path, opened.run.preparation, missing=config.mask == NAN)))
-        detector = _detector(opened, config)
+        detector = _detector(opened, config, voters)
         parts = parts_of(every, config, detector, opened)
     score(path, parts, detector.name_of(config.outliers.score), config.outliers, job)
 
@@ -73,9 +76,21 @@ def _check(config: OutliersConfig) -> None:
         )
 
 
-def _detector(opened: OpenedRun, config: OutliersConfig) -> Detector:
+def _check_score(options: OutlierOptions, opened: OpenedRun) -> None:
+    """Check the name of the score, before anything is measured for it.
+
+    Raises:
+        OptionError: there is no such score.
+    """
+    known = score_names(opened.model.gmms) + [VOTE] * bool(options.voters)
+    if options.score not in known:
+        more = "" if options.voters else f"; {VOTE} takes {KEY}"
+        raise OptionError("score", f"one of {', '.join(known)}{more}", options.score, OutlierOptions)
+
+
+def _detector(opened: OpenedRun, config: OutliersConfig, voters: Sequence[Detector]) -> Detector:
     """The run's detector, with those that vote beside it."""
-    return with_voters(_own_detector(opened, config), config, opened)
+    return with_voters(_own_detector(opened, config), voters, config, opened)
 
 
 def _own_detector(opened: OpenedRun, config: OutliersConfig) -> Detector:

@@ -1,6 +1,7 @@
 """Other runs whose models judge beside the run's own."""
 
 import logging
+from collections.abc import Sequence
 
 from dcgmm.checkpoints import load_run
 from dcgmm.errors import InputError
@@ -13,17 +14,23 @@ log = logging.getLogger(__name__)
 KEY = "outliers.voters"
 
 
-def with_voters(detector: Detector, config: OutliersConfig, opened: OpenedRun) -> Detector:
-    """The detector, or with `outliers.voters` it and theirs together.
+def voters_of(config: OutliersConfig, opened: OpenedRun) -> list[Detector]:
+    """The detectors of `outliers.voters`.
 
     Raises:
-        InputError: there is no such run, its training has not ended or was on other images, or an earlier version
-            measured one of the detectors.
+        InputError: there is no such run, or its training has not ended or was on other images.
     """
-    names = config.outliers.voters
-    if not names:
+    return [_voter(name, config.runs_dir, opened) for name in config.outliers.voters or []]
+
+
+def with_voters(detector: Detector, others: Sequence[Detector], config: OutliersConfig, opened: OpenedRun) -> Detector:
+    """The detector, or where others vote it and them together.
+
+    Raises:
+        InputError: an earlier version measured one of the detectors.
+    """
+    if not others:
         return detector
-    others = [_voter(name, config.runs_dir, opened) for name in names]
     images = opened.data().train.images
     log.info("measuring the vote of %d models on %d training images", len(others) + 1, len(images))
     return Ensemble.of([detector, *others], images, config.batch_size)
