@@ -24,7 +24,7 @@ class OptionError(InputError):
     Args:
         field: its name; dotted below a prefix, as in `annealing.gamma`.
         rule: what it must be, as in `a whole number of at least 1`.
-        value: what was given.
+        value: what was given; None: nothing.
         owner: the class of options that has the field; None for an argument of a function.
 
     Examples:
@@ -35,8 +35,10 @@ class OptionError(InputError):
     """
 
     def __init__(self, field: str, rule: str, value: Any, owner: type | None = None) -> None:
-        shown = "empty" if value in ("", []) else "null" if value is None else str(value)
-        super().__init__(f"{field} must be {rule}, not {shown}")
+        ending = f", not {'empty' if value in ('', []) else value}"
+        if value is None:
+            ending = "" if rule == "given" else "; it is not given"
+        super().__init__(f"{field} must be {rule}{ending}")
         self.field, self.rule, self.value, self.owner = field, rule, value, owner
 
     def under(self, prefix: str) -> "OptionError":

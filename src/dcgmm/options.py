@@ -67,10 +67,15 @@ def whole(least: int = 0, most: int | None = None) -> Rule:
 
 
 def number(
-    *, least: float | None = None, above: float | None = None, most: float | None = None, below: float | None = None
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    example: float | None = None,
 ) -> Rule:
     """A number in a range, its ends included (`least`, `most`) or not (`above`, `below`); moderate, unless `most` says
-    how large it may be."""
+    how large it may be. An example is for those who may think in other units, as in percent."""
     low, high = least if above is None else above, most if below is None else below
     if low is not None and high is not None:
         text = f"a number in {'[' if above is None else '('}{low:g}, {high:g}{']' if below is None else ')'}"
@@ -78,6 +83,8 @@ def number(
         text = f"a number of at least {low:g}" if above is None else f"a number above {low:g}"
     else:
         text = "a finite number"
+    if example is not None:
+        text += f", as in {example:g}"
 
     def holds(value: Any) -> bool:
         return (
@@ -179,7 +186,8 @@ class Options:
         of_type = _rule_of(self._kind(name))
         for each in (of_type, rule):
             if each is not None and not each.holds(value):
-                raise OptionError(name, (rule or each).refusal(value), value, type(self))
+                shown = "null" if value is None else value  # it was given
+                raise OptionError(name, (rule or each).refusal(value), shown, type(self))
 
     def _kind(self, name: str) -> Any:
         return option_type(_hints(type(self))[name])

@@ -32,7 +32,7 @@ def _mask(default: str | None, help: str = "") -> Any:
 
 def _share() -> Any:
     help = "share of the pixels that is missing; null: half, of centre a quarter"
-    return option(None, help, number(above=0, below=1))
+    return option(None, help, number(above=0, below=1, example=0.5))
 
 
 @dataclass
@@ -77,7 +77,7 @@ class OutlierOptions(Options):
     false_alarms: float | None = option(
         None,
         "share of training images that score as low as an outlier; sets the threshold in place of c",
-        number(above=0, below=1),
+        number(above=0, below=1, example=0.05),
     )
     count: int = option(4, "how many of the most and of the least outlying images are shown", whole(0, SHOWN))
     images: list[str] | None = option(None, "images to show as well: file names, or numbers of rows in scores.npz")

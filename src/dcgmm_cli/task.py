@@ -169,7 +169,11 @@ def _named_by_keys(config: Options) -> Iterator[None]:
     try:
         yield
     except OptionError as error:
-        raise with_prefix(error, config) from None
+        named = with_prefix(error, config)
+        knows_its_data = isinstance(config, FollowUpConfig | TrainConfig) and config.run and not config.dataset.path
+        if knows_its_data and named.field == "dataset.path":
+            raise InputError(f"{named}; if it moved, dataset.path=NEW tells where it is now") from None
+        raise named from None
 
 
 def _print(written: Path | None) -> None:

@@ -160,7 +160,7 @@ def test_images_of_different_sizes_need_a_size(tmp_path: Path) -> None:
     _fill(tmp_path / "a", 2, 0, (5, 4))
     _fill(tmp_path / "b", 2, 0, (5, 3))
     with pytest.raises(
-        InputError, match=r"^size must be \[height, .*b/000\.png has 5x3 pixels, the first image 5x4\), not null"
+        InputError, match=r"^size must be \[height, .*b/000\.png has 5x3 pixels, the first image 5x4\); it is not given"
     ):
         _load(tmp_path)
 
@@ -192,7 +192,7 @@ def test_of_several_pictures_in_a_file_is_told(tmp_path: Path, caplog: pytest.Lo
 def test_twelve_bits_in_sixteen_need_a_white(tmp_path: Path) -> None:
     for number, value in enumerate((0, 4000)):
         Image.fromarray(np.full((5, 4), value, np.uint16)).save(tmp_path / f"{number}.png")
-    with pytest.raises(OptionError, match=r"^white must be 4095 if .* \(no value exceeds 4000\), not null$"):
+    with pytest.raises(OptionError, match=r"^white must be 4095 if .* \(no value exceeds 4000\); it is not given$"):
         _load(tmp_path, test_fraction=0.0)
     assert _values(_load(tmp_path, test_fraction=0.0, white=4095).train.images) == [0, 249]
     assert _values(_load(tmp_path, test_fraction=0.0, white=65_535).train.images) == [0, 16]

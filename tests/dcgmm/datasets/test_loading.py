@@ -139,7 +139,7 @@ def test_a_home_directory_in_root_is_expanded(root: str, tmp_path: Path, monkeyp
             {"color": True},
             "color must be left out: it is for folder and parquet, not for mnist, not True",
         ),
-        ({"name": "folder"}, "path must be a folder of images, not null"),
+        ({"name": "folder"}, "path must be a folder of images; it is not given"),
     ],
 )
 def test_what_cannot_be_is_named(root: str, changes: dict[str, Any], message: str) -> None:

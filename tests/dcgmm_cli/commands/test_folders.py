@@ -250,7 +250,9 @@ def test_the_data_may_be_elsewhere_but_must_be_the_same(
     }.items():
         lost = dcgmm(command, *here, *arguments)
         assert lost.code == 2
-        assert failures(lost.err) == [f"error: dataset.path must be a folder of images, not {tmp_path / 'mine'}"]
+        rule = f"error: dataset.path must be a folder of images, not {tmp_path / 'mine'}"
+        assert failures(lost.err) == [f"{rule}; if it moved, dataset.path=NEW tells where it is now"]
+        assert failures(dcgmm(command, *here, *arguments, f"dataset.path={tmp_path / 'mine'}").err) == [rule]
         found = dcgmm(command, *here, *arguments, "dataset.path=../moved")
         assert found.code == 0, found.err
     assert load_run(run).config["dataset"]["path"] == str(tmp_path / "moved")

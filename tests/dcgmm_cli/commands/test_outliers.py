@@ -309,7 +309,7 @@ def test_bad_input_gets_one_line_and_code_2(dcgmm: Runner, tmp_path: Path) -> No
         (some, ["outliers.c=much"], "outliers.c"),
         (some, ["outliers.c=nan"], "outliers.c must be a finite number"),
         (some, ["outliers.c=2", "outliers.false_alarms=0.01"], "outliers.false_alarms must be left out where c sets"),
-        (some, ["outliers.false_alarms=1"], "outliers.false_alarms must be a number in (0, 1)"),
+        (some, ["outliers.false_alarms=1"], "outliers.false_alarms must be a number in (0, 1), as in 0.05, not 1"),
         (some, ["outliers.score=best"], "outliers.score must be one of log_prob, standardised, ratio"),
         (some, ["outliers.score=residual"], "outliers.score must be one of"),
         (some, ["outliers.count=-1"], "outliers.count must be a whole number from 0 to 1000"),
