@@ -186,8 +186,10 @@ class Options:
         of_type = _rule_of(self._kind(name))
         for each in (of_type, rule):
             if each is not None and not each.holds(value):
-                shown = "null" if value is None else value  # it was given
-                raise OptionError(name, (rule or each).refusal(value), shown, type(self))
+                shown = "null" if value is None else value  # an option has a value, also where nobody gave it
+                error = OptionError(name, (rule or each).refusal(value), shown, type(self))
+                error.value = value
+                raise error
 
     def _kind(self, name: str) -> Any:
         return option_type(_hints(type(self))[name])

@@ -184,5 +184,8 @@ def _print(written: Path | None) -> None:
 def _with_run_found(config: Any) -> Any:
     """A command's configuration with the directory of the run that it works on."""
     if isinstance(config, FollowUpConfig):
-        return replace(config, run=str(find_run(config.run, config.runs_dir)))
+        found = find_run(config.run, config.runs_dir)
+        if config.run == "latest":  # nobody said which
+            log.info("run=latest is %s", found)
+        return replace(config, run=str(found))
     return config

@@ -57,7 +57,6 @@ def open_run(config: FollowUpConfig, job: Job) -> OpenedRun:
     run.model.to(device).eval()
     with fitting(run.directory / CHECKPOINT):
         trained = made(TrainConfig, run.config)
-    log.info("run %s: %s on %s", run.directory, trained.arch.name, trained.dataset.path or trained.dataset.name)
     warn_if_unfinished(run)
     write_meta(job.directory, job.command, config, describe_device(device))
     opened = OpenedRun(run, replace(trained, dataset=at_hand(trained.dataset, config.dataset)))

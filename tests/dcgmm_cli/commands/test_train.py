@@ -200,7 +200,7 @@ def test_an_interrupted_run_does_not_go_back(tmp_path: Path, dcgmm: Runner) -> N
     shown = dcgmm("visualize", "images=0")
     assert shown.code == 0, shown.err
     first, second = shown.err.splitlines()[:2]
-    assert first == f"run {directory}: custom on mnist_sample"
+    assert first == f"run=latest is {directory}"
     assert second == f"warning: {directory} was interrupted at step 4 of 6; go on with: dcgmm train run={directory}"
 
 

@@ -46,14 +46,13 @@ def test_a_run_that_is_trained_further_is_none_of_its_first_end(own: Path, caplo
         assert said(own, caplog) == [f"{own} is still in training: its model is that of step 6 of 60"]
 
 
-def test_each_follow_up_names_its_run(own: Path, dcgmm: Runner) -> None:
+def test_follow_ups_warn_of_a_run_that_was_stopped(own: Path, dcgmm: Runner) -> None:
     write_json(own / RESULT, {"command": "train", "status": "interrupted"})
     write_json(own / META, read_json(own / META) | {"planned_steps": 60})
     flat = dcgmm("sample", f"run={own}", "quality.count=0", "sampling.count=2")
     assert flat.code == 0, flat.err
-    first, second = flat.err.splitlines()
-    assert first == f"run {own}: custom on mnist_sample"
-    assert second == f"warning: {own} was interrupted at step 6 of 60; go on with: dcgmm train 'run={own}'"
+    (line,) = flat.err.splitlines()
+    assert line == f"warning: {own} was interrupted at step 6 of 60; go on with: dcgmm train 'run={own}'"
 
 
 def test_the_run_that_stands_in_for_a_lost_one_is_named(own: Path, installed: Runner, tmp_path: Path) -> None:
@@ -65,4 +64,4 @@ def test_the_run_that_stands_in_for_a_lost_one_is_named(own: Path, installed: Ru
     first, second = shown.err.splitlines()
     lost = "runs/latest leads nowhere (1L-mnist/moved was moved or removed): run=latest takes runs/1L-mnist/older"
     assert first == f"warning: {lost}"
-    assert second == f"run {runs}/1L-mnist/older: custom on mnist_sample"
+    assert second == f"run=latest is {runs}/1L-mnist/older"
