@@ -103,12 +103,11 @@ class LayerTraining:
 
     def adapt(self, *, everything: bool) -> None:
         """Go on in phase 1, in which only centroids adapt, or behind it."""
-        rates, self._all_adapt = self._options.learning_rate, everything
-        others = (rates.logits, rates.precision_sqrt, rates.factors) if everything else (0.0, 0.0, 0.0)
-        larger = max(1.0, self._gmm.components / REFERENCE)
-        factors = [larger * each for each in (others[0], rates.loc, *others[1:])]
+        given, self._all_adapt = self._options.learning_rate, everything
+        all_rates = (given.logits, given.loc, given.precision_sqrt, given.factors)
+        factors = torch.tensor(all_rates if everything else (0.0, given.loc, 0.0, 0.0), dtype=torch.float64)
         # On the device: a graph keeps the numbers that it was given.
-        self._factors.copy_(torch.tensor(factors, dtype=torch.float64))
+        self._factors.copy_(factors * max(1.0, self._gmm.components / REFERENCE))
         self._anneal()
 
     def _anneal(self) -> None:

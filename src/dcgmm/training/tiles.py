@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dcgmm.errors import OptionError
+from dcgmm.errors import InputError, OptionError
+from dcgmm.model.stack import DCGMM
 from dcgmm.training.options import TrainerOptions
 
 MIXED = 10  # blocks whose images are mixed
@@ -92,3 +93,21 @@ class Tiles(Whole):
         inside = (rows.unsqueeze(-1) + self._inside).flatten()
         flat = None if out is None else out.view(len(inside), self.shape[-1])
         return torch.index_select(self._pixels, 0, inside, out=flat).view(len(rows), *self.shape)
+
+
+def model_of_tiles(model: DCGMM, shape: tuple[int, ...]) -> DCGMM:
+    """The model as it is for tiles (h, w, C), without values: its layers and their shapes.
+
+    Raises:
+        InputError: a window does not fit a tile, or a layer tells positions apart, which tiles do not.
+    """
+    if own := [name for name, gmm in model.gmms.items() if not gmm.shared]:
+        raise InputError(
+            f"tile: {', '.join(own)} has parameters of its own at each position (shared: false), but tiles are drawn "
+            "at any place: leave one of the two out"
+        )
+    try:
+        with torch.device("meta"):
+            return DCGMM.build(shape, model.architecture, next(iter(model.gmms.values())).options, model.batch_shape)
+    except InputError as error:
+        raise InputError(f"tile of {shape[0]}x{shape[1]}: {error}") from None

@@ -21,6 +21,7 @@ from dcgmm.runtime import require_memory
 from dcgmm.training.batches import Batches
 from dcgmm.training.layer import FINITE, MEASURES, LayerReport, LayerTraining, annealing_rule, tell_what_is_slower
 from dcgmm.training.options import ANNEALINGS, EPOCHS, TrainerOptions
+from dcgmm.training.tiles import model_of_tiles
 
 WORKING = 6  # times the bytes of the parameters: coefficients, sums and checkpoints of a training, as measured
 T = TypeVar("T")
@@ -76,7 +77,7 @@ class Trainer:
         own = self._batches.batch_size
         self.batch_size = own * self.processes.size  # of all processes
         _check_precision(model)
-        seen = model if options.tile is None else _of_tiles(model, self._batches.shape)
+        seen = model if options.tile is None else model_of_tiles(model, self._batches.shape)
         size = 2 * len(generators) * own * seen.image_bytes
         size += WORKING * sum(each.nbytes for each in model.parameters())
         require_memory(size, f"steps of {own} images for {len(generators)} model(s)", model.device)
@@ -264,24 +265,6 @@ class Trainer:
 def _seeds(generators: Sequence[torch.Generator], layer: int) -> list[int]:
     """Of what a layer draws once training is under way, for each model."""
     return [generator.initial_seed() + layer for generator in generators]
-
-
-def _of_tiles(model: DCGMM, shape: tuple[int, ...]) -> DCGMM:
-    """The model as it is for tiles (h, w, C), without values: its layers and their shapes.
-
-    Raises:
-        InputError: a window does not fit a tile, or a layer tells positions apart, which tiles do not.
-    """
-    if own := [name for name, gmm in model.gmms.items() if not gmm.shared]:
-        raise InputError(
-            f"tile: {', '.join(own)} has parameters of its own at each position (shared: false), but tiles are drawn "
-            "at any place: leave one of the two out"
-        )
-    try:
-        with torch.device("meta"):
-            return DCGMM.build(shape, model.architecture, next(iter(model.gmms.values())).options, model.batch_shape)
-    except InputError as error:
-        raise InputError(f"tile of {shape[0]}x{shape[1]}: {error}") from None
 
 
 def _check_precision(model: DCGMM) -> None:

@@ -84,7 +84,7 @@ def _check_score(options: OutlierOptions, opened: OpenedRun) -> None:
     """
     known = score_names(opened.model.gmms) + [VOTE] * bool(options.voters)
     if options.score not in known:
-        more = "" if options.voters else f"; {VOTE} takes {KEY}"
+        more = "" if options.voters else f" ({VOTE} takes {KEY})"
         raise OptionError("score", f"one of {', '.join(known)}{more}", options.score, OutlierOptions)
 
 

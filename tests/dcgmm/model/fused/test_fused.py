@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import math
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -242,6 +243,38 @@ def test_a_cpu_float64_and_many_components_are_left_to_others() -> None:
         assert not fused.takes(4, torch.ones(2))
         assert not fused.contracts(torch.ones(2, dtype=torch.float64))
     assert not fused.takes(MOST_COMPONENTS + 1, torch.ones(2))
+
+
+def test_gpus_without_tensor_cores_for_tf32_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    with pytest.raises(RuntimeError, match=r"8\.0, and this is 7\.5$"):
+        fused._check(torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    fused._check(torch.device("cuda"))
+    monkeypatch.setattr(torch.version, "hip", "6.0")
+    with pytest.raises(RuntimeError, match="NVIDIA"):
+        fused._check(torch.device("cuda"))
+
+
+@pytest.mark.parametrize(
+    ("maps", "linear", "fits"),
+    [
+        ((100, 28, 28, 1), (25, 784), True),
+        ((1, 1, 1, 2**22), (25, 2**22), True),
+        ((1, 1, 1, 2**22 + 1), (25, 2**22 + 1), False),
+        ((2**11, 2**10, 2**10, 1), (25, 1), False),  # 2^31 points
+    ],
+)
+def test_sizes_that_kernels_cannot_count_are_left_to_tensors(
+    maps: tuple[int, ...], linear: tuple[int, ...], fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "available", lambda _: True)
+    monkeypatch.setattr(fused, "most_components", lambda _: MOST_COMPONENTS)
+    given = [
+        SimpleNamespace(dtype=torch.float32, is_cuda=True, device=None, shape=torch.Size(s)) for s in (maps, linear)
+    ]
+    with torch.no_grad():
+        assert fused.contracts(*given) == fits  # type: ignore[arg-type]  # as large tensors are not made
 
 
 def test_without_triton_the_log_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
