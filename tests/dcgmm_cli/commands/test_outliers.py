@@ -285,7 +285,7 @@ def test_a_detector_of_an_earlier_version_is_measured_anew_where_p_values_are_as
             ["outliers.score=atuo", "outliers.false_alarms=0.1"],
             "outliers.score must be one of log_prob, standardised, ",
         ),
-        (["outliers.score=vote", "outliers.false_alarms=0.1"], "; vote takes outliers.voters, not vote\n"),
+        (["outliers.score=vote", "outliers.false_alarms=0.1"], "(vote takes outliers.voters), not vote\n"),
         (["outliers.score=auto", "outliers.voters=[nowhere]"], "outliers.voters=nowhere: no run directory there"),
     ):
         refused = dcgmm(*arguments, *wrong)
