@@ -63,7 +63,7 @@ LIBRARY: dict[str, set[str]] = {
     "dcgmm.clustering": MODEL | {"dcgmm.clustering"},
     "dcgmm.classification": MODEL | {"dcgmm.classification"},
     # Images from files, beside all that.
-    "dcgmm.datasets": BASE | {"dcgmm.files", "dcgmm.runtime", "dcgmm.datasets"},
+    "dcgmm.datasets": BASE | {"dcgmm.files", "dcgmm.images", "dcgmm.runtime", "dcgmm.datasets"},
     # Models from and to files, and as others know them.
     "dcgmm.architectures": BASE | {"dcgmm.model.options"},
     "dcgmm.density": MODEL | {"dcgmm.outliers"},

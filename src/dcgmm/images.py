@@ -15,6 +15,7 @@ from torch import Tensor
 from dcgmm.errors import OptionError
 
 Images = Tensor | NDArray[Any]  # (N, H, W, C), or (N, H, W) for one channel; uint8, or floats in [0, 1]
+ROUNDING = 1e-6  # floats may lie outside [0, 1] by as much: scaling to it rounds
 
 
 def as_images(images: Images, shape: tuple[int, int, int] | None = None) -> Tensor:  # (N, H, W, C)
@@ -25,7 +26,7 @@ def as_images(images: Images, shape: tuple[int, int, int] | None = None) -> Tens
         shape: height, width and channels that they must have; None takes any.
 
     Raises:
-        OptionError: they have another shape or type, hold NaN, or values outside [0, 1].
+        OptionError: they have another shape or type, hold NaN, or values outside [0, 1] by more than 1e-6.
 
     Examples:
         >>> as_images(np.zeros((5, 28, 28), np.uint8)).shape
@@ -44,12 +45,16 @@ def as_images(images: Images, shape: tuple[int, int, int] | None = None) -> Tens
         raise OptionError("images", "of shape (N, H, W, C) or (N, H, W)", found)
     if shape is not None and tuple(given.shape[1:]) != tuple(shape):
         raise OptionError("images", f"of shape (N, {', '.join(map(str, shape))}), as the model takes them", found)
-    if given.is_floating_point() and given.numel():
-        least, most = map(float, given.detach().aminmax())
-        if not (least >= 0 and most <= 1):  # NaN too
-            values = "NaN" if least != least else f"values from {least:g} to {most:g}"
-            raise OptionError("images", "uint8, or floats in [0, 1]", values)
+    if given.is_floating_point() and given.numel() and (values := outside(*map(float, given.detach().aminmax()))):
+        raise OptionError("images", "uint8, or floats in [0, 1]", values)
     return given
+
+
+def outside(least: float, most: float, limit: float = 1.0) -> str | None:
+    """What values are, in words, that lie outside [0, limit] by more than rounding, or are NaN; else None."""
+    if least >= -ROUNDING and most <= limit + ROUNDING:
+        return None
+    return "NaN" if least != least else f"values from {least:.7g} to {most:.7g}"
 
 
 def side_by_side(images: Images, observed: Images | None, shape: tuple[int | str, ...]) -> Tensor:

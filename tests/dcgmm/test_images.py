@@ -87,6 +87,13 @@ def test_the_ends_of_the_range_are_in_it() -> None:
     assert as_images(np.array([[[0.0, 1.0]]])).shape == (1, 1, 2, 1)
 
 
+def test_what_scaling_rounds_is_in_the_range_too() -> None:
+    beyond = np.array([[[-1e-9, np.nextafter(1, 2)]]])
+    np.testing.assert_array_equal(as_images(beyond)[..., 0], beyond)
+    # What is refused is shown with as many digits as it takes to see why.
+    assert refused(np.array([[[0.0, 1 + 2e-6]]])).value == "values from 0 to 1.000002"
+
+
 @pytest.mark.parametrize("dtype", ["int8", "int32", "int64", "bool", "complex64"])
 def test_other_number_types(dtype: str) -> None:
     assert dtype in str(refused(np.zeros((3, 4, 6, 1), dtype)).value)

@@ -21,7 +21,7 @@ from sklearn.metrics import homogeneity_score
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import dcgmm
@@ -336,6 +336,18 @@ def test_grid_search_in_a_pipeline(blobs: tuple[Rows, Rows]) -> None:
     search = GridSearchCV(pipeline, grid, cv=2).fit(blobs[0])
     assert search.best_params_ == {"convolutionalgaussianmixture__n_components": 4}
     assert search.transform(blobs[0]).shape == (300, 4)
+
+
+def test_images_of_other_values_through_a_scaler(digits: Rows) -> None:
+    outliers = MixtureOutlierDetector(image_shape=(8, 8), n_components=4, **SHORT)
+    shifted = digits * 6.1 - 3.3
+    assert MinMaxScaler().fit_transform(shifted).max() > 1  # rounded
+    make_pipeline(MinMaxScaler(), clone(outliers)).fit(shifted)
+    fitted = make_pipeline(MinMaxScaler(clip=True), outliers).fit(shifted)
+    assert set(fitted.predict(shifted * 1.5)) <= {-1, 1}
+    with pytest.raises(OptionError) as error:
+        outliers.predict(shifted)
+    assert error.value.field == "images"
 
 
 # Outliers

@@ -25,6 +25,7 @@ from dcgmm.datasets.npy import Header, read_header
 from dcgmm.datasets.options import OWN, DataPlaceOptions, DatasetOptions, root_of
 from dcgmm.datasets.split import Failures, Part, Report, Split
 from dcgmm.errors import InputError, OptionError
+from dcgmm.images import outside
 from dcgmm.runtime import require_memory
 
 # Names of images and labels, of the training part and of the test part, as they are usual in .npz files.
@@ -182,9 +183,7 @@ def _images(given: Tensor | NDArray[Any], source: str) -> Tensor:  # (N, H, W, C
         raise InputError(f"{source} holds an array {shape or 'of no dimensions'}; images are NxHxW or NxHxWxC")
     if images.is_floating_point():
         for some in images.split(max(1, CHECKED // images[0].numel())):
-            least, most = map(float, some.aminmax())
-            if not (least >= 0 and most <= 1):  # NaN too
-                what = "NaN" if least != least else f"values from {least:g} to {most:g}"
+            if what := outside(*map(float, some.aminmax())):
                 raise InputError(f"{source} holds {what}; save images as uint8, or as floats in [0, 1]")
     return images
 

@@ -25,6 +25,7 @@ from dcgmm.datasets.pixels import SUFFIXES, warn_of, warn_of_stretched
 from dcgmm.datasets.split import Report
 from dcgmm.datasets.walking import walk
 from dcgmm.errors import InputError
+from dcgmm.images import outside
 
 Shape = tuple[int, int, int]  # H, W, C
 # Name of an image, and its pixels (H, W, C), bytes or floats in [0, 1], or why it cannot be used.
@@ -273,8 +274,8 @@ def _usable(image: NDArray[Any], missing: bool) -> NDArray[Any] | str:
     seen = image[~np.isnan(image)] if missing else image
     if not np.isfinite(seen).all():
         return "it holds infinite values" if missing else "it holds NaN or infinite values"
-    if seen.size and (seen.min() < 0 or seen.max() > 1):
-        return f"its values run from {seen.min():g} to {seen.max():g}, outside [0, 1]"
+    if seen.size and (values := outside(float(seen.min()), float(seen.max()))):
+        return f"it holds {values}, outside [0, 1]"
     return image
 
 

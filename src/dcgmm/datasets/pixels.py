@@ -12,6 +12,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from dcgmm.datasets.names import enumerated
 from dcgmm.datasets.rows import content
+from dcgmm.images import outside
 
 log = logging.getLogger(__name__)
 
@@ -114,8 +115,8 @@ def _to_bytes(values: NDArray[Any], white: int | None) -> NDArray[np.uint8]:
     limit = 1.0 if values.dtype.kind == "f" else white or 65_535
     if not np.isfinite(values).all():
         raise ImageError("it holds NaN or infinite values")
-    if values.min() < 0 or values.max() > limit:
-        raise ImageError(f"its values run from {values.min():g} to {values.max():g}, outside [0, {limit:g}]")
+    if found := outside(float(values.min()), float(values.max()), limit):
+        raise ImageError(f"it holds {found}, outside [0, {limit:g}]")
     return np.rint(values * (255 / limit)).astype(np.uint8)
 
 

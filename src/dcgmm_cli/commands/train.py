@@ -238,7 +238,7 @@ def _print_table(results: list[dict[str, Any]]) -> None:
     print_table(table)
     densities = [result["density"] for result in results]
     if "reason" in densities[0]:
-        print(f"not a density of the image: {densities[0]['reason']}")
+        print(f"bits per dimension: none, the model is no density of the pixels: {densities[0]['reason']}")
     else:
         nats, bits = (fmean(each[key] for each in densities) for key in ("nats", "bits_per_dimension"))
         print(f"density of the pixels of test images: {nats:.2f} nats, {bits:.3f} bits per dimension")

@@ -96,8 +96,8 @@ def test_images_with_impossible_values_are_rejected_one_by_one(tmp_path: Path) -
     assert whole.failures == [
         ("set.npy[1]", "it holds NaN or infinite values"),
         ("set.npy[2]", "it holds NaN or infinite values"),
-        ("set.npy[3]", "its values run from 0.5 to 2, outside [0, 1]"),
-        ("set.npy[4]", "its values run from -0.25 to 0.5, outside [0, 1]"),
+        ("set.npy[3]", "it holds values from 0.5 to 2, outside [0, 1]"),
+        ("set.npy[4]", "it holds values from -0.25 to 0.5, outside [0, 1]"),
     ]
 
 
@@ -109,7 +109,7 @@ def test_nan_stands_for_what_is_missing_where_that_is_asked_for(tmp_path: Path) 
     assert np.array_equal(found.images.numpy(), images[:2], equal_nan=True)
     assert found.failures == [
         ("set.npy[2]", "it holds infinite values"),
-        ("set.npy[3]", "its values run from 0.5 to 2, outside [0, 1]"),
+        ("set.npy[3]", "it holds values from 0.5 to 2, outside [0, 1]"),
     ]
 
 
