@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -39,99 +39,122 @@ def score(source: str, new: Iterator[Part], decisive: str, options: OutlierOptio
     Raises:
         InputError: an array file is damaged, none of the images can be used, or one that is to be shown is not there.
     """
-    gallery = Gallery(options.count, options.images or [])
-    maps = Maps(job.directory / "maps" if options.maps else None)
-    found = Verdicts()
-    thresholds, cs = set[float](), set[float]()
-    failures, several, overlooked = list[tuple[str, str]](), list[str](), list[str]()
-    stretched, shape = list[tuple[int, int]](), torch.Size()
+    found = _Findings(decisive, options, job)
+    table = job.directory / "scores.csv"
+    write_whole(table, lambda file: found.write(new, file))
+    job.result.update(found.result())
+    found.warn(source)
+    found.gallery.save(job.directory / "figures")
+    found.maps.save()
+    found.print()
+    print(f"all verdicts with their scores: {table}")
 
-    def score_part(batch: ImageBatch, detector: Detector, observed: Tensor | None) -> Iterator[list[object]]:
-        c = c_of(detector, decisive, options)
-        cs.add(c)
-        thresholds.add(detector.threshold(decisive, c))
-        report = detector.report(batch.images, observed)
-        scores = report.scores[decisive].cpu()
-        standardised = detector.standardised(decisive, scores)
-        # What has no score (NaN) is no inlier.
-        verdicts = ["inlier" if value >= -c else "outlier" for value in standardised.tolist()]
-        outlined = position_c(detector, options)
-        gallery.add(batch.names, batch.images, standardised, verdicts, detector, outlined, observed)
-        if options.maps:
-            maps.add(batch.names, batch.images, outlying_maps(detector, report.maps))
-        worst = worst_positions(detector.model, report.maps)
-        p_values, worst_p = (_p_values(detector, name, report.scores[name]) for name in (decisive, "worst"))
-        far = far_positions(detector, report.scores["worst"]).tolist()
-        for name, value, standard, p, verdict, where, where_p, is_far in zip(
-            batch.names,
-            scores.tolist(),
-            standardised.tolist(),
-            p_values,
-            verdicts,
-            worst,
-            worst_p,
-            far,
-            strict=True,
-        ):
-            place = f"{where.layer} {where.row}, {where.column}"
-            found.add([Verdict(name, verdict, value, p, place)])
-            overlooked.extend([name] * (is_far and verdict == "inlier"))
-            position = (where.layer, where.row, where.column, f"{where.standardised:.6g}", where_p)
-            marked = "yes" if is_far else ""
-            yield [as_cell(name), f"{value:.6g}", f"{standard:.6g}", p, verdict, *position, marked, ""]
 
-    def write(file: IO[bytes]) -> None:
-        nonlocal shape
+class _Findings:
+    """What is found of the images, part by part, and what is said of all of them."""
+
+    def __init__(self, decisive: str, options: OutlierOptions, job: Job) -> None:
+        self._decisive, self._options = decisive, options
+        self.gallery = Gallery(options.count, options.images or [])
+        self.maps = Maps(job.directory / "maps" if options.maps else None)
+        self._verdicts = Verdicts()
+        self._thresholds, self._cs = set[float](), set[float]()  # each mask has its own
+        self._failures, self._several, self._overlooked = list[tuple[str, str]](), list[str](), list[str]()
+        self._stretched, self._shape = list[tuple[int, int]](), torch.Size()
+
+    def write(self, new: Iterator[Part], file: IO[bytes]) -> None:
+        """Score all parts into a CSV file."""
         text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")  # of names
         lines = csv.writer(text)
         lines.writerow(COLUMNS)
         said = time.monotonic()
         for part in new:
-            batch = part.batch
-            failures.extend(batch.failures)
-            several.extend(batch.several)
-            stretched.extend(batch.stretched)
-            shape = batch.images.shape[1:3]
-            if batch.names:
-                lines.writerows(score_part(*part))
+            self._failures += part.batch.failures
+            self._several += part.batch.several
+            self._stretched += part.batch.stretched
+            self._shape = part.batch.images.shape[1:3]
+            if part.batch.names:
+                lines.writerows(self._scored(*part))
             if time.monotonic() > said + SAY_EVERY:
                 said = time.monotonic()
-                log.info("%d images so far: %s", len(found), found)
-        for name, reason in failures:
+                log.info("%d images so far: %s", len(self._verdicts), self._verdicts)
+        for name, reason in self._failures:
             lines.writerow([as_cell(name), "", "", "", "failed", *[""] * 6, printable(reason)])
-        found.add([Verdict(name, "failed", math.nan, "", "") for name, _ in failures])
+        self._verdicts.add([Verdict(name, "failed", math.nan, "", "") for name, _ in self._failures])
         text.flush()
         text.detach()
 
-    table = job.directory / "scores.csv"
-    write_whole(table, write)
-    counts = found.counts
-    job.result.update(
-        score=decisive,
-        c=_only(cs),
-        false_alarms=options.false_alarms,
-        threshold=_only(thresholds),
-        images=len(found),
-        inliers=counts["inlier"],
-        outliers=counts["outlier"],
-        failed=counts["failed"],
-        inliers_with_far_position=len(overlooked),
-    )
-    require_some(source, counts["inlier"] + counts["outlier"], failures)
-    warn_of(source, len(found), failures, several)
-    warn_of_stretched(source, len(found), stretched, shape)
-    gallery.save(job.directory / "figures")
-    maps.save()
-    found.print_table()
-    known = _only(cs)
-    print(f"{decisive} at {in_words(options, math.nan if known is None else known)}: {found}")
-    if overlooked:
-        have = "has" if len(overlooked) == 1 else "have"
-        print(
-            f"{len(overlooked)} of the inliers {have} a position that is far out (far_position in scores.csv; "
-            f"look at them by outliers.score=worst or auto): {enumerated(list(map(printable, overlooked)))}"
-        )
-    print(f"all verdicts with their scores: {table}")
+    def _scored(self, batch: ImageBatch, detector: Detector, observed: Tensor | None) -> Iterator[list[object]]:
+        """A line for each image of a part."""
+        c = c_of(detector, self._decisive, self._options)
+        self._cs.add(c)
+        self._thresholds.add(detector.threshold(self._decisive, c))
+        report = detector.report(batch.images, observed)
+        scores = report.scores[self._decisive].cpu()
+        standardised = detector.standardised(self._decisive, scores)
+        # What has no score (NaN) is no inlier.
+        verdicts = ["inlier" if value >= -c else "outlier" for value in standardised.tolist()]
+        outlined = position_c(detector, self._options)
+        self.gallery.add(batch.names, batch.images, standardised, verdicts, detector, outlined, observed)
+        if self._options.maps:
+            self.maps.add(batch.names, batch.images, outlying_maps(detector, report.maps))
+        for name, value, standard, p, verdict, where, where_p, is_far in zip(
+            batch.names,
+            scores.tolist(),
+            standardised.tolist(),
+            _p_values(detector, self._decisive, scores),
+            verdicts,
+            worst_positions(detector.model, report.maps),
+            _p_values(detector, "worst", report.scores["worst"]),
+            far_positions(detector, report.scores["worst"]).tolist(),
+            strict=True,
+        ):
+            place = f"{where.layer} {where.row}, {where.column}"
+            self._verdicts.add([Verdict(name, verdict, value, p, place)])
+            self._overlooked += [name] * (is_far and verdict == "inlier")
+            position = (where.layer, where.row, where.column, f"{where.standardised:.6g}", where_p)
+            marked = "yes" if is_far else ""
+            yield [as_cell(name), f"{value:.6g}", f"{standard:.6g}", p, verdict, *position, marked, ""]
+
+    def result(self) -> dict[str, Any]:
+        """Figures over all images."""
+        counts = self._verdicts.counts
+        return {
+            "score": self._decisive,
+            "c": _only(self._cs),
+            "false_alarms": self._options.false_alarms,
+            "threshold": _only(self._thresholds),
+            "images": len(self._verdicts),
+            "inliers": counts["inlier"],
+            "outliers": counts["outlier"],
+            "failed": counts["failed"],
+            "inliers_with_far_position": len(self._overlooked),
+        }
+
+    def warn(self, source: str) -> None:
+        """Say which images could not be used, and how others were changed.
+
+        Raises:
+            InputError: none could be used.
+        """
+        counts = self._verdicts.counts
+        require_some(source, counts["inlier"] + counts["outlier"], self._failures)
+        warn_of(source, len(self._verdicts), self._failures, self._several)
+        warn_of_stretched(source, len(self._verdicts), self._stretched, self._shape)
+
+    def print(self) -> None:
+        """Print verdicts: of the most outlying images, and in all."""
+        self._verdicts.print_table()
+        known = _only(self._cs)
+        threshold = in_words(self._options, math.nan if known is None else known)
+        print(f"{self._decisive} at {threshold}: {self._verdicts}")
+        if self._overlooked:
+            have = "has" if len(self._overlooked) == 1 else "have"
+            print(
+                f"{len(self._overlooked)} of the inliers {have} a position that is far out (far_position in "
+                f"scores.csv; look at them by outliers.score=worst or auto): "
+                f"{enumerated(list(map(printable, self._overlooked)))}"
+            )
 
 
 def _only(values: set[float]) -> float | None:
