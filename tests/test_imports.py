@@ -152,25 +152,23 @@ RUNNER: dict[str, set[str]] = {
     "studies": {"records", "sweeps"},
     "sweep_start": {"composing", "explain", "headlines", "hydra_glue", "studies", "sweeps"},
     "task": RECORDS | {"faults", "headlines", "interruption", "leftovers", "hydra_glue", "logs", "sweeps", "typed"},
+    "endings": {"explain", "faults", "leftovers", "studies"},
     "main": {
         "completion",
-        "explain",
-        "faults",
+        "endings",
         "help",
         "hydra_glue",
         "interruption",
         "job",
         "launch",
-        "leftovers",
         "logs",
-        "studies",
         "sweep_start",
         "sweeps",
         "task",
     },
     "__main__": {"main"},
 }
-GLUE = {"composing", "explain", "typed", "own_files", "hydra_glue", "sweep_start", "task", "main"}
+GLUE = {"composing", "explain", "typed", "own_files", "hydra_glue", "sweep_start", "task", "endings"}
 
 MODULES = {
     path.relative_to(SOURCES).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path

@@ -47,10 +47,6 @@ Hydra flags that are often of use: -m (sweep over comma-separated values), --cfg
 """
 
 
-# What Optuna says where no job has come to its end, with a file of trials and without.
-NO_TRIAL = ("Record does not exist.", "No trials are completed yet.")
-
-
 def main() -> None:
     """Entry point: exits with 0, 1 (our fault: traceback in the run's log), 2 (the user's mistake), 128 + signal."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -116,20 +112,12 @@ def _run_hydra(command: str, rest: list[str]) -> int:
     import logging
     import warnings
 
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from dcgmm.errors import InputError, LostProcessError
-    from dcgmm_cli.explain import explain
-    from dcgmm_cli.faults import storage_fault
+    from dcgmm_cli.endings import ending
     from dcgmm_cli.hydra_glue import run_hydra
     from dcgmm_cli.interruption import Interruption
     from dcgmm_cli.job import remember_command_line
-    from dcgmm_cli.leftovers import discard_unbegun
     from dcgmm_cli.logs import TerminalFormatter
-    from dcgmm_cli.studies import STUDY
     from dcgmm_cli.sweep_start import SweepStart
-    from dcgmm_cli.sweeps import best, summary
     from dcgmm_cli.task import FAILURES, TOLD, run_task
 
     if logging.lastResort is not None:  # shows warnings until Hydra has set up logs
@@ -148,44 +136,31 @@ def _run_hydra(command: str, rest: list[str]) -> int:
             interruption.told(),
         ):
             run_hydra(asked, command, conf_dir(), run_task)
-    except KeyboardInterrupt as error:
-        signum = getattr(error, "signum", 2)
-        print(f"dcgmm {command}: interrupted", file=sys.stderr)
-        return 128 + int(signum)
-    except InputError as error:
-        return _fail(str(error))
-    except LostProcessError as error:
-        _fail(str(error))
-        return 1
-    except (HydraException, OmegaConfBaseException, OverflowError) as error:
-        return _fail(explain(error, command))
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + 13
-    except Exception as error:
-        # Hydra makes the output directory, and opens the log in it.
-        if fault := error if isinstance(error, FileNotFoundError) else storage_fault(error):
-            place = discard_unbegun()
-            return _fail(f"cannot write {fault.filename or place or 'the run directory'}: {fault.strerror}")
-        if type(error).__module__.partition(".")[0] == "sqlalchemy":
-            said = str(getattr(error, "orig", error)).splitlines()[0]
-            return _fail(f"the study ({STUDY} in hydra.sweep.dir, or hydra.sweeper.storage) cannot be used: {said}")
-        if "integer string conversion" in str(error):  # Hydra reads a number as Python does
-            return _fail(explain(error, command))
-        if str(error) not in NO_TRIAL:  # the summary says of each job why it failed
-            text = " ".join(f"{type(error).__name__}: {error}".split())
-            print(f"dcgmm {command}: internal error: {text}", file=sys.stderr)
-            return 1
+    except (Exception, KeyboardInterrupt) as error:
+        if found := ending(error, command):
+            code, why = found
+            if why:
+                print(why, file=sys.stderr)
+            return code
     finally:
-        if (sweep := SweepStart.take()) and (outcomes := sweep.outcomes()):
-            if sweep.prints_elsewhere:
-                print(*filter(None, (outcome.directory for outcome in outcomes)), sep="\n", flush=True)
-            print(summary(sweep.jobs, outcomes), file=sys.stderr)
-            if sweep.objective and (found := best(command, sweep.objective, outcomes)):
-                print(found, file=sys.stderr)
-            FAILURES[:] = [outcome.code for outcome in outcomes if outcome.code]
+        _tell_of_sweep(command, FAILURES)
     # Our own failures before the user's.
     return 1 if 1 in FAILURES else max(FAILURES, default=0)
+
+
+def _tell_of_sweep(command: str, failures: list[int]) -> None:
+    """Print what came of a sweep's jobs, if there was one, and take in the exit codes of those that failed."""
+    from dcgmm_cli.sweep_start import SweepStart
+    from dcgmm_cli.sweeps import best, summary
+
+    if not (sweep := SweepStart.take()) or not (outcomes := sweep.outcomes()):
+        return
+    if sweep.prints_elsewhere:
+        print(*filter(None, (outcome.directory for outcome in outcomes)), sep="\n", flush=True)
+    print(summary(sweep.jobs, outcomes), file=sys.stderr)
+    if sweep.objective and (found := best(command, sweep.objective, outcomes)):
+        print(found, file=sys.stderr)
+    failures[:] = [outcome.code for outcome in outcomes if outcome.code]
 
 
 def _launched(command: str, rest: list[str]) -> contextlib.AbstractContextManager[Namespace]:

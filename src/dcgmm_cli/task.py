@@ -75,20 +75,8 @@ def run_task(config: DictConfig) -> float | None:
             if written is not None and not number:
                 outcome = replace(outcome, objective=_objective(options, written))
     except Exception as error:
-        mistake, lost = isinstance(error, InputError), isinstance(error, LostProcessError)
-        text = " ".join(str(error).split()) if mistake or lost else f"{type(error).__name__}: {error}"
-        again = sweeps and text in TOLD
-        log.error("%s", text, exc_info=not (mistake or lost), extra=LOG_ALONE if again else None)
-        if again:
-            log.error("failed as another job did")
-        TOLD.add(text)
-        outcome = replace(begun, status="failed", code=2 if mistake else 1, error=text)
-        FAILURES.append(outcome.code)
-        if lost:
-            _say_how_to_go_on(command, written)
-        elif number is not None:
-            _tell_others(text)
-        if mistake and not (sweeps or number or was_there) and written and is_leftover(written):
+        outcome = _failed(error, begun, command, sweeps)
+        if outcome.code == 2 and not (sweeps or number or was_there) and written and is_leftover(written):
             discard(written)  # the message has said all that there is to say
             written = None
     except KeyboardInterrupt as error:
@@ -104,6 +92,24 @@ def run_task(config: DictConfig) -> float | None:
     tell(outcome)
     _print(written)
     return outcome.objective
+
+
+def _failed(error: Exception, begun: JobOutcome, command: str, sweeps: bool) -> JobOutcome:
+    """What became of a job that an exception ended, once it is logged and others know of it."""
+    mistake, lost = isinstance(error, InputError), isinstance(error, LostProcessError)
+    text = " ".join(str(error).split()) if mistake or lost else f"{type(error).__name__}: {error}"
+    again = sweeps and text in TOLD
+    log.error("%s", text, exc_info=not (mistake or lost), extra=LOG_ALONE if again else None)
+    if again:
+        log.error("failed as another job did")
+    TOLD.add(text)
+    code = 2 if mistake else 1
+    FAILURES.append(code)
+    if lost:
+        _say_how_to_go_on(command, None if begun.directory is None else Path(begun.directory))
+    elif rank() is not None:
+        _tell_others(text)
+    return replace(begun, status="failed", code=code, error=text)
 
 
 def _objective(options: Any, written: Path) -> float | None:
