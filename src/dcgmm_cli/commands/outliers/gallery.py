@@ -15,6 +15,8 @@ from dcgmm.outliers.localisation import at_pixels, pixel_maps
 from dcgmm_cli.figures.base import drawable, save_figure
 from dcgmm_cli.figures.outliers import outlier_maps
 
+LONGEST = 24  # signs of a line over an image
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -118,7 +120,8 @@ def _title(item: Shown, decisive: str, score: Tensor, worst: WorstPosition) -> s
     detector = item.detector
     p = "" if detector.calibration is None else f", p = {float(detector.p_values(decisive, score)):.2g}"
     place = f"{worst.layer} {worst.row}, {worst.column}"
-    return f"{drawable(item.name)}\n{drawable(item.note)}\n{item.standardised:.1f} std{p}\nworst: {place}"
+    name, note = drawable(item.name, LONGEST), drawable(item.note, LONGEST)
+    return f"{name}\n{note}\n{item.standardised:.1f} std{p}\nworst: {place}"
 
 
 def _visible(item: Shown, dtype: torch.dtype) -> Tensor:  # (H, W, C)
