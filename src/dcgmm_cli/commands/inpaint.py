@@ -16,7 +16,7 @@ from dcgmm.generation.peers import peers
 from dcgmm.generation.sharpening import sharpened_layers
 from dcgmm.images import to_float
 from dcgmm_cli.draws import save_arrays
-from dcgmm_cli.figures.base import ENLARGE, save_image
+from dcgmm_cli.figures.base import save_sheet
 from dcgmm_cli.figures.inpaint import completion_rows
 from dcgmm_cli.job import Job
 from dcgmm_cli.masks import NAN, check_mask, read_observed
@@ -161,7 +161,7 @@ def _save(
     rows = slice(config.shown)
     completed = torch.stack([found.mean[rows], likely[rows], *found.draws[:, rows]])
     shown = completion_rows(images[rows], observed[rows], completed, variance[rows])
-    save_image(shown, directory / "figures" / "completions.png", ENLARGE)
+    save_sheet(shown, directory / "figures" / "completions.png")
     arrays = {"images": images, "observed": observed, "mean": found.mean, "most_likely": likely}
     save_arrays(arrays | {"draws": found.draws, "variance": variance}, directory / "completions.npz")
 

@@ -12,7 +12,7 @@ from dcgmm.generation.options import SamplingOptions, SharpeningOptions
 from dcgmm.generation.sampling import Samples, require_room
 from dcgmm.generation.variants import nearness
 from dcgmm_cli.draws import draw, sampling_options, save_arrays
-from dcgmm_cli.figures.base import ENLARGE, save_grid, save_image
+from dcgmm_cli.figures.base import save_grid, save_sheet
 from dcgmm_cli.figures.sample import variant_rows
 from dcgmm_cli.job import Job
 from dcgmm_cli.labels import ClassDraws, check_classes
@@ -98,7 +98,7 @@ def _save(
             arrays["originals"] = signals.originals
             for samples, each in zip(shown, options, strict=True):
                 path = directory / "figures" / f"variants_top{each.top_s}.png"
-                save_image(variant_rows(signals.originals, samples.images, index), path, ENLARGE)
+                save_sheet(variant_rows(signals.originals, samples.images, index), path)
     save_arrays(arrays, directory / "samples.npz")
     for samples, each in zip(shown, options, strict=True):
         save_grid(samples.images, directory / "figures" / f"samples_top{each.top_s}.png")

@@ -14,7 +14,7 @@ from dcgmm.generation.sharpening import Sharpened, sharpen, sharpened_layers
 from dcgmm.model import DCGMM
 from dcgmm.model.inspection import mean_log_likelihoods
 from dcgmm_cli.draws import draw, sampling_options, save_arrays
-from dcgmm_cli.figures.base import ENLARGE, save_figure, save_grid, save_image
+from dcgmm_cli.figures.base import save_figure, save_grid, save_sheet
 from dcgmm_cli.figures.sharpen import sharpening_curves, side_by_side
 from dcgmm_cli.job import Job
 from dcgmm_cli.progress import ProgressBar
@@ -78,7 +78,7 @@ def _save(before: Tensor, after: Tensor, steps: dict[str, Sharpened], directory:
     figures = directory / "figures"
     save_grid(before, figures / "before.png")
     save_grid(after, figures / "after.png")
-    save_image(side_by_side(before, after), figures / "sharpening.png", ENLARGE)
+    save_sheet(side_by_side(before, after), figures / "sharpening.png")
     save_figure(sharpening_curves(steps), figures / "log_likelihood.png")
 
 

@@ -21,7 +21,8 @@ from dcgmm.files import write_whole
 from dcgmm.model import GMM
 
 ENLARGE = 3  # pixels of a picture for one of an image
-LABEL, GAP = 14, 4  # pixels of a number's height, and between numbered images
+CELL = 72  # pixels that an image with words over it has across, at least
+LABEL, GAP = 14, 4  # pixels of a line's height, and between numbered images
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -78,6 +79,28 @@ def _sheet(pictures: Sequence[Image.Image], labels: Sequence[str], columns: int,
         draw.text((left + 1, top), label, fill="black", font=font)
         sheet.paste(picture, (left, top + LABEL))
     return sheet
+
+
+def headed(
+    rows: Tensor,  # (H', W', C), C 1 or 3, in [0, 1]
+    headings: Sequence[str],
+    enlarge: int,
+) -> Image.Image:
+    """Images in columns of equal width under their headings, which may have several lines."""
+    pixels = rows.detach().cpu().clamp(0, 1).mul(255).round().to(torch.uint8).expand(-1, -1, 3)
+    columns = Image.fromarray(pixels.repeat_interleave(enlarge, 0).repeat_interleave(enlarge, 1).numpy())
+    top, width = LABEL * max(heading.count("\n") + 1 for heading in headings), columns.width / len(headings)
+    sheet = Image.new("RGB", (columns.width, top + columns.height), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(LABEL - 2)
+    for number, heading in enumerate(headings):
+        draw.text(((number + 0.5) * width, top / 2), heading, "black", font, "mm", align="center")
+    sheet.paste(columns, (0, top))
+    return sheet
+
+
+def enlarged(width: int) -> int:
+    """How much an image of so many pixels is enlarged to have room for words over it; a large one is left as it is."""
+    return math.ceil(CELL / width)
 
 
 def save_sheet(sheet: Image.Image, path: Path) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dcgmm.classification.calibration import Reliability
-from dcgmm_cli.figures.base import picture, pixels_of
+from dcgmm_cli.figures.base import drawable, picture, pixels_of
 
 NUMBERED = 20  # classes up to which cells of a confusion matrix are numbered
 
@@ -20,6 +20,7 @@ def confusion_figure(confusions: Mapping[str, Tensor], names: Sequence[str]) -> 
     """Confusion matrices side by side: the colour is the share of the row, the number counts images."""
     side = max(3.0, 0.42 * min(len(names), NUMBERED)) + 1
     figure = Figure(figsize=(side * len(confusions), side), layout="constrained")
+    shown = [drawable(name, 16) for name in names]
     for axes, (title, counts) in zip(_row(figure, len(confusions)), confusions.items(), strict=True):
         shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
         axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
@@ -31,8 +32,9 @@ def confusion_figure(confusions: Mapping[str, Tensor], names: Sequence[str]) -> 
                 if count:
                     color = "white" if shares[row, column] > 0.6 else "black"
                     axes.text(column, row, str(count), ha="center", va="center", fontsize=6, color=color)
-        axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 3 else 0, fontsize=7)
-        axes.set_yticks(range(len(names)), names, fontsize=7)
+        axes.set_xticks(range(len(names)), shown, rotation=90 if max(map(len, names)) > 3 else 0, fontsize=7)
+        axes.set_yticks(range(len(names)), shown, fontsize=7)
+    figure.colorbar(axes.images[0], ax=figure.axes, label="share of the class", shrink=0.8)
     return figure
 
 
@@ -49,7 +51,7 @@ def reliability_figure(bins: Mapping[str, Reliability]) -> Figure:
         above.plot(found.confidence[used].tolist(), found.accuracy[used].tolist(), "k.", ms=5)
         above.set(title=title, ylabel="share that is right", ylim=(0, 1.02))
         below.bar(centres, (found.count / found.count.sum()).tolist(), width, color="0.6", edgecolor="white")
-        below.set(xlabel="confidence", ylabel="images", xlim=(0, 1))
+        below.set(xlabel="confidence", ylabel="share of images", xlim=(0, 1))
     return figure
 
 
@@ -59,9 +61,9 @@ def missing_figure(shares: Sequence[float], accuracies: Mapping[str, Sequence[fl
     axes = figure.subplots()
     for name, values in accuracies.items():
         axes.plot([100 * share for share in shares], [100 * value for value in values], ".-", label=name)
-    axes.axhline(100 * chance, color="0.7", lw=0.8, ls="--")
+    axes.axhline(100 * chance, color="0.7", lw=0.8, ls="--", label="chance")
     axes.set(xlabel="pixels missing at random (%)", ylabel="accuracy (%)", ylim=(0, 102))
-    axes.legend(fontsize="small", loc="lower left")
+    figure.legend(fontsize="small", ncols=3, loc="outside upper center", frameon=False)
     return figure
 
 
@@ -69,13 +71,13 @@ def wrong_figure(images: Tensor, titles: Sequence[str], columns: int = 5) -> Fig
     """Images with what is said of them over each."""
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
-    figure = Figure(figsize=(1.7 * columns, 1.75 * rows), layout="constrained")
+    figure = Figure(figsize=(1.7 * columns, 1.95 * rows), layout="constrained")
     cells = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes in cells:
         axes.set_axis_off()
     for axes, image, title in zip(cells, picture(images), titles, strict=False):
         axes.imshow(pixels_of(image), cmap="gray", vmin=0, vmax=1)
-        axes.set_title(title, fontsize=6)
+        axes.set_title(title, fontsize=7)
     return figure
 
 

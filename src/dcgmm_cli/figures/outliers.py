@@ -3,22 +3,30 @@
 Shapes: N images, Y X pixels, C channels.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from matplotlib import colormaps
+from matplotlib.artist import Artist
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dcgmm.outliers import WorstPosition
 from dcgmm.outliers.metrics import Curve, Floats
 from dcgmm_cli.figures.base import picture, pixels_of
 
 HOTTEST = 6.0  # the largest value that heat maps tell apart: a p-value of one in a million
 MOST = 0.6  # of a pixel is its heat, at most: the image stays visible
+NEAR = 0.08  # of an axis: points of a curve that are nearer share their label
+SIDE, TALL = 1.7, 50  # inches of an image's longer side, and images under each other
 
 
 def heat(outlying: Tensor) -> Tensor:  # (Y, X) -> (Y, X, 3)
@@ -44,10 +52,17 @@ def detection_figure(
     for number, (label, (kept, removed)) in enumerate(curves.items()):
         color = f"C{number}"
         axes.plot(100 * kept, 100 * removed, color=color, lw=1.4, label=label)
+        places: list[tuple[float, float, str]] = []
         for c, x, y in marked.get(label, ()):
             axes.plot(100 * x, 100 * y, "o", color=color, ms=4)
-            axes.annotate(f"c={c:g}", (100 * x, 100 * y), (4, 4), textcoords="offset points", fontsize=7, color=color)
-    axes.plot([0, 100], [100, 0], color="0.8", lw=0.8, zorder=0)  # what chance gives
+            if places and abs(places[-1][0] - x) < NEAR and abs(places[-1][1] - y) < NEAR / 2:
+                places[-1] = (*places[-1][:2], f"{places[-1][2]}, {c:g}")
+            else:
+                places.append((x, y, f"c={c:g}"))
+        for x, y, words in places:
+            text = axes.annotate(words, (100 * x, 100 * y), (4, 4), textcoords="offset points", fontsize=7, color=color)
+            text.set_path_effects([withStroke(linewidth=2, foreground="white")])  # over other curves
+    axes.plot([0, 100], [100, 0], color="0.8", lw=0.8, zorder=0, label="chance")
     axes.set(xlim=(0, 108), ylim=(0, 104), xlabel="inliers kept (%)", ylabel="outliers removed (%)")
     axes.legend(fontsize="small", loc="lower left")
     return figure
@@ -58,28 +73,32 @@ def score_histograms(
     thresholds: Mapping[str, float],  # score: where it cuts
 ) -> Figure:
     """Histograms of scores in training standard deviations, an axis a score, a colour a group of images."""
-    figure = Figure(figsize=(4 * len(scores), 3), layout="constrained")
+    figure = Figure(figsize=(4 * len(scores), 3.2), layout="constrained")
+    named: dict[str, Artist] = {}
     for axes, (name, groups) in zip(figure.subplots(1, len(scores), squeeze=False)[0], scores.items(), strict=True):
         joined = np.concatenate(list(groups.values()))
-        # A few far outliers would press all others into one bar: they are counted in the last one.
+        # A few far outliers would press all others into one bar: they are counted in the first one.
         low, high = np.quantile(joined, 0.01), joined.max()
         bins = np.linspace(low, high if high > low else low + 1, 60)
         for number, (group, values) in enumerate(groups.items()):
             axes.hist(values.clip(low), bins, density=True, alpha=0.55, color=f"C{number}", label=group)
         if name in thresholds:
-            axes.axvline(thresholds[name], color="k", lw=1, ls="--")
+            axes.axvline(thresholds[name], color="k", lw=1, ls="--", label="threshold")
         axes.set(title=name, xlabel="training standard deviations", yticks=[])
-    figure.axes[0].legend(fontsize="small", loc="upper left")
+        handles, labels = axes.get_legend_handles_labels()
+        named |= dict(zip(labels, handles, strict=True))
+    figure.legend(list(named.values()), list(named), fontsize="small", ncols=3, loc="outside upper center")
     return figure
 
 
-def outline(mask: NDArray[Any]) -> list[list[tuple[float, float]]]:  # (Y, X) bool
-    """Edges between pixels inside and outside a mask, as line segments (x, y); pixel centres are whole numbers."""
+def outline(mask: NDArray[Any], left: float = 0, top: float = 0) -> list[list[tuple[float, float]]]:  # (Y, X) bool
+    """Edges between pixels inside and outside a mask, as line segments (x, y); the first pixel lies at (left, top)."""
     padded = np.pad(mask.astype(bool), 1)
     beside = np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1])  # edge to the left of column x
     above = np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1])
-    segments = [[(x - 0.5, y - 0.5), (x - 0.5, y + 0.5)] for y, x in beside.tolist()]
-    return segments + [[(x - 0.5, y - 0.5), (x + 0.5, y - 0.5)] for y, x in above.tolist()]
+    starts = [(left + x - 0.5, top + y - 0.5, 0, 1) for y, x in beside.tolist()]
+    starts += [(left + x - 0.5, top + y - 0.5, 1, 0) for y, x in above.tolist()]
+    return [[(x, y), (x + right, y + down)] for x, y, right, down in starts]
 
 
 def outlier_maps(
@@ -87,28 +106,44 @@ def outlier_maps(
     titles: Sequence[str],
     maps: Mapping[str, Tensor],  # layer: (N, Y, X), standardised log-likelihood at each pixel
     outlined: Mapping[str, Tensor],  # layer: (N, Y, X) bool, pixels whose position is under the threshold
+    worst: Sequence[WorstPosition],
+    heading: str,
     limit: float = 4.0,
 ) -> Figure:
-    """Images, each beside its maps: blue above and red below the training mean, up to `limit` standard deviations."""
-    rows, columns = len(images), 1 + len(maps)
-    figure = Figure(figsize=(1.8 * columns + 0.6, 1.95 * rows + 0.3), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    pictures, shown = picture(images), None
-    for row in range(rows):
-        axes[row, 0].imshow(pixels_of(pictures[row]), cmap="gray", vmin=0, vmax=1)
-        axes[row, 0].set_title(titles[row], fontsize=7)
+    """Images, each beside its maps: blue above and red below the training mean, up to `limit` standard deviations.
+
+    A cross marks the worst place. Many images stand in blocks beside each other.
+    """
+    height, width = images.shape[1:3]
+    inch = max(height, width) / SIDE  # pixels of an image
+    lines = max(title.count("\n") + 1 for title in titles)
+    across, down = max(width, SIDE * inch) + 0.1 * inch, height + (0.13 * lines + 0.12) * inch
+    blocks, columns, rows = math.ceil(len(images) / TALL), 1 + len(maps), min(len(images), TALL)
+    size = (blocks * columns * across, rows * down)
+    figure = Figure(figsize=(size[0] / inch + 0.9, size[1] / inch + 0.5), layout="constrained")
+    axes, pictures = figure.subplots(), picture(images)
+    for number, title in enumerate(titles):
+        block, row = divmod(number, TALL)
+        left, top = block * columns * across, row * down
+
+        def place(pixels: NDArray[Any], x: float, y: float = top, **colours: Any) -> None:
+            axes.imshow(pixels, extent=(x - 0.5, x + width - 0.5, y + height - 0.5, y - 0.5), **colours)
+
+        place(pixels_of(pictures[number]), left, cmap="gray", vmin=0, vmax=1)
+        axes.text(left, top - 0.05 * inch, title, fontsize=7, va="bottom")
         for column, name in enumerate(maps, start=1):
-            panel = axes[row, column]
-            values = maps[name][row].cpu().numpy()
-            shown = panel.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit)
-            lines = LineCollection(outline(outlined[name][row].cpu().numpy()), colors="k", linewidths=0.8)
-            panel.add_collection(lines, autolim=False)
+            x = left + column * across
+            place(maps[name][number].cpu().numpy(), x, cmap="RdBu", vmin=-limit, vmax=limit)
+            edges = outline(outlined[name][number].cpu().numpy(), x, top)
+            axes.add_collection(LineCollection(edges, colors="k", linewidths=0.8), autolim=False)
             if row == 0:
-                panel.set_title(name, fontsize=8)
-    for panel in axes.flat:
-        panel.set(xticks=[], yticks=[])
-    if shown is not None:
-        figure.colorbar(
-            shown, ax=axes, shrink=min(1.0, 2 / rows), label="log-likelihood (training deviations)", extend="both"
-        )
+                axes.text(x, top - 0.05 * inch, name, fontsize=8, va="bottom")
+        for x in (left, left + (1 + list(maps).index(worst[number].layer)) * across):
+            axes.plot(x + worst[number].column, top + worst[number].row, "x", color="lime", mew=1.5)
+    axes.set(xlim=(-inch / 20, size[0]), ylim=(size[1] + height - down + inch / 20, height - down), aspect="equal")
+    axes.set_title(heading, fontsize=8, loc="left")
+    axes.set_axis_off()
+    shades = ScalarMappable(Normalize(-limit, limit), "RdBu")
+    shrink = min(1.0, 4 / figure.get_figheight())
+    figure.colorbar(shades, ax=axes, shrink=shrink, label="log-likelihood (training deviations)", extend="both")
     return figure

@@ -7,19 +7,21 @@ from collections.abc import Mapping
 
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from dcgmm.generation.sharpening import Sharpened
-from dcgmm_cli.figures.base import picture, tile
+from dcgmm_cli.figures.base import ENLARGE, enlarged, headed, picture, tile
 
 GAP = 4  # image pixels between grids
 
 
-def side_by_side(before: Tensor, after: Tensor) -> Tensor:  # (N, H, W, C), (N, H, W, C) -> (H', W', C')
+def side_by_side(before: Tensor, after: Tensor) -> Image.Image:  # (N, H, W, C), (N, H, W, C)
     """Grids of the images before and after, and of the difference: grey is none, brighter is more (Figure 5)."""
     first, second = picture(before), picture(after)
     grids = [tile(images) for images in (first, second, (second - first) / 2 + 0.5)]
-    return tile(torch.stack(grids), 3, GAP)
+    headings, enlarge = ["before", "after", "difference"], max(ENLARGE, enlarged(grids[0].shape[1]))
+    return headed(tile(torch.stack(grids), 3, GAP), headings, enlarge)
 
 
 def sharpening_curves(steps: Mapping[str, Sharpened]) -> Figure:

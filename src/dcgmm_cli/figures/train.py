@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from dcgmm.model import DCGMM, Folding
 from dcgmm_cli.figures.base import save_components, save_figure
 
+FEW = 10  # measurements that are marked one by one
 EARLY = 0.03  # share of a training whose measurements may leave the axes
 
 
@@ -25,30 +27,32 @@ def save_training_figures(model: DCGMM, home: Path, metrics: Sequence[Mapping[st
 
 def training_curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
     """Log-likelihood, sigma and learning rate of each GMM layer over the epochs, from a run's measurements."""
-    names = sorted({name for line in metrics for name in line["layers"]})
+    names = list(dict.fromkeys(name for line in metrics for name in line["layers"]))
     figure = Figure(figsize=(4 * len(names), 6.5), layout="constrained")
     axes = figure.subplots(3, len(names), squeeze=False, sharex=True)
     epochs = [line["epoch"] for line in metrics]
+    marker = "." if len(metrics) < FEW else ""  # a line needs two
 
     def curve(name: str, key: str) -> list[float]:
         return [line["layers"][name][key] for line in metrics]
 
     for column, name in enumerate(names):
         likelihood, sigma, rate = axes[:, column]
-        likelihood.plot(epochs, curve(name, "log_likelihood"), lw=0.8, label="log-likelihood (batch)")
-        likelihood.plot(epochs, curve(name, "objective"), lw=1.2, label="objective (window)")
+        likelihood.plot(epochs, curve(name, "log_likelihood"), marker=marker, lw=0.8, label="log-likelihood (batch)")
+        likelihood.plot(epochs, curve(name, "objective"), marker=marker, lw=1.2, label="objective (window)")
         values = curve(name, "log_likelihood")
         low, high = limits(values + curve(name, "objective"), len(values))
         likelihood.set_ylim(low, high)
         if not low <= values[0] <= high:
-            place = {"xy": (0.02, 0.03), "xycoords": "axes fraction", "fontsize": "small"}
-            likelihood.annotate(f"starts at {values[0]:,.0f}", **place)
-        likelihood.set_title(name)
-        sigma.semilogy(epochs, curve(name, "sigma"), color="C2")
-        rate.plot(epochs, curve(name, "learning_rate"), color="C3")
+            likelihood.set_title(f"starts at {values[0]:,.0f}", loc="right", fontsize="small")
+        likelihood.set_title(name, loc="left")
+        sigma.semilogy(epochs, curve(name, "sigma"), color="C2", marker=marker)
+        sigma.yaxis.set_major_formatter("{x:g}")
+        sigma.yaxis.set_minor_formatter(LogFormatter())  # of less than a decade: 1.2, not a product
+        rate.plot(epochs, curve(name, "learning_rate"), color="C3", marker=marker)
         rate.set_xlabel("epoch")
     axes[0, 0].set_ylabel("nats a position")
-    axes[0, 0].legend(fontsize="small")
+    figure.legend(handles=axes[0, 0].lines, fontsize="small", ncols=2, loc="outside upper right", frameon=False)
     axes[1, 0].set_ylabel("sigma (grid steps)")
     axes[2, 0].set_ylabel("learning rate")
     return figure

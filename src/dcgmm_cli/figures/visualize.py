@@ -73,10 +73,16 @@ def value_maps(model: DCGMM, name: str, values: Tensor) -> Tensor:  # (M, D) -> 
 
 
 def centroids(model: DCGMM, name: str) -> Tensor:  # (M, h, w, 1 or 3)
-    """A GMM layer's centroids as patches, pixels as they look in images."""
+    """A GMM layer's centroids as patches, pixels as they look in images, responsibilities brightened."""
     gmm = model.gmms[name]
     loc = gmm.flat(gmm.loc.detach())
-    return value_maps(model, name, model.pixel_values(loc) if name == next(iter(model.gmms)) else loc)
+    return value_maps(model, name, model.pixel_values(loc) if name == next(iter(model.gmms)) else brightened(loc))
+
+
+def brightened(responsibilities: Tensor) -> Tensor:
+    """Responsibilities on a square-root scale whose white is the largest: most are too small to be seen otherwise."""
+    positive = responsibilities.clamp(min=0)
+    return (positive / positive.max().clamp(min=torch.finfo(positive.dtype).tiny)).sqrt()
 
 
 def factor_rows(model: DCGMM, name: str) -> Tensor:  # (k, 1 + l, h, w, 1 or 3)
@@ -117,7 +123,7 @@ def component_bars(name: str, weights: Tensor, use: Tensor | None) -> Figure:  #
     axes.bar(index, weights.numpy(), width, label="mixture weight")
     if use is not None:
         axes.bar(index + width, use.numpy(), width, label="use on training images")
-    axes.set_xlabel(f"component of {name}")
+    axes.set(xlabel=f"component of {name}", ylabel="share")
     axes.legend(fontsize="small", ncols=2, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     return figure
 
@@ -135,7 +141,7 @@ def walk_figure(model: DCGMM, component: int, samples: Samples) -> Figure:
     grid[component] = 1
     panels = [(f"{top}: component {component}", tile(signal_grids(grid.view(1, 1, -1)), 1))]
     for name in reversed(lower):
-        signal = samples.control[name][0].clamp(0, 1).cpu()
+        signal = brightened(samples.control[name][0].cpu())
         panels.append((f"control signal of {name}", tile(signal_grids(signal), signal.shape[1])))
     first = next(iter(model.gmms))
     chosen = model.gmms[first].flat_index(samples.components[first][0]).cpu()

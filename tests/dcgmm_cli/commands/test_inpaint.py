@@ -10,6 +10,7 @@ from PIL import Image
 import dcgmm as library
 from dcgmm.checkpoints import load_run
 from dcgmm.files import read_json
+from dcgmm_cli.figures.base import LABEL
 from tests.dcgmm_cli.commands.conftest import Runner
 
 FEW = ["images=20", "shown=4", "completion.count=2"]
@@ -40,7 +41,7 @@ def test_inpaint_leaves_what_is_documented(run: str, tiny_run: Path, installed: 
     assert 0 <= max(result["right"][name] for name in result["mse"]) <= result["right"]["images"] <= 1
     assert "label right" in outcome.out
     with Image.open(directory / "figures" / "completions.png") as image:
-        assert image.size == (3 * (7 * 29 - 1), 3 * (4 * 29 - 1))
+        assert image.size == (3 * (7 * 29 - 1), 3 * (4 * 29 - 1) + 2 * LABEL)  # a heading of two lines
 
     arrays = {name: torch.from_numpy(value) for name, value in np.load(directory / "completions.npz").items()}
     images, seen = arrays["images"], arrays["observed"]

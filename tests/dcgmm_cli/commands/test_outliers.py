@@ -341,7 +341,7 @@ def test_bytes_and_numbers_are_shown_on_one_scale(tiny_run: Path, monkeypatch: p
     monkeypatch.setattr(gallery, "outlier_maps", lambda pictures, *others: shown.append(pictures))
     # An image of the run's data set, as its file has it, beside the same one read from a folder.
     given = (("0", images[0]), ("a", images[0] / 255))
-    gallery.map_figure([gallery.Shown(0.0, name, image, "", detector, 1.5) for name, image in given])
+    gallery.map_figure([gallery.Shown(0.0, name, image, "", detector, 1.5) for name, image in given], "joint")
     torch.testing.assert_close(shown[0], (images[:1] / 255).expand(2, -1, -1, -1))
 
 

@@ -11,6 +11,7 @@ from dcgmm.checkpoints import load_run, read_state
 from dcgmm.files import CHECKPOINT, read_json
 from dcgmm.generation.quality import nearest
 from dcgmm.generation.variants import control_signal
+from dcgmm_cli.figures.base import LABEL
 from dcgmm_cli.runs import META
 from tests.dcgmm_cli.commands.conftest import QUICK, Runner
 
@@ -123,7 +124,7 @@ def test_variants_of_images(run: str, tiny_run: Path, dcgmm: Runner, tmp_path: P
     arrays = {name: torch.from_numpy(value) for name, value in np.load(outcome.directory / "samples.npz").items()}
     assert arrays["signal"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
     with Image.open(outcome.directory / "figures" / "variants_top1.png") as image:
-        assert image.size == (3 * (4 * 29 - 1), 3 * (4 * 29 - 1))
+        assert image.size == (3 * (4 * 29 - 1), 3 * (4 * 29 - 1) + LABEL)  # a line of headings
     # They are what the library gives.
     model = load_run(tiny_run).model
     signal = control_signal(model, arrays["originals"], "gmm1")

@@ -1,7 +1,7 @@
 import torch
 
 from dcgmm.model import DCGMM, Architecture, LayerOptions, LayerType
-from dcgmm_cli.figures.visualize import centroids, value_maps
+from dcgmm_cli.figures.visualize import brightened, centroids, value_maps
 from tests.dcgmm.small import small_model
 
 
@@ -23,3 +23,13 @@ def test_centroids_look_as_in_images() -> None:
     loc = model.gmms["gmm1"].loc.detach()
     expected = loc.clamp(min=0).square().view(4, 4, 3, 1)
     torch.testing.assert_close(centroids(model, "gmm1"), expected, atol=1e-7, rtol=1e-5)
+
+
+def test_responsibilities_are_brightened_in_their_order() -> None:
+    shown = brightened(torch.tensor([0.0, 0.01, 0.04, 0.16, -0.1]))
+    torch.testing.assert_close(shown, torch.tensor([0.0, 0.25, 0.5, 1.0, 0.0]))
+    assert not brightened(torch.zeros(3)).any()
+    model = small_model()
+    upper = centroids(model, "gmm2")
+    loc = model.gmms["gmm2"].loc.detach()
+    torch.testing.assert_close(upper, value_maps(model, "gmm2", brightened(loc)))

@@ -18,7 +18,7 @@ from dcgmm.errors import InputError
 from dcgmm.generation.masks import observed_part
 from dcgmm.images import to_float
 from dcgmm_cli.draws import save_arrays
-from dcgmm_cli.figures.base import save_figure
+from dcgmm_cli.figures.base import drawable, save_figure
 from dcgmm_cli.figures.classify import confusion_figure, missing_figure, reliability_figure, wrong_figure
 from dcgmm_cli.job import Job
 from dcgmm_cli.progress import ProgressBar
@@ -141,8 +141,9 @@ def _save_wrong(
     pictures = to_float(images[shown].cpu(), torch.float32)
     if observed is not None:
         pictures = pictures.where(observed[shown].unsqueeze(-1), 0.5)
+    drawn = [drawable(name, 14) for name in names]
     rows = zip(index[shown].tolist(), found[shown].tolist(), sure[shown].tolist(), strict=True)
-    titles = [f"{names[true]}, taken for {names[taken]}: {share:.0%}" for true, taken, share in rows]
+    titles = [f"{drawn[true]}\ntaken for {drawn[taken]}: {share:.0%}" for true, taken, share in rows]
     save_figure(wrong_figure(pictures, titles), path)
 
 

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from dcgmm.errors import InputError
 from dcgmm.images import to_float
-from dcgmm.outliers import Detector
+from dcgmm.outliers import Detector, WorstPosition, worst_positions
 from dcgmm.outliers.localisation import at_pixels, pixel_maps
 from dcgmm_cli.figures.base import drawable, save_figure
 from dcgmm_cli.figures.outliers import outlier_maps
+
+LONGEST = 24  # signs of a line over an image
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,12 @@ class Gallery:
     Args:
         count: of the most outlying images, and of the least.
         named: names of images that are shown as well.
+        decisive: name of the score that images are judged by.
     """
 
-    def __init__(self, count: int, named: Sequence[str]) -> None:
+    def __init__(self, count: int, named: Sequence[str], decisive: str) -> None:
         self._count, self._named = count, set(map(str, named))  # rows of scores.npz are given as numbers
+        self._decisive = decisive
         self._groups: dict[str, list[Shown]] = {"most_outlying": [], "least_outlying": [], "named": []}
 
     def add(
@@ -76,7 +80,7 @@ class Gallery:
         self.require([shown.name for shown in self._groups["named"]])
         for group, shown in self._groups.items():
             if shown:
-                save_figure(map_figure(shown), folder / f"{group}.png")
+                save_figure(map_figure(shown, self._decisive), folder / f"{group}.png")
 
     def require(self, names: Collection[str]) -> None:
         """Check that all images to be named are among those called `names`.
@@ -90,23 +94,34 @@ class Gallery:
             )
 
 
-def map_figure(shown: Sequence[Shown]) -> Figure:
+def map_figure(shown: Sequence[Shown], decisive: str) -> Figure:
     """Images beside the maps of all GMM layers, positions under the threshold outlined; grey is what was not seen."""
     model = shown[0].detector.model
-    parts = []
+    reports = []
     for item in shown:
         observed = None if item.observed is None else item.observed[None]
-        parts.append(item.detector.report(item.image[None], observed).maps)
-    maps = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    below = torch.tensor([-item.c for item in shown])
+        reports.append(item.detector.report(item.image[None], observed))
+    maps = {name: torch.cat([report.maps[name] for report in reports]) for name in reports[0].maps}
+    below, worst = torch.tensor([-item.c for item in shown]), worst_positions(model, maps)
     images = torch.stack([_visible(item, model.dtype) for item in shown])
-    titles = [f"{drawable(item.name)}\n{drawable(item.note)}: {item.standardised:.1f}" for item in shown]
+    scores = [report.scores[decisive] for report in reports]
     return outlier_maps(
         images,
-        titles,
+        [_title(item, decisive, score, place) for item, score, place in zip(shown, scores, worst, strict=True)],
         {name: pixel_maps(model, name, values) for name, values in maps.items()},
         {name: at_pixels(model, name, values < below.to(values).view(-1, 1, 1)) for name, values in maps.items()},
+        worst,
+        f"{decisive}, in training deviations (std)\nx: worst place (layer, row, column); outlined: under the threshold",
     )
+
+
+def _title(item: Shown, decisive: str, score: Tensor, worst: WorstPosition) -> str:  # (1,)
+    """Name, what it is, how far out it is, and where."""
+    detector = item.detector
+    p = "" if detector.calibration is None else f", p = {float(detector.p_values(decisive, score)):.2g}"
+    place = f"{worst.layer} {worst.row}, {worst.column}"
+    name, note = drawable(item.name, LONGEST), drawable(item.note, LONGEST)
+    return f"{name}\n{note}\n{item.standardised:.1f} std{p}\nworst: {place}"
 
 
 def _visible(item: Shown, dtype: torch.dtype) -> Tensor:  # (H, W, C)

@@ -47,7 +47,7 @@ def judge(
         InputError: an image that is to be shown is none of them.
     """
     c, figures = c_of(detector, decisive, config.outliers), job.directory / "figures"
-    gallery = Gallery(config.outliers.count, config.outliers.images or [])
+    gallery = Gallery(config.outliers.count, config.outliers.images or [], decisive)
     names = every = _names(inliers, outliers)
     gallery.require(names)
     for kind, known in (("inliers", inliers), ("outliers", outliers)):
@@ -63,7 +63,7 @@ def judge(
     _save_figures(evaluation, decisive, c, figures)
     standardised, outlined = evaluation.standardised(decisive), position_c(detector, config.outliers)
     for known, values, seen in zip((inliers, outliers), standardised, masks or (None, None), strict=True):
-        titles = [known.class_names[label] if label >= 0 else "outlier" for label in known.labels.tolist()]
+        titles = [f"class {known.class_names[label]}" if label >= 0 else "outlier" for label in known.labels.tolist()]
         own, names = names[: len(known)], names[len(known) :]
         gallery.add(own, known.images, torch.from_numpy(values), titles, detector, outlined, seen)
     gallery.save(figures)

@@ -55,7 +55,7 @@ class _Findings:
 
     def __init__(self, decisive: str, options: OutlierOptions, job: Job) -> None:
         self._decisive, self._options = decisive, options
-        self.gallery = Gallery(options.count, options.images or [])
+        self.gallery = Gallery(options.count, options.images or [], decisive)
         self.maps = Maps(job.directory / "maps" if options.maps else None)
         self._verdicts = Verdicts()
         self._thresholds, self._cs = set[float](), set[float]()  # each mask has its own
