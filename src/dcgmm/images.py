@@ -4,7 +4,7 @@ Shapes: N images, H W pixels, C channels.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,18 +26,22 @@ def as_images(images: Images, shape: tuple[int, int, int] | None = None) -> Tens
         shape: height, width and channels that they must have; None takes any.
 
     Raises:
-        OptionError: they have another shape or type, hold NaN, or values outside [0, 1] by more than 1e-6.
+        OptionError: they have another shape or type, hold NaN, or values outside [0, 1] by more than 1e-6, or are a
+            masked array, whose mask would be lost.
 
     Examples:
         >>> as_images(np.zeros((5, 28, 28), np.uint8)).shape
         torch.Size([5, 28, 28, 1])
     """
-    given = _tensor(images) if isinstance(images, np.ndarray) and images.dtype in _TYPES else images
-    if not isinstance(given, Tensor):
-        what = f"{type(images).__name__} of {images.dtype}" if hasattr(images, "dtype") else type(images).__name__
-        raise OptionError("images", "an array or tensor of uint8 or floats in [0, 1]", what)
-    if given.dtype != torch.uint8 and not given.is_floating_point():
-        raise OptionError("images", "of uint8 or floats in [0, 1]", str(given.dtype).removeprefix("torch."))
+    given = as_tensor(images, shape)
+    if given.is_floating_point() and given.numel() and (values := outside(*map(float, given.detach().aminmax()))):
+        raise OptionError("images", "uint8, or floats in [0, 1]", values)
+    return given
+
+
+def as_tensor(images: Images, shape: Sequence[int] | None = None) -> Tensor:  # (N, H, W, C)
+    """`as_images` whatever their values are: not all of them may have been seen."""
+    given = _checked(images)
     if given.dim() == 3:
         given = given.unsqueeze(-1)
     found = f"({', '.join(map(str, images.shape))})"
@@ -45,8 +49,6 @@ def as_images(images: Images, shape: tuple[int, int, int] | None = None) -> Tens
         raise OptionError("images", "of shape (N, H, W, C) or (N, H, W)", found)
     if shape is not None and tuple(given.shape[1:]) != tuple(shape):
         raise OptionError("images", f"of shape (N, {', '.join(map(str, shape))}), as the model takes them", found)
-    if given.is_floating_point() and given.numel() and (values := outside(*map(float, given.detach().aminmax()))):
-        raise OptionError("images", "uint8, or floats in [0, 1]", values)
     return given
 
 
@@ -74,7 +76,70 @@ def side_by_side(images: Images, observed: Images | None, shape: tuple[int | str
     return images
 
 
-_TYPES = [np.dtype(name) for name in ("uint8", "float16", "float32", "float64")]
+def as_mask(
+    observed: Images,
+    size: Sequence[int],  # (H, W)
+    count: int | None = None,
+) -> Tensor:  # (N, H, W) bool
+    """Which pixels of images were seen, a mask an image.
+
+    Args:
+        observed: (N, H, W) or (H, W): truth values, or finite numbers, of which 0 says that a pixel was not seen.
+        size: height and width that they must have.
+        count: of the images, which one mask may stand for; None takes any number.
+
+    Raises:
+        OptionError: it has another shape or holds something else.
+
+    Examples:
+        >>> as_mask(np.array([[1, 0], [1, 1]]), (2, 2), 3).shape
+        torch.Size([3, 2, 2])
+    """
+    mask = _truth(observed)
+    height, width = size
+    if mask.dim() not in (2, 3) or tuple(mask.shape[-2:]) != (height, width):
+        found = "x".join(map(str, mask.shape)) or "a single value"
+        raise OptionError("observed", f"of shape (N, {height}, {width}) or ({height}, {width})", found)
+    mask = mask if mask.dim() == 3 else mask.unsqueeze(0)
+    if count is not None and len(mask) not in (1, count):
+        raise OptionError("observed", f"one mask, or one for each of {count} images", f"{len(mask)} masks")
+    return mask if count is None else mask.expand(count, height, width)
+
+
+_TYPES = {torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64}
+_ARRAYS = [np.dtype(name) for name in ("uint8", "float16", "float32", "float64")]
+
+
+def _checked(images: Any) -> Tensor:
+    """Images as a tensor of a type that they may have, dense and in memory."""
+    masked = isinstance(images, np.ma.MaskedArray)
+    given = _tensor(images) if isinstance(images, np.ndarray) and images.dtype in _ARRAYS and not masked else images
+    if not isinstance(given, Tensor):
+        what = f"{type(images).__name__} of {images.dtype}" if hasattr(images, "dtype") else type(images).__name__
+        raise OptionError("images", "an array or tensor of uint8 or floats in [0, 1]", what)
+    _require_dense("images", given)
+    if given.dtype not in _TYPES:
+        raise OptionError("images", "of uint8 or floats in [0, 1]", str(given.dtype).removeprefix("torch."))
+    return given
+
+
+def _truth(observed: Any) -> Tensor:
+    if isinstance(observed, Tensor):
+        _require_dense("observed", observed)
+        known, found = not observed.is_complex() and bool(observed.isfinite().all()), observed != 0
+    else:
+        array = np.asarray(observed)
+        known = array.dtype.kind in "buif" and bool(np.isfinite(array).all())
+        found = torch.from_numpy(np.asarray(array != 0)) if known else torch.empty(0)
+    if not known:
+        raise OptionError("observed", "truth values or finite numbers", f"{type(observed).__name__} of others")
+    return found
+
+
+def _require_dense(field: str, given: Tensor) -> None:
+    if given.layout != torch.strided or given.is_meta:
+        found = "without values" if given.is_meta else str(given.layout).removeprefix("torch.")
+        raise OptionError(field, "a dense tensor", found)
 
 
 def _tensor(images: NDArray[Any]) -> Tensor:

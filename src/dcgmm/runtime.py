@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import os
 import sys
 from pathlib import Path
 
@@ -51,13 +52,16 @@ def set_threads(threads: int | None = None) -> None:
 
 
 def set_up_cpu() -> None:
-    """Set up two things that speed hangs on.
+    """Set up two things that speed hangs on, and one thread for processes that are forked from this one.
 
     Responsibilities far from their component underflow to denormal numbers, which slow matrix products down many
     times: they are flushed to zero. And glibc gives each large temporary back to the system, so that every step
     pays for its page faults again: it is told to keep them.
+
+    A forked process has none of this one's threads, but OpenMP believes so, and would wait for them for ever.
     """
     torch.set_flush_denormal(True)
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, AttributeError):  # another C library
             mallopt = ctypes.CDLL("libc.so.6").mallopt

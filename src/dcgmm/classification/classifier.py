@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dcgmm.errors import InputError, OptionError
-from dcgmm.images import Images, as_images, image_batches
+from dcgmm.images import Images, as_images, as_mask, image_batches
 from dcgmm.model.scored import Scored
 from dcgmm.model.stack import DCGMM
 from dcgmm.options import checked_seed
@@ -119,9 +120,9 @@ def scored_batches(
         for row, batch in zip(rows, batches, strict=True):
             yield row, model.score_floats(batch)
     else:
-        masks = torch.as_tensor(observed)
+        masks = as_mask(observed, model.input_shape[:2], count)
         for row in rows:
-            yield row, model.score(images[row], masks[row] if masks.dim() == 3 and len(masks) == count else masks)
+            yield row, model.score(images[row], masks[row])
 
 
 @dataclass(frozen=True)
@@ -139,11 +140,12 @@ class Labelled:
         Raises:
             InputError: they do not fit the model or each other, or there are fewer than two classes.
         """
-        checked, given = as_images(images, model.input_shape), torch.as_tensor(labels).cpu()
-        if given.shape != (len(checked),) or given.is_floating_point():
-            found = f"{'x'.join(map(str, given.shape))} of {str(given.dtype).removeprefix('torch.')}"
+        checked = as_images(images, model.input_shape)
+        given = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+        if given.shape != (len(checked),) or given.dtype.kind not in "biu":
+            found = f"{'x'.join(map(str, given.shape))} of {given.dtype}"
             raise OptionError("labels", f"one whole number for each of {len(checked)} images", found)
-        classes, index = given.unique(return_inverse=True)
+        classes, index = torch.from_numpy(given.astype(np.int64)).unique(return_inverse=True)
         if len(classes) < 2:
             raise InputError(f"labels must be of at least two classes, not of {len(classes)}")
         return cls(checked, tuple(classes.tolist()), index)

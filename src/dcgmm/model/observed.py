@@ -20,8 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcgmm.errors import OptionError
-from dcgmm.images import Images, as_images
+from dcgmm.images import Images, as_images, as_mask, as_tensor
 from dcgmm.model.conditionals import marginal_scores
 from dcgmm.model.factor_gmm import FactorGMM
 from dcgmm.model.folding import Folding
@@ -49,19 +48,11 @@ def seen_part(
     Raises:
         InputError: the images or the mask have another shape, or the seen part holds values that are no pixels'.
     """
-    given, mask = torch.as_tensor(images), torch.as_tensor(observed).bool()
+    given = as_tensor(images, shape)
     height, width, channels = shape
-    if mask.dim() not in (2, 3) or tuple(mask.shape[-2:]) != (height, width):
-        found = "x".join(map(str, mask.shape))
-        raise OptionError("observed", f"of shape (N, {height}, {width}) or ({height}, {width})", found)
-    if mask.dim() == 3 and len(mask) not in (1, len(given)):
-        raise OptionError("observed", f"one mask, or one for each of {len(given)} images", f"{len(mask)} masks")
-    if given.dim() == 3:
-        given = given.unsqueeze(-1)
-    seen = mask.expand(len(given), height, width).unsqueeze(-1).expand(-1, -1, -1, channels)
-    if given.shape == seen.shape:  # else it is told what is wrong with them
-        given = torch.where(seen.to(given.device), given, torch.zeros((), dtype=given.dtype, device=given.device))
-    return as_images(given, shape), seen
+    seen = as_mask(observed, (height, width), len(given)).unsqueeze(-1).expand(-1, -1, -1, channels)
+    whole = torch.where(seen.to(given.device), given, torch.zeros((), dtype=given.dtype, device=given.device))
+    return as_images(whole, shape), seen
 
 
 def score_shares(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dcgmm.errors import InputError, OptionError
-from dcgmm.images import Images, as_images, image_batches, raised, side_by_side, to_float
+from dcgmm.images import Images, as_images, as_mask, image_batches, raised, side_by_side, to_float
 from dcgmm.model import fused
 from dcgmm.model.folding import Folding
 from dcgmm.model.gmm import GMM
@@ -168,8 +168,15 @@ most 28x28 would
 
     @property
     def dtype(self) -> torch.dtype:
-        """Number type of the parameters."""
-        return next(self.parameters()).dtype
+        """Number type of the parameters.
+
+        Raises:
+            InputError: it is neither float32 nor float64: products of 16 bits are nats off, and updates are lost.
+        """
+        found = next(self.parameters()).dtype
+        if found not in (torch.float32, torch.float64):
+            raise InputError(f"a model is of float32 or float64, not of {str(found).removeprefix('torch.')}")
+        return found
 
     @property
     def device(self) -> torch.device:
@@ -279,7 +286,7 @@ most 28x28 would
             if self.batch_shape or wanted:
                 return _top_log_prob(self.score(images, observed))
             if observed is not None:
-                mask = torch.as_tensor(observed).expand(len(images), *self.input_shape[:2])
+                mask = as_mask(observed, self.input_shape[:2], len(images))
                 rows = [slice(start, start + self.batch_size) for start in range(0, len(images), self.batch_size)]
                 return torch.cat([_top_log_prob(self.score(images[row], mask[row])) for row in rows])
             checked = as_images(images, self.input_shape)

@@ -6,11 +6,9 @@ Shapes: N images, n of a batch, H W pixels, C channels.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from dcgmm.errors import OptionError
-from dcgmm.images import Images, as_images, to_float
+from dcgmm.images import Images, as_images, as_mask, as_tensor, to_float
 from dcgmm.model.observed import score_shares, seen_part
 from dcgmm.model.scored import Scored
 from dcgmm.model.stack import DCGMM
@@ -49,18 +47,16 @@ def batches(model: DCGMM, images: Images, observed: Images | None = None, size: 
     Raises:
         InputError: the images or the mask do not fit the model, or the seen part holds values that are no pixels'.
     """
-    given = as_images(images, model.input_shape) if observed is None else images
-    masks = None if observed is None else torch.as_tensor(observed)
-    own = masks is not None and masks.dim() == 3 and len(masks) != 1
-    if masks is not None and own and len(masks) != len(given):
-        raise OptionError("observed", f"one mask, or one for each of {len(given)} images", f"{len(masks)} masks")
+    shape = model.input_shape
+    given = as_images(images, shape) if observed is None else as_tensor(images, shape)
+    masks = None if observed is None else as_mask(observed, shape[:2], len(given))
     size = size or model.batch_size
     for start in range(0, len(given), size):
         rows = slice(start, start + size)
         if masks is None:
-            yield Batch(_floats(model, torch.as_tensor(given)[rows]), None)
+            yield Batch(_floats(model, given[rows]), None)
         else:
-            yield Batch.of(model, given[rows], masks[rows] if own else masks)
+            yield Batch.of(model, given[rows], masks[rows])
 
 
 def gathered(parts: Iterable[Mapping[str, Tensor]], count: int) -> dict[str, Tensor]:  # (n,) each -> (count,) each

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dcgmm.distributed import ALONE, Processes
 from dcgmm.errors import InputError, OptionError
-from dcgmm.images import Images
+from dcgmm.images import Images, as_mask
 from dcgmm.model.stack import DCGMM
 from dcgmm.outliers.batches import Batch, batches, gathered
 from dcgmm.outliers.calibration import Calibration
@@ -84,7 +84,7 @@ class Detector:
             batch_size: images at a time; by default as many as memory bears.
 
         Raises:
-            InputError: there are no images, or they or the masks do not fit the model.
+            InputError: there are no images, they or the masks do not fit the model, or nothing is seen by one.
 
         Examples:
             >>> import dcgmm
@@ -93,9 +93,11 @@ class Detector:
             >>> Detector.fit(model, x).seen_through(x, left).scores(x[:3], observed=left)["joint"].shape
             torch.Size([3])
         """
-        masks = torch.as_tensor(observed)
-        if masks.dim() == 3 and len(masks):
-            masks = masks[torch.arange(len(_some(images))) % len(masks)]
+        masks = as_mask(observed, self.model.input_shape[:2])
+        if not len(masks) or not bool(masks.flatten(1).any(1).all()):
+            found = "a mask of nothing" if len(masks) else "none"
+            raise OptionError("observed", "at least one mask, and something seen by each", found)
+        masks = masks[torch.arange(len(_some(images))) % len(masks)]
         return self._measured(self.model, images, masks, batch_size, self.pixels)
 
     @classmethod
