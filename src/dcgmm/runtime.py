@@ -61,7 +61,8 @@ def set_up_cpu() -> None:
     A forked process has none of this one's threads, but OpenMP believes so, and would wait for them for ever.
     """
     torch.set_flush_denormal(True)
-    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, AttributeError):  # another C library
             mallopt = ctypes.CDLL("libc.so.6").mallopt

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dcgmm.errors import OptionError
-from dcgmm.images import as_images, image_batches, to_float
+from dcgmm.images import as_images, as_mask, image_batches, to_float
 
 CPU = torch.device("cpu")
 
@@ -100,9 +100,52 @@ def test_other_number_types(dtype: str) -> None:
     assert dtype in str(refused(torch.zeros(3, 4, 6, 1, dtype=getattr(torch, dtype))).value)
 
 
-@pytest.mark.parametrize("given", [None, [[[0.5]]], "images", 3, np.array(["a"]), np.zeros((1, 2, 2), ">f4")])
+MASKED = np.ma.masked_array(np.zeros((1, 2, 2)), True)
+
+
+@pytest.mark.parametrize("given", [None, [[[0.5]]], "images", 3, np.array(["a"]), np.zeros((1, 2, 2), ">f4"), MASKED])
 def test_what_is_neither_array_nor_tensor_of_pixels(given: Any) -> None:
     assert refused(given).rule == "an array or tensor of uint8 or floats in [0, 1]"
+
+
+@pytest.mark.parametrize("given", [torch.zeros(1, 2, 2, device="meta"), torch.zeros(1, 2, 2).to_sparse()])
+def test_tensors_that_are_not_dense(given: torch.Tensor) -> None:
+    assert refused(given).rule == "a dense tensor"
+    with pytest.raises(OptionError) as error:
+        as_mask(given, (2, 2))
+    assert (error.value.field, error.value.rule) == ("observed", "a dense tensor")
+
+
+def test_a_value_just_above_1_is_told_by_its_digits() -> None:
+    assert refused(np.full((1, 2, 2), 1 + 1e-7)).value == "values from 1.0000001 to 1.0000001"
+
+
+SEEN = np.array([[1, 0, 1], [0, 1, 1]])
+
+
+@pytest.mark.parametrize("kind", ["bool", "uint8", ">i4", "float32", "float16", ">f8"])
+def test_masks_of_any_number_type(kind: str) -> None:
+    for given in (SEEN.astype(kind), (255 * SEEN).astype(kind), SEEN.astype(kind)[::-1, ::-1][::-1, ::-1]):
+        assert torch.equal(as_mask(given, (2, 3), 4), torch.tensor(SEEN == 1).expand(4, 2, 3))
+    assert torch.equal(as_mask(SEEN.tolist(), (2, 3)), torch.tensor(SEEN == 1)[None])
+    assert torch.equal(as_mask(torch.tensor(SEEN).bfloat16(), (2, 3))[0], torch.tensor(SEEN == 1))
+
+
+NOT_TRUE = [np.where(SEEN, 1, np.nan), torch.tensor(SEEN) / 0, SEEN.astype(complex), SEEN.astype(object), "right", None]
+
+
+@pytest.mark.parametrize("given", [*NOT_TRUE, torch.tensor(SEEN).to(torch.complex64)])
+def test_what_says_of_no_pixel_whether_it_was_seen(given: Any) -> None:
+    with pytest.raises(OptionError) as error:
+        as_mask(given, (2, 3))
+    assert (error.value.field, error.value.rule) == ("observed", "truth values or finite numbers")
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (1, 3), (3, 2), (5, 2, 3), (0, 2, 3), (4, 2, 3, 1)])
+def test_masks_of_another_shape(shape: tuple[int, ...]) -> None:
+    with pytest.raises(OptionError) as error:
+        as_mask(np.ones(shape), (2, 3), 4)
+    assert error.value.field == "observed"
 
 
 def test_views_of_arrays_are_taken(tmp_path: Path) -> None:

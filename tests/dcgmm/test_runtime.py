@@ -95,6 +95,25 @@ def test_threads_below_one(threads: int) -> None:
     assert torch.get_num_threads() == before
 
 
+FORKED = """
+import multiprocessing, torch
+from dcgmm import DCGMM
+torch.set_num_threads(2)
+given = torch.ones(400, 400)
+given @ given
+forked = multiprocessing.get_context("fork").Process(target=lambda: given @ given)
+forked.start()
+forked.join(60)
+print(forked.exitcode)
+forked.kill()
+"""
+
+
+def test_a_forked_process_does_not_wait_for_threads_that_it_has_not() -> None:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True)
+    assert done.stdout == "0\n", done.stderr
+
+
 def flushes() -> bool:
     tiny = torch.tensor([1e-30], dtype=torch.float32)
     return float(tiny * 1e-10) == 0  # a denormal

@@ -269,6 +269,24 @@ def test_samples_of_images(digits: Rows) -> None:
     assert caught.value.field == "n_samples"
 
 
+@pytest.mark.parametrize("count", [0, 2.5, "3"])
+def test_samples_are_a_whole_number(mixture: ConvolutionalGaussianMixture, count: Any) -> None:
+    with pytest.raises(OptionError, match=r"^n_samples must be a whole number of at least 1"):
+        mixture.sample(count)
+
+
+def test_features_of_any_size_give_numbers(blobs: tuple[Rows, Rows]) -> None:
+    rows, labels = blobs
+    given: dict[str, Any] = {"n_components": 4, "epochs": 2, "random_state": 0}
+    mixture, classes = ConvolutionalGaussianMixture(**given).fit(rows), MixtureClassifier(**given).fit(rows, labels)
+    far = np.array([[1e200, -1.7e308], [-1e200, 1.7e308]])
+    assert np.isfinite(mixture.score_samples(far)).all()
+    np.testing.assert_allclose(mixture.predict_proba(far).sum(1), 1)
+    np.testing.assert_allclose(classes.predict_proba(far).sum(1), 1)
+    with pytest.raises(InputError, match=r"range is a number, not from -1.7e\+308 to 1.7e\+308"):
+        mixture.fit(far)
+
+
 def test_nothing_can_be_drawn_before_fitting() -> None:
     with pytest.raises(NotFittedError):
         ConvolutionalGaussianMixture().sample()

@@ -32,6 +32,7 @@ from dcgmm.training.fit import History, fit
 
 Arch = str | Architecture | Sequence[LayerOptions | Mapping[str, Any]] | None
 Floats = NDArray[np.float64]
+FARTHEST = 1e100  # ranges from the training minimum: squares of what lies beyond would be no numbers, all as far away
 
 
 class ModelEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -92,7 +93,10 @@ class ModelEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         # Features may differ by little from much: float64. For images float32 is enough, and fast.
         model = model.to(choose_device(self.device), torch.float64 if self.image_shape is None else torch.float32)
         if self.image_shape is None:
-            self.data_min_, spread = rows.min(0), np.ptp(rows, 0)
+            with np.errstate(over="ignore"):
+                self.data_min_, spread = rows.min(0), np.ptp(rows, 0)
+            if not np.isfinite(spread).all():
+                raise InputError(f"X must hold features whose range is a number, not from {rows.min()} to {rows.max()}")
             self.data_range_ = np.where(spread > 0, spread, 1.0)
         images = self._images(rows)
         options = recipe.trainer_options(
@@ -144,7 +148,7 @@ class ModelEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             return validate_data(self, X, reset=reset, dtype=np.float64, ensure_min_samples=least, **y)
         shape = self._shape()
         if isinstance(X, Tensor):
-            X = X.numpy(force=True)
+            X = (X.float() if X.dtype == torch.bfloat16 else X).numpy(force=True)
         if getattr(X, "ndim", 2) > 2:
             if tuple(X.shape[1:]) not in (shape, shape[:2] if shape[2] == 1 else shape):
                 self._refuse(X.shape)
@@ -169,8 +173,9 @@ class ModelEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         shape = self._shape()
         if self.image_shape is not None:
             return as_images(rows.reshape(len(rows), *shape), shape)
-        scaled = (rows - self.data_min_) / self.data_range_
-        return torch.from_numpy(scaled).reshape(len(rows), *shape)
+        with np.errstate(over="ignore"):
+            scaled = (rows - self.data_min_) / self.data_range_
+        return torch.from_numpy(scaled.clip(-FARTHEST, FARTHEST)).reshape(len(rows), *shape)
 
     def _batches(self, images: Tensor) -> Iterator[Tensor]:  # (n, H, W, C) each
         """Images as floats on the model's device, batch by batch."""

@@ -120,7 +120,7 @@ class ConvolutionalGaussianMixture(
             InputError: n_samples is below 1, or an option is unknown or out of its range.
         """
         check_is_fitted(self)
-        if n_samples < 1:
+        if n_samples != int(n_samples) or n_samples < 1:
             raise OptionError("n_samples", "a whole number of at least 1", n_samples)
         top = list(self.model_.gmms)[-1]
         drawn = sample(self.model_, int(n_samples), seed=self._seed(), **{"start": top} | options).to("cpu")

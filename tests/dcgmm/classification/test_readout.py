@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +53,19 @@ def test_missing_pixels() -> None:
     part = readout.log_posterior(hidden, torch.arange(4)[:, None].expand(4, 3) != 1)
     assert part.isfinite().all()
     assert not torch.allclose(part, whole)
+
+
+@pytest.mark.parametrize("kind", ["bool", "uint8", ">i4", "uint64"])
+def test_labels_of_any_number_type(kind: str) -> None:
+    readout = Readout.fit(open_model(), uniform(120, 4, 3, 1), (LABELS.numpy() - 2).astype(kind))
+    assert readout.classes == ((0, 1) if kind == "bool" else (0, 3, 5))
+
+
+@pytest.mark.parametrize("labels", [["a", "b"] * 60, [None] * 120, [0.5] * 120, LABELS[:7], LABELS[:, None], None])
+def test_labels_that_are_none(labels: Any) -> None:
+    with pytest.raises(OptionError) as error:
+        Readout.fit(open_model(), uniform(120, 4, 3, 1), labels)
+    assert error.value.field == "labels"
 
 
 def test_what_cannot_be_fitted() -> None:

@@ -126,6 +126,9 @@ def test_masks_that_do_not_fit(shape: tuple[int, ...]) -> None:
     with pytest.raises(OptionError) as error:
         small_model().score(small_images(2), np.ones(shape, bool))
     assert error.value.field == "observed"
+    with pytest.raises(OptionError) as error:
+        small_model().log_prob(small_images(2), np.ones(shape, bool))
+    assert error.value.field == "observed"
 
 
 def test_nan_that_counts_as_seen_is_refused() -> None:

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from dcgmm.model.options import Start
 from dcgmm.training.layer import annealing_rule
 from dcgmm.training.options import TrainerOptions
 from tests.conftest import ROUNDING
+from tests.dcgmm.small import small_images, small_model
 
 DEEP: list[dict[str, Any]] = [
     {"type": "folding", "kernel": (3, 2), "stride": (1, 2)},
@@ -382,3 +384,17 @@ def test_models_side_by_side_score_images_of_each_and_no_masks() -> None:
     assert caught.value.field == "observed"
     x[1, 0] = torch.nan
     assert model.score(x)["gmm1"].log_prob.isnan().any(-1).any(-1).nonzero().tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_models_of_16_bits_are_refused_before_anything_comes_of_them(dtype: torch.dtype, tmp_path: Path) -> None:
+    model, images = small_model().to(dtype), small_images(4)
+    for use in (
+        lambda: model.log_prob(images),
+        lambda: dcgmm.sample(model, 2),
+        lambda: dcgmm.fit(model, images, steps=1, batch_size=2),
+        lambda: dcgmm.Detector.fit(model, images),
+        lambda: dcgmm.save(model, tmp_path / "model.pt"),
+    ):
+        with pytest.raises(InputError, match=r"^a model is of float32 or float64, not of"):
+            use()

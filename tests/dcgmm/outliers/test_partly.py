@@ -94,6 +94,15 @@ def test_positions_that_were_not_seen_are_no_worse_than_usual(detector: Detector
     assert report.maps["gmm1"][..., :3].abs().mean() > 0.1
 
 
+def test_masks_through_which_nothing_is_seen_leave_nothing_to_compare_with(
+    detector: Detector, training: Tensor
+) -> None:
+    for masks in (torch.zeros_like(LEFT), torch.stack([LEFT, torch.zeros_like(LEFT)]), LEFT[None][:0]):
+        with pytest.raises(OptionError) as error:
+            detector.seen_through(training, masks)
+        assert error.value.field == "observed"
+
+
 def test_moments_are_those_over_images_and_masks(detector: Detector, training: Tensor) -> None:
     masks = random_masks(4, 2)
     several = detector.seen_through(training[:10], masks)
