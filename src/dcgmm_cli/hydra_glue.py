@@ -27,7 +27,7 @@ from dcgmm_cli.explain import WITHOUT_SWEEPS, closest, cut_by_the_shell, see_hel
 from dcgmm_cli.keys import keys
 from dcgmm_cli.overrides import escaped
 from dcgmm_cli.own_files import check_own_files
-from dcgmm_cli.runs import META, find_models, find_run, unique_name
+from dcgmm_cli.runs import META, find_run, trained_models, unique_name
 from dcgmm_cli.schema import SCHEMAS, FollowUpConfig
 from dcgmm_cli.schema_in_place import ResultsConfig
 from dcgmm_cli.schema_train import TrainConfig
@@ -229,16 +229,16 @@ def _models(given: str, runs_dir: str, sweeps: bool) -> list[str]:
     """
     if not sweeps:
         try:
-            return [quoted(str(model)) for model in find_models(_unquoted(given), runs_dir, several=False)]
+            return [quoted(str(model)) for model in trained_models(_unquoted(given), runs_dir, several=False)]
         except InputError as error:
             raise InputError(f"{error}; several runs need -m" if "," in given else str(error)) from None
     if os.path.exists(_unquoted(given)):  # a path as a shell completes it, without quotes of its own
-        return [quoted(str(model)) for model in find_models(_unquoted(given), runs_dir)]
+        return [quoted(str(model)) for model in trained_models(_unquoted(given), runs_dir)]
     values = list[str]()
     (override,) = OverridesParser.create().parse_overrides([f"run={given}"])
     for value in override.sweep_string_iterator() if override.is_sweep_override() else [given]:
         try:
-            values += [quoted(str(model)) for model in find_models(_unquoted(value), runs_dir)]
+            values += [quoted(str(model)) for model in trained_models(_unquoted(value), runs_dir)]
         except InputError:
             values.append(value)
     return values

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dcgmm.errors import InputError
-from dcgmm.files import CHECKPOINT, HOUR, sweep_temporary, temporary_for
+from dcgmm.files import CHECKPOINT, HOUR, read_json, sweep_temporary, temporary_for
 
 log = logging.getLogger(__name__)
 
@@ -130,9 +130,54 @@ def find_models(run: str, runs_dir: str, key: str = "run", *, several: bool = Tr
     return sorted(path.resolve() for path in (directory / REPLICAS).glob("*") if (path / META).is_file()) or [directory]
 
 
+def trained_models(run: str, runs_dir: str, *, several: bool = True) -> list[Path]:
+    """`find_models`, each with a checkpoint.
+
+    Raises:
+        InputError: there is no such run, or its models have none yet.
+    """
+    found = find_models(run, runs_dir, several=several)
+    for model in found:
+        require_models(model)
+    return found
+
+
+def is_finished(directory: Path) -> bool:
+    """Whether a run came to its end: one that was stopped after its last step still has its scores to make."""
+    return (directory / RESULT).is_file() and read_json(directory / RESULT).get("status") == "finished"
+
+
+def training_of(directory: Path) -> Path:
+    """The run directory in which a training goes on: of one of several models side by side that of all, until its end.
+
+    Raises:
+        InputError: the result of all is damaged.
+    """
+    together = directory.parents[1]
+    if directory.parent.name != REPLICAS or (directory / RESULT).is_file() or not (together / META).is_file():
+        return directory
+    return directory if is_finished(together) else together
+
+
 def to_go_on(directory: Path) -> str:
     """What is typed to go on with a training run."""
-    return f"dcgmm train {shlex.quote(f'run={directory}')}"
+    return f"dcgmm train {shlex.quote(f'run={training_of(directory)}')}"
+
+
+def require_models(directory: Path) -> None:
+    """Refuse models side by side that have no checkpoints of their own yet: they get them when all have been trained.
+
+    Args:
+        directory: of all of them, of one of them, or of another run, which has no such models.
+
+    Raises:
+        InputError: they have none.
+    """
+    homes = [directory] if directory.parent.name == REPLICAS else (directory / REPLICAS).glob("*")
+    if not all(os.path.isfile(home / CHECKPOINT) for home in homes):
+        raise InputError(
+            f"{directory}: models side by side are there when all have been trained; go on with: {to_go_on(directory)}"
+        )
 
 
 def point_latest(directory: Path, runs_dir: str) -> None:

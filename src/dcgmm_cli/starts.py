@@ -9,7 +9,7 @@ from pathlib import Path
 from dcgmm.distributed import Processes
 from dcgmm.errors import InputError
 from dcgmm.files import read_json
-from dcgmm_cli.runs import META, RESULT
+from dcgmm_cli.runs import META, is_finished
 
 STARTED_BY = "started_by"  # key of `meta.json`
 _NEWEST = 20  # runs among which that of an earlier start is looked for
@@ -36,7 +36,5 @@ def begun(runs_dir: str, by: Sequence[str]) -> Path | None:
         with contextlib.suppress(InputError):  # damaged: of another run
             known = read_json(path).get(STARTED_BY)
             if isinstance(known, list) and not set(known).isdisjoint(by):
-                result = path.with_name(RESULT)
-                is_done = result.is_file() and read_json(result).get("status") == "finished"
-                return None if is_done else path.parent.resolve()
+                return None if is_finished(path.parent) else path.parent.resolve()
     return None

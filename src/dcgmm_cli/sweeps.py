@@ -23,7 +23,7 @@ from dcgmm.files import CHECKPOINT, DAY, read_json
 from dcgmm_cli.headlines import higher_is_better, rounded
 from dcgmm_cli.keys import flat
 from dcgmm_cli.records import is_at_work
-from dcgmm_cli.runs import META, RESULT, unique_name
+from dcgmm_cli.runs import META, RESULT, is_finished, unique_name
 from dcgmm_cli.schema import marked
 
 _AT_WORK = threading.Lock()  # held by a job, in its process
@@ -224,12 +224,11 @@ def check_same(directory: Path, command: str, config: dict[str, Any], key: str) 
 
 def is_done(directory: Path, config: dict[str, Any]) -> bool:
     """Whether a job's directory, in which it has begun before, holds its finished run; of the same configuration."""
-    result = directory / RESULT
-    if not (result.is_file() and read_json(result).get("status") == "finished"):
+    if not is_finished(directory):
         return False
     # A model that has been trained further since is another.
     model = Path(config["run"]) / CHECKPOINT if config.get("run") else None
-    return model is None or not model.is_file() or model.stat().st_mtime <= result.stat().st_mtime
+    return model is None or not model.is_file() or model.stat().st_mtime <= (directory / RESULT).stat().st_mtime
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:

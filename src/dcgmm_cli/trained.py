@@ -16,7 +16,7 @@ from dcgmm_cli.job import Job
 from dcgmm_cli.progress import reported
 from dcgmm_cli.records import write_meta
 from dcgmm_cli.results.reading import meta_of, read_run
-from dcgmm_cli.runs import PLANNED, find_run, to_go_on
+from dcgmm_cli.runs import PLANNED, find_run, require_models, to_go_on
 from dcgmm_cli.schema import FollowUpConfig
 from dcgmm_cli.schema_train import TrainConfig
 
@@ -53,7 +53,7 @@ def open_run(config: FollowUpConfig, job: Job) -> OpenedRun:
     """
     set_threads(config.threads)
     device = choose_device(config.device)
-    run = load_run(find_run(config.run, config.runs_dir))
+    run = load_models(config.run, config.runs_dir)
     run.model.to(device).eval()
     with fitting(run.directory / CHECKPOINT):
         trained = made(TrainConfig, run.config)
@@ -66,6 +66,17 @@ def open_run(config: FollowUpConfig, job: Job) -> OpenedRun:
         except InputError as error:
             log.warning("mixture weights are as trained so far, not by use: %s", error)
     return opened
+
+
+def load_models(run: str, runs_dir: str, key: str = "run") -> TrainedRun:
+    """A training run as a command is given it; arguments as for `find_run`.
+
+    Raises:
+        InputError: there is no such run, or no checkpoint of its model yet.
+    """
+    directory = find_run(run, runs_dir, key)
+    require_models(directory)
+    return load_run(directory)
 
 
 def warn_if_unfinished(run: TrainedRun) -> None:

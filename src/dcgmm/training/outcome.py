@@ -51,7 +51,8 @@ def progress(model: DCGMM, images: Images, seed: int) -> dict[str, Progress]:
             for place, each in enumerate((at_start, scored)):
                 sums[name][place] += float(each.log_prob.double().mean((-2, -1)).sum())
     collapsed = {name: gmm.components_in_use == 1 < gmm.logits.numel() for name, gmm in model.gmms.items()}
-    return {name: Progress(*(total / len(chosen) for total in both), collapsed[name]) for name, both in sums.items()}
+    count = len(chosen)
+    return {name: Progress(start / count, end / count, collapsed[name]) for name, (start, end) in sums.items()}
 
 
 def trouble(found: Mapping[str, Progress]) -> str | None:

@@ -16,7 +16,7 @@ from dcgmm.datasets.loading import at_hand
 from dcgmm.datasets.options import root_of
 from dcgmm.distributed import Processes
 from dcgmm.errors import InputError
-from dcgmm.files import CHECKPOINT, DETECTOR, read_json
+from dcgmm.files import CHECKPOINT, DETECTOR
 from dcgmm.model import DCGMM
 from dcgmm.options import made, plain
 from dcgmm.runtime import choose_device, describe_device, set_threads
@@ -28,7 +28,7 @@ from dcgmm_cli.keys import flat
 from dcgmm_cli.loggers.feeding import Loggers
 from dcgmm_cli.progress import reported
 from dcgmm_cli.records import keep_metrics, write_meta
-from dcgmm_cli.runs import RESULT, point_latest
+from dcgmm_cli.runs import RESULT, is_finished, point_latest, require_models, training_of
 from dcgmm_cli.schema import marked
 from dcgmm_cli.schema_train import TrainConfig
 from dcgmm_cli.starts import STARTED_BY, starters
@@ -88,7 +88,13 @@ def run(config: TrainConfig, job: Job) -> None:
 
 def _state(directory: Path, *, resumed: bool) -> dict[str, Any] | None:
     """What a training goes on from; also one that a sweep, or torchrun, starts again in its directory."""
-    return read_state(directory / CHECKPOINT) if resumed or (directory / CHECKPOINT).exists() else None
+    if (directory / CHECKPOINT).exists():
+        return read_state(directory / CHECKPOINT)
+    if not resumed:
+        return None
+    if training_of(directory) != directory:
+        require_models(directory)
+    raise InputError(f"{directory} has no checkpoint ({CHECKPOINT}) to go on from: train anew")
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
@@ -143,7 +149,7 @@ def _go_on(
         trainer.load_state_dicts([part["training"] for part in parts])
         seconds = float(parts[0]["training"]["seconds"])
     done = f"{round(trainer.epoch, 2):g} epochs"
-    if trainer.steps >= trainer.total_steps and _is_finished(directory):
+    if trainer.steps >= trainer.total_steps and is_finished(directory):
         raise InputError(
             f"{directory} has finished its {done}; give trainer.epochs=N (or trainer.steps=N) to train it further"
         )
@@ -180,11 +186,6 @@ def _trainer(
     model = models[0] if len(models) == 1 else DCGMM.side_by_side(models)
     model.to(device=device, dtype=getattr(torch, config.trainer.dtype))
     return Trainer(model, data.train.images, config.trainer, generators)
-
-
-def _is_finished(directory: Path) -> bool:
-    """Whether a run came to its end: one that was stopped after its last step still has its scores to make."""
-    return (directory / RESULT).is_file() and read_json(directory / RESULT).get("status") == "finished"
 
 
 def _resumed_config(config: TrainConfig, given: TrainConfig, overrides: list[str]) -> TrainConfig:

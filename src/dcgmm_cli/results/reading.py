@@ -17,7 +17,7 @@ from dcgmm.files import read_json
 from dcgmm.model.options import LayerOptions
 from dcgmm_cli.keys import flat
 from dcgmm_cli.records import is_at_work
-from dcgmm_cli.runs import META, REPLICAS, RESULT
+from dcgmm_cli.runs import META, REPLICAS, RESULT, training_of
 from dcgmm_cli.yaml_files import read_yaml
 
 Cell = Any  # a number, a text, a truth value, a list of such, or None where a run has no such thing
@@ -90,7 +90,7 @@ def _read(directory: Path, shown: Path, known: dict[Path, Run]) -> Run:
     results = _flat(result or {})
     if not isinstance(results.get("status"), str):
         is_open = result is not None and meta is not None and not (directory / RESULT).exists()
-        results["status"] = _OPEN[is_at_work(directory)] if is_open else "damaged"
+        results["status"] = _open_status(directory) if is_open else "damaged"
     config = (meta or {}).get("config")
     settings = _settings(config if isinstance(config, dict) else _composed(directory))
     command = results.get("command")
@@ -102,6 +102,16 @@ def _read(directory: Path, shown: Path, known: dict[Path, Run]) -> Run:
             settings[f"{command}.seed"] = settings.pop("seed")
         settings |= {key: value for key, value in parent.settings.items() if settings.get(key) is None}
     return Run(shown, settings, results, _date(directory, meta or {}))
+
+
+def _open_status(directory: Path) -> str:
+    """Status of a run without a result; of one of several models side by side it is that of all."""
+    try:
+        together = training_of(directory)
+    except InputError:  # the result of all is damaged
+        together = directory
+    status = (content_of(together / RESULT) or {}).get("status")
+    return status if isinstance(status, str) else _OPEN[is_at_work(together)]
 
 
 def _date(directory: Path, meta: dict[str, Any]) -> str | None:

@@ -378,6 +378,7 @@ def test_voters_must_fit(dcgmm: Runner) -> None:
         (run, f"outliers.voters: {other} was trained on other images than {first}"),
         ((*run, "mask=right"), "outliers.voters judge whole images: leave out mask=right"),
         ((run[0], "outliers.voters=[none]"), "outliers.voters=none"),
+        ((run[0], f"outliers.voters=[{first}]"), f"outliers.voters: {first} would vote twice"),
         ((run[0], "outliers.score=vote"), "score must be one of"),
     ):
         outcome = dcgmm("outliers", *words)

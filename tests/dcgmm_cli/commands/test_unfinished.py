@@ -8,7 +8,8 @@ import pytest
 from dcgmm.checkpoints import load_run
 from dcgmm.files import read_json, write_json
 from dcgmm_cli.records import alone
-from dcgmm_cli.runs import META, RESULT
+from dcgmm_cli.results.reading import read_run
+from dcgmm_cli.runs import META, RESULT, to_go_on
 from dcgmm_cli.trained import warn_if_unfinished
 from tests.dcgmm_cli.commands.conftest import Runner
 
@@ -53,6 +54,35 @@ def test_follow_ups_warn_of_a_run_that_was_stopped(own: Path, dcgmm: Runner) -> 
     assert flat.code == 0, flat.err
     (line,) = flat.err.splitlines()
     assert line == f"warning: {own} was interrupted at step 6 of 60; go on with: dcgmm train 'run={own}'"
+
+
+def test_models_side_by_side_that_were_stopped_go_on_together(own: Path, dcgmm: Runner) -> None:
+    home = own / "replicas" / "seed-0"
+    home.mkdir(parents=True)
+    shutil.copy(own / META, home / META)
+    write_json(own / RESULT, {"command": "train", "status": "interrupted"})
+    assert read_run(home).results["status"] == "interrupted"
+    for words in (("sample", own), ("sample", home), ("sample", "-m", own), ("train", home)):
+        outcome = dcgmm(*words[:-1], f"run={words[-1]}")
+        assert outcome.code == 2
+        assert outcome.err.splitlines()[-1].endswith(f"go on with: dcgmm train 'run={own}'")
+    assert not (home / "sample").exists()
+    voted = dcgmm("outliers", f"run={own}", f"outliers.voters=[{home}]")
+    assert voted.err.splitlines()[-1].endswith(f"go on with: dcgmm train 'run={own}'")
+    (own / RESULT).unlink()
+    with alone(own):
+        assert read_run(home).results["status"] == "running"
+    write_json(own / RESULT, {"command": "train", "status": "finished"})
+    with alone(home):  # it goes on alone
+        assert read_run(home).results["status"] == "running"
+    assert to_go_on(home) == f"dcgmm train 'run={home}'"
+
+
+def test_what_was_stopped_before_its_first_checkpoint_cannot_be_gone_on_with(own: Path, dcgmm: Runner) -> None:
+    shutil.rmtree(own / "checkpoints")
+    outcome = dcgmm("train", f"run={own}")
+    assert outcome.code == 2
+    assert outcome.err == f"error: {own} has no checkpoint (checkpoints/last.pt) to go on from: train anew\n"
 
 
 def test_the_run_that_stands_in_for_a_lost_one_is_named(own: Path, installed: Runner, tmp_path: Path) -> None:
