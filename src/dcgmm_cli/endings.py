@@ -10,10 +10,8 @@ from dcgmm.errors import InputError, LostProcessError
 from dcgmm_cli.explain import explain
 from dcgmm_cli.faults import storage_fault
 from dcgmm_cli.leftovers import discard_unbegun
-from dcgmm_cli.studies import STUDY
+from dcgmm_cli.studies import NO_TRIAL, study_fault
 
-# What Optuna says where no job has come to its end, with a file of trials and without.
-NO_TRIAL = ("Record does not exist.", "No trials are completed yet.")
 PIPE = 13  # the signal of a closed pipe
 
 
@@ -44,10 +42,7 @@ def _mistake(error: Exception, command: str) -> str | None:
     if fault := error if isinstance(error, FileNotFoundError) else storage_fault(error):
         place = discard_unbegun()
         return f"cannot write {fault.filename or place or 'the run directory'}: {fault.strerror}"
-    if type(error).__module__.partition(".")[0] == "sqlalchemy":
-        said = str(getattr(error, "orig", error)).splitlines()[0]
-        return f"the study ({STUDY} in hydra.sweep.dir, or hydra.sweeper.storage) cannot be used: {said}"
-    return None
+    return study_fault(error)
 
 
 def _line(message: str) -> str:

@@ -31,7 +31,7 @@ from dcgmm_cli.runs import META, find_run, trained_models, unique_name
 from dcgmm_cli.schema import SCHEMAS, FollowUpConfig
 from dcgmm_cli.schema_in_place import ResultsConfig
 from dcgmm_cli.schema_train import TrainConfig
-from dcgmm_cli.sweeps import job_name
+from dcgmm_cli.sweeps import check_counts, job_name
 
 # Of key=value; the other commands have run=latest.
 LAYERS_EXAMPLE = "'arch.layers=[{type:folding,kernel:[28,28]},{type:gmm,components:25}]'"
@@ -143,6 +143,7 @@ def prepare(command: str, arguments: list[str]) -> Namespace:
             raise OptionError(key, PATH.text, "")
     if (Path(_unquoted(given.get("hydra.run.dir", ""))) / META).is_file():
         asked.overrides.append("hydra.output_subdir=null")  # of the run that is there; whether this is it is seen later
+    check_counts(given)
     if command == "train":
         _prepare_training(asked, given, shows)
     elif command == "compare":

@@ -48,8 +48,11 @@ class SweepStart(Callback):
         except HydraException:
             jobs = 0  # Hydra parses them next, and says what is wrong
         else:
-            jobs = _count(overrides) if sweeper == "basic" else 0
-            config.hydra.overrides.task = _without_plus(overrides[len(params) :], config.hydra.job.name)
+            # Of a key that is given twice the last counts; Optuna would take the first that is not to be searched.
+            last = {override.get_key_element(): override for override in overrides}
+            jobs = math.prod(map(_count, last.values())) if sweeper == "basic" else 0
+            typed = [override for override in overrides[len(params) :] if override in last.values()]
+            config.hydra.overrides.task = _without_plus(typed, config.hydra.job.name)
         SweepStart._begun = Sweep(jobs, record, choice.startswith("submitit"), objective)
         environment = {RECORD: str(record)}
         if choice != "basic":
@@ -94,13 +97,9 @@ def _prepare_study(config: DictConfig, objective: str | None) -> None:
         take_up(directory, sweeper.study_name)
 
 
-def _count(overrides: Sequence[Override]) -> int:
-    """How many jobs a sweep has."""
-    values = {  # of a key that is given twice the last
-        override.get_key_element(): [*override.sweep_string_iterator()] if override.is_sweep_override() else [None]
-        for override in overrides
-    }
-    return math.prod(map(len, values.values()))
+def _count(override: Override) -> int:
+    """How many values a sweep takes of a key."""
+    return len([*override.sweep_string_iterator()]) if override.is_sweep_override() else 1
 
 
 def _without_plus(overrides: Sequence[Override], command: str) -> list[str]:

@@ -10,7 +10,7 @@ import shlex
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from dcgmm.errors import InputError
+from dcgmm.errors import InputError, OptionError
 from dcgmm.files import CHECKPOINT, DAY, read_json
 from dcgmm_cli.headlines import higher_is_better, rounded
 from dcgmm_cli.keys import flat
@@ -124,6 +124,23 @@ def _follow_parent(parent: int) -> None:
     threading.Thread(target=follow, name="orphan", daemon=True).start()
 
 
+# Numbers of what carries a sweep out, which at 0 ends with an error of its own, or without any job.
+COUNTS = ("hydra.sweeper.n_trials", "hydra.sweeper.n_jobs", "hydra.sweeper.max_batch_size", "hydra.launcher.n_jobs")
+
+
+def check_counts(given: Mapping[str, str]) -> None:
+    """Check numbers of jobs, as they were given by their keys; of `hydra.launcher.n_jobs` negative ones count cores.
+
+    Raises:
+        OptionError: one is 0, or negative.
+    """
+    for key in COUNTS:
+        value = given.get(key, "1")
+        least = 1 if key != "hydra.launcher.n_jobs" else -(10**9)
+        if re.fullmatch(r"[+-]?\d{1,9}", value) and (int(value) == 0 or int(value) < least):
+            raise OptionError(key, "a whole number of at least 1", value)
+
+
 def summary(jobs: int, outcomes: Sequence[JobOutcome]) -> str:
     """A sweep of so many jobs in a line, and a line for each that did not come to its end."""
     jobs = max(jobs, len(outcomes))
@@ -156,7 +173,7 @@ def best(command: str, objective: str, outcomes: Sequence[JobOutcome]) -> str | 
     if not reached:
         return None
     value, job = (max if higher else min)(reached, key=lambda pair: pair[0])
-    overrides, which = job.overrides, f"of {len(reached)} jobs"
+    overrides, which = job.overrides, f"of {len(reached)} job{'s' * (len(reached) > 1)}"
     if study := _best_of_study(Path(job.directory or "").parent / STUDY_RESULTS):
         found, searched = study
         if found != value:

@@ -6,8 +6,9 @@ import pytest
 from hydra.errors import HydraException
 
 from dcgmm.errors import InputError, LostProcessError
-from dcgmm_cli.endings import NO_TRIAL, ending
+from dcgmm_cli.endings import ending
 from dcgmm_cli.interruption import Interrupted
+from dcgmm_cli.studies import NO_TRIAL
 
 
 class OfTheStudyError(Exception):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dcgmm_cli.records import LOCK
-from dcgmm_cli.studies import NAME, STUDY, storage, take_up
+from dcgmm_cli.studies import NAME, NO_TRIAL, STUDY, storage, study_fault, take_up
 from dcgmm_cli.sweeps import job_name
 
 optuna = pytest.importorskip("optuna")
@@ -45,3 +45,17 @@ def test_what_is_no_study_is_left_to_optuna(tmp_path: Path) -> None:
     optuna.create_study(study_name="another", storage=f"sqlite:///{tmp_path}/other.db")
     (tmp_path / "other.db").rename(tmp_path / STUDY)
     take_up(tmp_path, NAME)
+
+
+def test_what_a_study_cannot_search_is_the_user_s_mistake(tmp_path: Path) -> None:
+    study = optuna.create_study(study_name=NAME, storage=storage(tmp_path))
+    with pytest.raises(ValueError) as error:
+        optuna.create_study(direction="sideways")
+    assert (study_fault(error.value) or "").startswith("hydra/sweeper=optuna cannot search so: ")
+    with pytest.raises(ValueError) as error:  # the summary of jobs says it better
+        study.best_trial  # noqa: B018
+    assert str(error.value) in NO_TRIAL
+    assert study_fault(error.value) is None
+    with pytest.raises(ValueError) as error:  # ours
+        int("x")
+    assert study_fault(error.value) is None

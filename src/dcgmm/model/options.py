@@ -204,4 +204,5 @@ HIGHER_IS_BETTER = {
     "test_log_likelihood": True,
     "nats": True,
     "bits_per_dimension": False,
+    "weights_in_use": True,
 }

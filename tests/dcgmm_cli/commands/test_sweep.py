@@ -256,7 +256,7 @@ def test_the_best_job_is_named_with_its_command(dcgmm: Runner) -> None:
 def test_a_job_that_fails_has_reached_nothing(dcgmm: Runner) -> None:
     outcome = dcgmm("train", "-m", *QUICK, *OBJECTIVE, "trainer.batch_size=100,5000")
     assert outcome.code == 2
-    assert outcome.err.splitlines()[-1].startswith("largest layers.gmm1.test_log_likelihood of 1 jobs: ")
+    assert outcome.err.splitlines()[-1].startswith("largest layers.gmm1.test_log_likelihood of 1 job: ")
 
 
 @pytest.mark.parametrize(
@@ -266,6 +266,13 @@ def test_a_job_that_fails_has_reached_nothing(dcgmm: Runner) -> None:
         (["sweep.objective=layers.gmm3.train_log_likelihood"], "of one of the 2 GMM layers"),
         (["sweep.objective=auroc"], "layers.gmm1.test_log_likelihood"),
         (["hydra/sweeper=optuna"], "searches by sweep.objective"),
+        (["hydra/sweeper=optuna", *OBJECTIVE, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials must be a whole"),
+        (["hydra/sweeper=optuna", *OBJECTIVE, "hydra.sweeper.n_jobs=-1"], "hydra.sweeper.n_jobs must be a whole"),
+        (
+            ["hydra.sweeper.max_batch_size=0"],
+            "hydra.sweeper.max_batch_size must be a whole number of at least 1, not 0",
+        ),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs must be a whole number"),
     ],
 )
 def test_an_objective_that_cannot_be(given: list[str], told: str, dcgmm: Runner) -> None:
