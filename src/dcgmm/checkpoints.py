@@ -207,7 +207,7 @@ def load_run(path: str | Path) -> TrainedRun:
     config = state.get("config", {})
     with fitting(directory / CHECKPOINT):
         if not isinstance(config, dict):
-            raise InputError("its config is no dictionary")
+            raise InputError(f"its config must be a dictionary, not {type(config).__name__}")
         check_names(state)
     return TrainedRun(directory, model, config, state.get("class_names", []), state)
 
@@ -221,7 +221,7 @@ def check_names(state: Mapping[str, Any]) -> None:
     for key in ("class_names", "classes"):
         names = state.get(key, [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise InputError(f"its {key} are no list of texts")
+            raise InputError(f"its {key} must be a list of texts, not {names!r:.50}")
 
 
 def save_detector(detector: Detector, directory: Path) -> None:

@@ -49,7 +49,7 @@ def build_model(state: dict[str, Any]) -> DCGMM:
     """
     architecture, gmm = made(Architecture, state["architecture"]), made(GMMOptions, state["gmm"])
     if state["dtype"] not in ("float32", "float64"):
-        raise InputError(f"parameters of type {state['dtype']}")
+        raise InputError(f"parameters of type {state['dtype']}, not float32 or float64")
     with torch.device("meta"):  # no memory is taken for what does not fit
         expected = DCGMM.build(state["input_shape"], architecture, gmm).state_dict()
     parameters = state["parameters"]
@@ -74,6 +74,6 @@ def _check_parameters(given: Mapping[str, Any], expected: Mapping[str, tuple[int
         if not isinstance(value, Tensor) or tuple(value.shape) != shape:
             raise InputError(f"parameter {name} of shape {list(getattr(value, 'shape', []))}, not {list(shape)}")
         if not value.is_floating_point():
-            raise InputError(f"parameter {name} of type {str(value.dtype).removeprefix('torch.')}")
+            raise InputError(f"parameter {name} of type {str(value.dtype).removeprefix('torch.')}, not of floats")
         if not bool(value.isfinite().all()):
             raise InputError(f"NaN or infinite values in {name}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from dcgmm.errors import InputError
 from dcgmm.files import write_whole
 from dcgmm.generation.options import SamplingOptions, SharpeningOptions
 from dcgmm.generation.sampling import Samples, sample
@@ -22,6 +23,18 @@ def sampling_options(config: SamplingConfig) -> list[SamplingOptions]:
     given = {each.name: getattr(config, each.name) for each in fields(SamplingOptions)}
     top_s = config.top_s if isinstance(config.top_s, list) else [config.top_s]
     return [SamplingOptions(**{**given, "top_s": value}) for value in dict.fromkeys(top_s)]
+
+
+def check_sharpening(sharpen: bool, sharpening: SharpeningOptions) -> None:
+    """Check that the options of sharpening have an effect.
+
+    Raises:
+        InputError: one is given, and nothing is sharpened.
+    """
+    given = {each.name: getattr(sharpening, each.name) for each in fields(SharpeningOptions)}
+    for name, value in given.items():
+        if not sharpen and value != getattr(SharpeningOptions(), name):
+            raise InputError(f"sharpening.{name}={value} has no effect without sharpen=true")
 
 
 def draw(

@@ -40,7 +40,7 @@ def check_classes(config: SampleConfig) -> None:
     others = {"like": config.like, "control": config.control, "sampling.start": config.sampling.start}
     for key, value in others.items():
         if config.classes is not None and value is not None:
-            raise InputError(f"classes are drawn by weights of the last GMM layer: leave out {key}")
+            raise InputError(f"classes are drawn by weights of the last GMM layer: leave out {key}={value}")
 
 
 class ClassDraws:

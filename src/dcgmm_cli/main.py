@@ -188,4 +188,6 @@ def _complete(arguments: Sequence[str]) -> None:
     elif len(arguments) == 1 and arguments[0] in SHELLS:
         print(script(arguments[0]))
     else:
-        raise InputError(f"usage: dcgmm completion SHELL, with SHELL {' or '.join(SHELLS)}")
+        raise InputError(
+            f"usage: dcgmm completion SHELL, with SHELL {' or '.join(SHELLS)}, not {' '.join(arguments) or 'none'}"
+        )

@@ -26,7 +26,7 @@ def check_mask(mask: str | None, share: float | None, input: str | None) -> None
     """
     if mask not in AREAS and share is not None:
         given = "null" if mask is None else mask
-        raise InputError(f"share has no effect with mask={given}: it goes with {', '.join(AREAS)}")
+        raise InputError(f"share={share} has no effect with mask={given}: it goes with {', '.join(AREAS)}")
     if mask == NAN and input is None:
         raise InputError("mask=nan takes what is NaN in the array of input=: give one")
 

@@ -47,7 +47,7 @@ def check_own_files(folder: str, command: str, overrides: Iterable[str]) -> None
 def _check(path: Path, kind: type[Options] | None, command: str) -> None:
     content = read_yaml(path, get_yaml_loader())  # keys that stand twice are refused, as Hydra will
     if not isinstance(content, Mapping):
-        raise InputError(f"{path} holds no keys")
+        raise InputError(f"{path} holds no keys: give each on a line, as in `seed: 1`")
     package = re.search(r"^\s*#\s*@package\s+(\S+)", read_text(path), re.MULTILINE)
     if package is not None and package[1] != "_global_":
         raise InputError(f"{path}: `@package {package[1]}` is not for files of one's own; _global_ is")
@@ -85,4 +85,6 @@ def _check_hydra(content: Any, path: Path, known: Collection[str]) -> None:
                 raise InputError(f"{path}: hydra.{group}.{key} is not for files of one's own".replace(". ", " "))
             for swept in plain:
                 if re.split(r"[./]", str(swept))[0] not in known:
-                    raise InputError(f"{path}: hydra.sweeper.params: unknown key {swept}")
+                    raise InputError(
+                        f"{path}: hydra.sweeper.params: unknown key {swept}; the keys are {', '.join(known)}"
+                    )

@@ -35,7 +35,7 @@ def check_quality(config: QualityConfig) -> None:
         InputError: one has none.
     """
     if config.flat is not None and not config.count:
-        raise InputError("quality.flat has no effect with quality.count=0")
+        raise InputError(f"quality.flat={config.flat} has no effect with quality.count=0")
 
 
 def flat_of(config: DrawConfig, opened: OpenedRun) -> DCGMM | None:

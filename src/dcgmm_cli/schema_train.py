@@ -111,8 +111,8 @@ class TrainConfig(Options):
             return
         layers = sum(layer.type is LayerType.gmm for layer in self.arch.layers)
         if (found := re.match(r"layers\.gmm(\d+)", key)) and int(found[1]) > layers:
-            raise OptionError("objective", f"of one of the {layers} GMM layers", key, SweepOptions)
+            raise OptionError("sweep.objective", f"of one of the {layers} GMM layers", key, type(self))
         tested = "test" in key or key.startswith("density")
         if tested and not self.dataset.holdout and not self.sweep.on_test_images:
             rule = "measured on held-out training images: give dataset.holdout=0.1, or sweep.on_test_images=true"
-            raise OptionError("objective", rule, key, SweepOptions)
+            raise OptionError("sweep.objective", rule, key, type(self))

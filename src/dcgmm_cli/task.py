@@ -120,9 +120,13 @@ def _objective(options: Any, written: Path) -> float | None:
     """
     if not isinstance(options, TrainConfig) or options.sweep.objective is None:
         return None
-    value = flat(read_json(written / RESULT)).get(options.sweep.objective)
+    figures = flat(read_json(written / RESULT))
+    value = figures.get(options.sweep.objective)
     if not isinstance(value, int | float):
-        raise InputError(f"sweep.objective={options.sweep.objective}: {written / RESULT} has no such number")
+        numbers = ", ".join(name for name, figure in figures.items() if isinstance(figure, int | float))
+        raise InputError(
+            f"sweep.objective={options.sweep.objective}: {written / RESULT} has no such number; its numbers: {numbers}"
+        )
     return value
 
 

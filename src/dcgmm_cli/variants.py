@@ -43,9 +43,10 @@ def check_signals(config: SampleConfig) -> None:
         InputError: one has none.
     """
     if config.like is not None and config.control is not None:
-        raise InputError("like= and control= both give a control signal: leave one out")
+        raise InputError(f"like={config.like} and control={config.control} both give a control signal: leave one out")
     if config.images is not None and config.like != TEST:
-        raise InputError(f"images has no effect without like={TEST}: it says how many test images are varied")
+        given = f"images={config.images} has no effect without like={TEST}"
+        raise InputError(f"{given}: it says how many test images are varied")
 
 
 def signals_of(config: SampleConfig, opened: OpenedRun) -> Signals | None:

@@ -20,6 +20,7 @@ from dcgmm.options import made
 from dcgmm.outliers import Detector
 from dcgmm.states import build_model, model_state
 from tests.conftest import normal, uniform
+from tests.refusals import check_names
 
 OPTIONS = GMMOptions(loc_range=0.5, precision_limit=9.0, precision_sqrt_start=Start.unit)
 ARCHITECTURE: dict[str, Any] = {
@@ -136,8 +137,8 @@ def test_a_state_is_not_changed_by_what_the_model_learns_later() -> None:
 
 
 def test_models_side_by_side_are_not_saved_as_one(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"save takes one model, this one holds \[2\] side by side"):
-        save(DCGMM.side_by_side([model(), model()]), tmp_path / "model.pt")
+    message = refused(lambda path: save(DCGMM.side_by_side([model(), model()]), path), tmp_path / "model.pt")
+    check_names(message, "save", "one", "[2]")
 
 
 def test_a_run_is_opened_by_its_directory(tmp_path: Path) -> None:
@@ -159,8 +160,7 @@ def test_a_run_is_opened_by_its_directory(tmp_path: Path) -> None:
 def test_a_run_s_detector(tmp_path: Path) -> None:
     written(tmp_path)
     run = load_run(tmp_path)
-    with pytest.raises(InputError, match=r"has no detector .*: its training has not ended"):
-        run.detector()
+    check_names(refused(lambda path: load_run(path).detector(), tmp_path), tmp_path, DETECTOR)
     original = Detector.fit(run.model, uniform(30, 4, 6, 2))
     save_detector(original, tmp_path)
     again, x = load_run(tmp_path).detector(), uniform(5, 4, 6, 2, seed=1)
@@ -215,7 +215,7 @@ def test_another_byte_than_was_written(tmp_path: Path) -> None:
     place = whole.index(stored)
     for at in (place, place + len(stored) - 1):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        assert "is damaged and cannot be read (BadZipFile)" in refused(load, path)
+        check_names(refused(load, path), path, "(BadZipFile)")
 
 
 class Planted:
@@ -228,12 +228,12 @@ class Planted:
 @pytest.mark.parametrize("content", [b"", b"\n", b"hello", b"PK\x03\x04", bytes(range(256)), pickle.dumps({}, 2)])
 def test_another_kind_of_file(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(content)
-    assert "is damaged and cannot be read" in refused(load, tmp_path / "model.pt")
+    check_names(refused(load, tmp_path / "model.pt"), tmp_path / "model.pt", "train")
 
 
 def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
     write_state(tmp_path / "model.pt", {"planted": Planted()})
-    assert "is damaged and cannot be read" in refused(load, tmp_path / "model.pt")
+    check_names(refused(load, tmp_path / "model.pt"), tmp_path / "model.pt", "(UnpicklingError)")
 
 
 @pytest.mark.parametrize(
@@ -284,20 +284,20 @@ def holding(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
         (without("architecture"), "KeyError: 'architecture'"),
         (without("parameters"), "KeyError: 'parameters'"),
         (changed(parameters=None), "AttributeError"),
-        (changed(input_shape=[4, 6]), "OptionError: input_shape must be"),
-        (changed(input_shape=[2, 6, 2]), "InputError: layer 1, F.*the window does not fit"),
+        (changed(input_shape=[4, 6]), "OptionError: input_shape "),
+        (changed(input_shape=[2, 6, 2]), r"InputError: layer 1, F\(.* 2x6 "),
         (changed(input_shape=3), "TypeError"),
-        (changed(dtype="float16"), "InputError: parameters of type float16"),
-        (changed(architecture={**ARCHITECTURE, "exponent": 0.0}), "OptionError: exponent must be"),
-        (changed(gmm={"precision_limit": -1.0}), "OptionError: precision_limit must be"),
+        (changed(dtype="float16"), "InputError: .* float16, .* float32"),
+        (changed(architecture={**ARCHITECTURE, "exponent": 0.0}), "OptionError: exponent .* 0.0"),
+        (changed(gmm={"precision_limit": -1.0}), "OptionError: precision_limit .* -1.0"),
         (
             parameter("layers.1.loc", lambda loc: loc[:-1]),
             r"InputError: parameter layers.1.loc of shape \[3, 12\], not",
         ),
         (parameter("layers.1.loc", lambda _: "mu"), r"InputError: parameter layers.1.loc of shape \[\], not"),
-        (parameter("layers.1.loc", holding(torch.nan)), "InputError: NaN or infinite values in layers.1.loc"),
-        (parameter("layers.1.logits", holding(torch.inf)), "InputError: NaN or infinite values in layers.1.logits"),
-        (parameter("layers.1.precision_sqrt", holding(-1.0)), "InputError: standard deviations that are not positive"),
+        (parameter("layers.1.loc", holding(torch.nan)), "InputError: NaN .* layers.1.loc"),
+        (parameter("layers.1.logits", holding(torch.inf)), "InputError: .* infinite .* layers.1.logits"),
+        (parameter("layers.1.precision_sqrt", holding(-1.0)), "InputError: .* gmm1"),
     ],
 )
 def test_parts_that_do_not_fit_each_other(damage: Callable[[dict[str, Any]], None], said: str, tmp_path: Path) -> None:
@@ -312,9 +312,9 @@ def test_parts_that_do_not_fit_each_other(damage: Callable[[dict[str, Any]], Non
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (parameter("layers.1.loc", lambda loc: loc.long()), "InputError: parameter layers.1.loc of type int64"),
+        (parameter("layers.1.loc", lambda loc: loc.long()), "InputError: .* layers.1.loc .* int64"),
         *(
-            (parameter("layers.1.loc", change), "InputError: model.parameters.layers.1.loc is no array of numbers")
+            (parameter("layers.1.loc", change), "InputError: model.parameters.layers.1.loc ")
             for change in (
                 lambda loc: loc[:, :1].expand(loc.shape),
                 lambda loc: loc.to_sparse(),
@@ -325,10 +325,10 @@ def test_parts_that_do_not_fit_each_other(damage: Callable[[dict[str, Any]], Non
         ),
         (lambda given: given["parameters"].pop("layers.1.loc"), "InputError: parameters layers.1.logits, "),
         (lambda given: given["parameters"].update(more=torch.zeros(1)), "InputError: parameters .*more"),
-        (changed(architecture={**ARCHITECTURE, "name": "../../x"}), "OptionError: name must be"),
+        (changed(architecture={**ARCHITECTURE, "name": "../../x"}), "OptionError: name .* ../../x"),
         (changed(architecture={**ARCHITECTURE, "layers": ARCHITECTURE["layers"] * 9}), "InputError: layer 3, "),
         (changed(input_shape=[10**9, 10**9, 1]), "InputError: parameter|InputError: .*memory"),
-        (changed(gmm=[]), "OptionError: GMMOptions must be given by"),
+        (changed(gmm=[]), "OptionError: GMMOptions .* empty"),
     ],
 )
 def test_parameters_that_are_not_the_model_s(
@@ -350,7 +350,7 @@ def test_no_memory_is_taken_for_what_does_not_fit(tmp_path: Path) -> None:
         for name, shape in (("logits", [components]), ("loc", [components, 2]), ("precision_sqrt", [components, 2]))
     }
     message = refused(load, written(tmp_path, content))
-    assert "is no array of numbers" in message or "of memory" in message
+    check_names(message, "model.parameters.layers.0.precision_sqrt")
 
 
 def test_an_archive_that_holds_more_than_the_file_does(tmp_path: Path) -> None:
@@ -359,7 +359,7 @@ def test_an_archive_that_holds_more_than_the_file_does(tmp_path: Path) -> None:
     with zipfile.ZipFile(path) as one, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as other:
         for member in one.namelist():
             other.writestr(member, one.read(member))
-    assert "is damaged and cannot be read (BadZipFile)" in refused(load, packed)
+    check_names(refused(load, packed), packed, "(BadZipFile)")
 
 
 def test_what_is_no_regular_file(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from dcgmm.errors import OptionError
 from dcgmm.images import as_images, as_mask, image_batches, to_float
+from tests.refusals import check_option
 
 CPU = torch.device("cpu")
 
@@ -66,10 +67,7 @@ def test_other_dimensions(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("shape", [(6, 4, 1), (4, 6, 3), (4, 5, 1)])
 def test_another_shape_than_is_wanted(shape: tuple[int, int, int]) -> None:
-    error = refused(pixels(5, 4, 6, 1), shape)
-    assert str(error) == (
-        f"images must be of shape (N, {', '.join(map(str, shape))}), as the model takes them, not (5, 4, 6, 1)"
-    )
+    check_option(refused(pixels(5, 4, 6, 1), shape), "images", (5, 4, 6, 1), f"(N, {', '.join(map(str, shape))})")
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

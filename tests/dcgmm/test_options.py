@@ -21,6 +21,7 @@ from dcgmm.options import (
     whole,
 )
 from dcgmm.training import TrainerOptions
+from tests.refusals import option_refused
 
 
 class Colour(StrEnum):
@@ -103,7 +104,7 @@ def test_what_is_out_of_range_is_refused_when_it_is_made(given: dict[str, Any], 
 
 
 def test_a_choice_that_is_not_there_names_those_that_are() -> None:
-    with pytest.raises(OptionError, match=r"^colour must be one of red, blue, not green$"):
+    with option_refused("colour", "green", "red", "blue"):
         Outer(colour="green")  # type: ignore[arg-type]
 
 
@@ -116,9 +117,9 @@ def test_names_and_mappings_become_what_the_fields_hold() -> None:
 
 
 def test_what_is_unknown_or_missing_in_a_mapping_is_named() -> None:
-    with pytest.raises(OptionError, match=r"^Outer must be given by steps, most, .*, not step$"):
+    with option_refused("Outer", "step", "steps", "most", "colour"):
         made(Outer, {"step": 1})
-    with pytest.raises(OptionError, match=r"^size must be given$"):
+    with option_refused("size", None, "given"):
         made(Item, {})
 
 
@@ -160,25 +161,25 @@ def test_numbers_of_numpy_become_pythons() -> None:
 def test_truth_values_are_true_or_false() -> None:
     assert TrainerOptions(weights_by_use=np.False_).weights_by_use is False  # type: ignore[arg-type]
     for wrong in ("maybe", 1, None, "true"):
-        with pytest.raises(OptionError, match=r"^weights_by_use must be true or false, not "):
+        with option_refused("weights_by_use", wrong, "true", "false"):
             TrainerOptions(weights_by_use=wrong)  # type: ignore[arg-type]
 
 
 def test_a_list_is_given_as_a_list() -> None:
     for given in ("ab", 3, {"a": 1}, [1], [None], [["a"]], [{"a": 1}]):
-        with pytest.raises(OptionError, match=r"^names must be a list, each a text, not "):
+        with option_refused("names", given, "list", "text"):
             Inner(names=given)  # type: ignore[arg-type]
 
 
 def test_what_is_no_mapping() -> None:
-    with pytest.raises(OptionError, match=r"^Inner must be given by gamma, names, not 3"):
+    with option_refused("Inner", 3, "gamma", "names"):
         made(Inner, 3)  # type: ignore[arg-type]
 
 
 def test_seeds() -> None:
     assert [checked_seed(seed) for seed in (0, np.int64(5), 2**64 - 1)] == [0, 5, 2**64 - 1]
     for wrong in ("5", 5.0, None, True, -1, 2**64):
-        with pytest.raises(OptionError, match=r"^seed must be a whole number from 0 to "):
+        with option_refused("seed", wrong, 0, 2**64 - 1):
             checked_seed(wrong)
 
 

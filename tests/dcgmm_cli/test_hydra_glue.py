@@ -9,12 +9,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import InterpolationResolutionError
 
-from dcgmm.errors import InputError, OptionError
+from dcgmm.errors import InputError
 from dcgmm.files import write_json
 from dcgmm_cli.hydra_glue import home, prepare, quoted, register
 from dcgmm_cli.main import conf_dir
 from dcgmm_cli.schema import SCHEMAS, FollowUpConfig
 from dcgmm_cli.typed import typed
+from tests.refusals import option_refused, refused
 
 
 def composed(command: str, *overrides: str) -> DictConfig:
@@ -107,7 +108,7 @@ def test_a_run_that_goes_on_writes_in_its_own_directory(tmp_path: Path) -> None:
         "hydra.output_subdir=null",
     ]
     assert prepare("train", [f"run={run}", "--cfg", "job"]).overrides == [f"run={run}"]
-    with pytest.raises(InputError, match="leave out -m"):
+    with refused("run=...", "one", "-m"):
         prepare("train", ["-m", f"run={run}"])
 
 
@@ -189,13 +190,12 @@ def test_hydra_takes_the_working_directory_as_it_is(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize("name", ["../../x", "/x", "a/b", "", ".x", "-x", "x y", "x" * 101])
 def test_a_name_that_is_no_part_of_a_path(name: str) -> None:
     for given, key in (((name, "mnist"), "arch.name"), (("1L", name), "dataset.name")):
-        with pytest.raises(OptionError) as error:
+        with option_refused(key, name, 100):
             home(*given)
-        assert error.value.field == key
 
 
 def test_names_are_checked_before_there_is_a_directory() -> None:
     config = composed("train", "arch.name='../x'")
     for node, key in ((config.hydra.run, "dir"), (config.hydra.sweep, "subdir")):
-        with pytest.raises(InterpolationResolutionError, match=r"arch\.name must be of up to 100 letters"):
+        with pytest.raises(InterpolationResolutionError, match=r"arch\.name .* 100 "):
             _ = node[key]

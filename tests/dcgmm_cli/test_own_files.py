@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from dcgmm.errors import InputError
 from dcgmm_cli.own_files import check_own_files
+from tests.refusals import refused
 
 LAYERS = "layers: [{type: folding, kernel: [7, 7]}, {type: gmm, components: 4}]\n"
 GLOBAL = "# @package _global_\n"
@@ -34,43 +34,39 @@ def test_files_of_ones_own(name: str, text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "named"),
     [
-        ("arch/tiles.yaml", f"name: a\n{LAYERS}name: b", "line 3: found duplicate key name"),
-        ("arch/tiles.yaml", f"{LAYERS}nam: x", "unknown key nam; the keys are layers, name, "),
-        ("arch/tiles.yaml", "layers: [{type: gmm, size: 4}]", "unknown key layers.size; the keys are type, "),
-        ("arch/tiles.yaml", f"{LAYERS}sharpening: {{steps: 3}}", "unknown key sharpening.steps; the keys are iter"),
-        ("arch/tiles.yaml", f"{LAYERS}defaults: [1L]", "unknown key defaults"),
-        ("arch/tiles.yaml", f"_target_: os.system\n{LAYERS}", "unknown key _target_"),
-        ("arch/tiles.yaml", "layers: [{_target_: os.abort}]", "unknown key layers._target_"),
-        ("arch/tiles.yaml", f"{GLOBAL}hydra: {{callbacks: {{x: {{_target_: os.abort}}}}}}", "hydra.callbacks.x is not"),
-        ("dataset/x.yaml", f"{GLOBAL}hydra: {{job_logging: {{handlers: {{}}}}}}", "hydra.job_logging.handlers is not"),
-        ("study/x.yaml", f"{GLOBAL}hydra: {{job: {{env_set: {{LD_PRELOAD: x}}}}}}", "hydra.job.env_set is not"),
-        ("study/x.yaml", f"{GLOBAL}hydra: {{launcher: {{_target_: os.abort}}}}", "hydra.launcher._target_ is not"),
-        ("study/x.yaml", f"{GLOBAL}hydra: {{sweeper: {{_target_: os.abort}}}}", "hydra.sweeper._target_ is not"),
+        ("arch/tiles.yaml", f"name: a\n{LAYERS}name: b", "line 3: name"),
+        ("arch/tiles.yaml", f"{LAYERS}nam: x", "nam; layers name"),
+        ("arch/tiles.yaml", "layers: [{type: gmm, size: 4}]", "layers.size; type components"),
+        ("arch/tiles.yaml", f"{LAYERS}sharpening: {{steps: 3}}", "sharpening.steps; iterations rate"),
+        ("arch/tiles.yaml", f"{LAYERS}defaults: [1L]", "defaults; layers"),
+        ("arch/tiles.yaml", f"_target_: os.system\n{LAYERS}", "_target_; layers"),
+        ("arch/tiles.yaml", "layers: [{_target_: os.abort}]", "layers._target_; type"),
+        ("arch/tiles.yaml", f"{GLOBAL}hydra: {{callbacks: {{x: {{_target_: os.abort}}}}}}", "hydra.callbacks.x"),
+        ("dataset/x.yaml", f"{GLOBAL}hydra: {{job_logging: {{handlers: {{}}}}}}", "hydra.job_logging.handlers"),
+        ("study/x.yaml", f"{GLOBAL}hydra: {{job: {{env_set: {{LD_PRELOAD: x}}}}}}", "hydra.job.env_set"),
+        ("study/x.yaml", f"{GLOBAL}hydra: {{launcher: {{_target_: os.abort}}}}", "hydra.launcher._target_"),
+        ("study/x.yaml", f"{GLOBAL}hydra: {{sweeper: {{_target_: os.abort}}}}", "hydra.sweeper._target_"),
         (
             "study/x.yaml",
             f"{GLOBAL}hydra: {{sweeper: {{params: {{hydra/x: a}}}}}}",
-            "hydra.sweeper.params: unkn",
+            "hydra.sweeper.params: hydra/x; arch seed",
         ),
-        ("study/x.yaml", f"{GLOBAL}hydra: {{searchpath: [file:///x]}}", "hydra.searchpath is not"),
-        ("study/x.yaml", f"{GLOBAL}trainer: {{epoch: 3}}", "unknown key trainer.epoch; the keys are epochs, "),
-        ("study/x.yaml", "defaults: [{override /hydra/launcher: x}]", "unknown key defaults"),
-        ("study/x.yaml", "# @package hydra.callbacks.x\n_target_: os.abort", "`@package hydra.callbacks.x` is not for"),
-        ("study/deep/x.yaml", "[1]", "holds no keys"),
-        ("hydra/launcher/x.yaml", "n_jobs: 2", "files of one's own are not for Hydra's groups"),
+        ("study/x.yaml", f"{GLOBAL}hydra: {{searchpath: [file:///x]}}", "hydra.searchpath"),
+        ("study/x.yaml", f"{GLOBAL}trainer: {{epoch: 3}}", "trainer.epoch; epochs"),
+        ("study/x.yaml", "defaults: [{override /hydra/launcher: x}]", "defaults; arch"),
+        ("study/x.yaml", "# @package hydra.callbacks.x\n_target_: os.abort", "hydra.callbacks.x` _global_"),
+        ("study/deep/x.yaml", "[1]", "keys `seed:"),
+        ("hydra/launcher/x.yaml", "n_jobs: 2", "Hydra's groups"),
     ],
 )
-def test_what_such_a_file_may_not_say_is_named(name: str, text: str, said: str, tmp_path: Path) -> None:
+def test_what_such_a_file_may_not_say_is_named(name: str, text: str, named: str, tmp_path: Path) -> None:
     path = write(tmp_path, name, text)
-    with pytest.raises(InputError) as error:
+    with refused(path, *named.split()):
         check_own_files(str(tmp_path), "train", ["arch=tiles", "+study=x", "hydra/launcher=x"])
-    message = str(error.value)
-    assert message.startswith(str(path))
-    assert said in message
-    assert "\n" not in message
 
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no directory"):
+    with refused(f"--config-dir={tmp_path / 'x'}", "arch/", "dataset/"):
         check_own_files(str(tmp_path / "x"), "train", [])

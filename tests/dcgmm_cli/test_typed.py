@@ -1,4 +1,3 @@
-import re
 from typing import Any
 
 import pytest
@@ -6,12 +5,13 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from dcgmm.clustering.options import Merge, Part
-from dcgmm.errors import InputError, OptionError
+from dcgmm.errors import OptionError
 from dcgmm.model.options import Architecture, LayerOptions, LayerType
 from dcgmm.training.options import AnnealingOptions
 from dcgmm_cli.schema import SCHEMAS, ClusterConfig
 from dcgmm_cli.schema_train import TrainConfig
 from dcgmm_cli.typed import typed
+from tests.refusals import refused
 
 GIVEN: dict[str, Any] = {
     "arch": {"layers": [{"type": "folding", "kernel": [28, 28]}, {"type": "gmm", "components": 25}]},
@@ -66,21 +66,17 @@ def test_a_value_out_of_range_is_named_by_its_key(change: str, field: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "named"),
     [
-        ("foo=1", "unknown key foo: `dcgmm train --help` lists the keys"),
-        ("trainer.epoch=1", "unknown key trainer.epoch: did you mean trainer.epochs? "),
-        ("arch.layers=[{type: gmm, components: 4}, {type: gmm}]", "arch.layers: layer 2: a gmm layer needs components"),
-        (
-            "arch.layers=[{type: gmm, kernel: [2, 2]}]",
-            "arch.layers: layer 1: kernel is not for gmm layers, which take ",
-        ),
-        ("arch.layers=[{components: 4}]", "arch.layers[0].type is needed: give arch.layers[0].type=..."),
-        ("arch.name=???", "arch.name is needed: give arch.name=..."),
-        ("seed=${nothing}", "seed: Interpolation key 'nothing' not found"),
+        ("foo=1", "foo: --help"),
+        ("trainer.epoch=1", "trainer.epoch: trainer.epochs"),
+        ("arch.layers=[{type: gmm, components: 4}, {type: gmm}]", "arch.layers: 2: gmm components"),
+        ("arch.layers=[{type: gmm, kernel: [2, 2]}]", "arch.layers: 1: kernel gmm components factors"),
+        ("arch.layers=[{components: 4}]", "arch.layers[0].type arch.layers[0].type=..."),
+        ("arch.name=???", "arch.name arch.name=..."),
+        ("seed=${nothing}", "seed: 'nothing'"),
     ],
 )
-def test_other_mistakes_are_told_in_a_line(change: str, message: str) -> None:
-    with pytest.raises(InputError, match=f"^{re.escape(message)}") as error:
+def test_other_mistakes_are_told_in_a_line(change: str, named: str) -> None:
+    with refused(*named.split()):
         train(change)
-    assert "\n" not in str(error.value)

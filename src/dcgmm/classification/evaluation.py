@@ -61,7 +61,7 @@ def class_figures(
         (0.5, [[1, 1], [0, 0]])
     """
     if not len(index):
-        raise InputError("figures of a classifier need at least one image")
+        raise InputError("figures of a classifier need at least one image, not 0")
     classes = log_posterior.shape[1]
     best, found = log_posterior.double().max(-1)
     right = found == index

@@ -63,8 +63,11 @@ class Arrays:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"{self.source} is no readable array file: {reason}") from None
         images = [_images(given, self.source) for given, _ in found]
-        if len({tuple(part.shape[1:]) for part in images}) > 1:
-            raise InputError(f"{self.source}: training and test images have different shapes")
+        if len(shapes := {tuple(part.shape[1:]): None for part in images}) > 1:
+            train, test = ("x".join(map(str, shape)) for shape in shapes)
+            raise InputError(
+                f"{self.source} has training images of {train}, test images of {test}; save both in one shape"
+            )
         self.class_names, labels = named([given for _, given in found], list(map(len, images)), self.source)
         self._parts = _divided(images, labels, options.test_fraction)
         self.labels = {part: labels[rows] for part, (_, labels, rows) in self._parts.items()}
@@ -152,15 +155,16 @@ def _read(file: IO[bytes], size: int, path: Path) -> NDArray[Any]:
     _check_order(header, path)
     require_memory(header.size, f"{printable(str(path))}: an array of {header.size:,} bytes")
     content = bytearray(header.size - header.start)
-    if file.readinto(content) != len(content):  # type: ignore[attr-defined]  # typing forgets readinto
-        raise InputError(f"{printable(str(path))} is cut off")
+    found = file.readinto(content)  # type: ignore[attr-defined]  # typing forgets readinto
+    if found != len(content):
+        raise InputError(f"{printable(str(path))} is cut off: an array has {found:,} bytes of {len(content):,}")
     return np.frombuffer(content, header.dtype).reshape(header.shape)
 
 
 def _check_order(header: Header, path: Path) -> None:
     if not header.dtype.isnative:
-        given = f"{header.dtype.str} values, of another byte order than this machine's"
-        raise InputError(f"{printable(str(path))} holds {given}")
+        given, own = header.dtype.str, header.dtype.newbyteorder("=").str
+        raise InputError(f"{printable(str(path))} holds {given} values, of another byte order; save them as {own}")
 
 
 def _is_pixels(dtype: np.dtype[Any]) -> bool:
@@ -200,7 +204,8 @@ def named(
     if not parts:
         return (ONLY_CLASS,), [torch.zeros(count, dtype=torch.int64) for count in counts]
     if len(parts) < len(given):
-        raise InputError(f"{source} has labels of one part only: of both, or of neither")
+        which = "test" if given[0] is None else "training"
+        raise InputError(f"{source} has labels of its {which} images only; save those of both parts, or of neither")
     flat = [part[:, 0] if part.ndim == 2 and part.shape[1] == 1 else part for part in parts]
     for part, count in zip(flat, counts, strict=True):
         if part.shape != (count,):

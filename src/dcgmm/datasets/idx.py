@@ -15,10 +15,11 @@ def decode(content: bytearray) -> NDArray[np.uint8]:
         ValueError: the content is no idx file of unsigned bytes, or too short or too long for the sizes in its header.
     """
     if len(content) < 4 or content[:3] != bytes((0, 0, _UINT8)):
-        raise ValueError("no idx file of unsigned bytes")
+        begin = content[:3].hex(" ") or "nothing"
+        raise ValueError(f"no idx file of unsigned bytes, which begins with 00 00 08, not {begin}")
     start = 4 + 4 * content[3]
     if len(content) < start:
-        raise ValueError("cut off inside its header")
+        raise ValueError(f"cut off inside its header: {len(content)} bytes of {start}")
     shape = struct.unpack(f">{content[3]}I", content[4:start])
     values = np.frombuffer(content, np.uint8, offset=start)
     expected = int(np.prod(shape, dtype=np.int64))

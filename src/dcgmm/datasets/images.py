@@ -245,7 +245,7 @@ def _open_array(path: Path, shape: Shape, stack: ExitStack) -> _OpenArray:
     if given[1:] != shape:
         raise InputError(f"{path} holds an array {_times(found)}; the model takes images {_times(('N', *shape))}")
     if found[0] < 1:
-        raise InputError(f"{path} holds no images")
+        raise InputError(f"{path} holds an array {_times(found)}: give at least one image")
     if dtype != np.uint8 and dtype.kind != "f":
         raise InputError(f"{path} holds {dtype} values; save them as uint8, or as floats in [0, 1]")
     return _OpenArray(file, found[0], dtype)

@@ -102,8 +102,10 @@ def _read(files: Sequence[Path]) -> Rows:
     found = [_of(file) for file in files]
     labels = [each.labels for each in found if each.labels is not None]
     if 0 < len(labels) < len(found):
-        names = enumerated([file.name for file in files])
-        raise InputError(f"{printable(str(files[0].parent))}: some of {names} have no column of labels")
+        lacking = enumerated([file.name for file, each in zip(files, found, strict=True) if each.labels is None])
+        raise InputError(
+            f"{printable(str(files[0].parent))}: no column of labels in {lacking}; give all files one, or none"
+        )
     images = [image for each in found for image in each.images]
     if not images:
         raise InputError(f"{printable(str(files[0]))} holds no images")
@@ -115,7 +117,8 @@ def _of(file: Path) -> Rows:
         with opened(file) as parquet:
             schema, count = parquet.schema_arrow, parquet.metadata.num_rows
             if image_column(schema) is None:
-                raise InputError(f"{printable(str(file))} has no column of images; it has {enumerated(schema.names)}")
+                has = enumerated(schema.names)
+                raise InputError(f"{printable(str(file))} has no column of images, with a field `bytes`; it has {has}")
             column, names = _labels(schema, printable(str(file)))
             labels = None if column is None else parquet.read([column])[column]
     except (OSError, ValueError, KeyError, NotImplementedError) as error:

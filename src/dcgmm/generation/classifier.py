@@ -91,7 +91,7 @@ def examples_of(images: Tensor, labels: Tensor, limit: int = LIMIT) -> Examples:
     """
     classes = labels.unique().tolist()
     if len(classes) < 2:
-        raise InputError("a judge of images needs labels of at least 2 classes")
+        raise InputError(f"a judge of images needs labels of at least 2 classes, not {len(classes)}")
     if len(images) < LEAST_IMAGES or min(images.shape[1:3]) < LEAST_SIDE:
         height, width = images.shape[1:3]
         raise InputError(

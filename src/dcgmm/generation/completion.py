@@ -96,8 +96,10 @@ def inpaint(
         torch.Size([3, 5, 28, 28, 1])
     """
     options = made(CompletionOptions, vars(options or CompletionOptions()) | fields)
-    if model.batch_shape or not isinstance(model.layers[-1], GMM):
-        raise InputError("completing takes one model whose last layer is a GMM layer")
+    if model.batch_shape:
+        raise InputError(f"completing takes one model, this one holds {list(model.batch_shape)} side by side")
+    if not isinstance(model.layers[-1], GMM):
+        raise InputError(f"completing takes a model whose last layer is a GMM layer, not {[*model.named_layers][-1]}")
     pixels, seen = seen_part(images, observed, model.input_shape)
     if bool(seen.all()):
         raise OptionError("observed", "a mask that leaves something out", "all seen")

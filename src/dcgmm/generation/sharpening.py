@@ -89,8 +89,8 @@ def sharpen(
     Source: section 3.2.3.
     """
     options = made(SharpeningOptions, vars(options or SharpeningOptions()) | fields)
-    if next(iter(model.named_layers)) != FIRST:
-        raise InputError(f"given images are sharpened at {FIRST}, and the model's first layer is none")
+    if (first := next(iter(model.named_layers))) != FIRST:
+        raise InputError(f"given images are sharpened at {FIRST}, and the model's first layer is {first}")
     if options.layers is not None and FIRST not in options.layers:
         raise OptionError("layers", f"{FIRST}, or with it: given images are its output", options.layers, type(options))
     sharpened_layers(model, options.steps(model.architecture.sharpening))  # all that are named are there

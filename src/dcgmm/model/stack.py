@@ -60,14 +60,14 @@ class DCGMM(nn.Module):
         batch_shape: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
+        described = [layer.description for layer in layers]
         if not any(isinstance(layer, GMM) for layer in layers):
-            raise InputError("a model needs at least one GMM layer")
+            raise InputError(f"a model needs at least one GMM layer, not {' '.join(map(str, described)) or 'none'}")
         for number, (below, above) in enumerate(pairwise(layers), start=2):
             if below.output_shape != above.input_shape:
                 raise InputError(
                     f"layer {number} takes {above.input_shape}, the layer under it gives {below.output_shape}"
                 )
-        described = [layer.description for layer in layers]
         self.architecture = Architecture(described, name, float(exponent), sharpening or SharpeningPreset())
         self.layers = nn.ModuleList(layers)
         self._names = layer_names(described)

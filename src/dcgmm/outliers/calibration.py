@@ -161,7 +161,8 @@ class Calibration:
         groups = ((self.scores, scores), (self.worst, layers), (self.positions, layers))
         for found, names in groups:
             if found.keys() != set(names) or not all(each.sound() for each in found.values()):
-                raise InputError("the detector's p-values are of another model, or no distributions")
+                others = f"{', '.join(map(str, found))}; this one has {', '.join(names)}"
+                raise InputError(f"the detector's p-values are of another model ({others}), or no distributions")
 
     def auto(self, scores: Mapping[str, Tensor], worst: Mapping[str, Tensor]) -> Tensor:  # (N,) each -> (N,)
         """Logarithm of the smallest p-value of the scores of `AUTO` and of the worst position of each layer.

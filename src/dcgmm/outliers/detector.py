@@ -166,7 +166,8 @@ class Detector:
         made_of = {"auto": calibration, "pixels": pixels}
         whole = all((name in images) == (part is not None) for name, part in made_of.items())
         if not (whole and sound(positions, places) and sound(images, dict.fromkeys(restored.names, ()))):
-            raise InputError("the detector is of another model, or holds what are no moments")
+            others = f"{', '.join(map(str, positions))}; this one has {', '.join(shapes)}"
+            raise InputError(f"the detector is of another model ({others}), or holds what are no moments")
         if pixels:
             pixels.check(list(model.gmms.values())[-1].logits.numel(), math.prod(model.input_shape))
         if calibration is not None:

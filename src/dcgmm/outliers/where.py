@@ -14,6 +14,7 @@ from scipy.integrate import trapezoid
 from scipy.ndimage import label
 from torch import Tensor
 
+from dcgmm.errors import OptionError
 from dcgmm.outliers.detector import Detector
 from dcgmm.outliers.localisation import pixel_maps
 from dcgmm.outliers.metrics import Floats, auroc
@@ -85,7 +86,7 @@ def localise(outlying: Floats, masks: Masks) -> Localisation:  # (N, Y, X), (N, 
         masks: (N, Y, X) truth values.
 
     Raises:
-        ValueError: all pixels are marked, or none.
+        OptionError: all pixels are marked, or none.
 
     Examples:
         >>> import dcgmm
@@ -98,7 +99,8 @@ def localise(outlying: Floats, masks: Masks) -> Localisation:  # (N, Y, X), (N, 
     Source: Bergmann et al., The MVTec Anomaly Detection Dataset, 2021, section 5.
     """
     if masks.all() or not masks.any():
-        raise ValueError("some pixels must be marked as defects, and some not")
+        given = "all" if masks.all() else "none"
+        raise OptionError("masks", "such that some pixels are marked as defects, and some not", given)
     f1, threshold = best_f1(outlying, masks)
     return Localisation(auroc(-outlying[~masks], -outlying[masks]), per_region_overlap(outlying, masks), f1, threshold)
 

@@ -286,7 +286,7 @@ def _check(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """
     annealing = state["annealing"]
     if type(annealing["windows"]) is not int or annealing["windows"] < 0:
-        raise InputError(f"{annealing['windows']} windows of a layer's annealing")
+        raise InputError(f"{annealing['windows']} windows of a layer's annealing, not a whole number of at least 0")
     pairs = {name: (annealing[name], like) for name, like in own["annealing"].items() if name != "windows"}
     pairs |= {name: (state[name], like) for name, like in own.items() if name != "annealing"}
     given = {name: torch.as_tensor(value) for name, (value, _) in pairs.items()}
@@ -295,6 +295,6 @@ def _check(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
             raise InputError(
                 f"{name} of shape {list(given[name].shape)} in a layer's annealing, not {list(like.shape)}"
             )
-    is_finite = all(bool(given[name].isfinite().all()) for name in ("sigma", "rate", "total", "logits"))
-    if not is_finite or not all(bool((given[name] > 0).all()) for name in ("sigma", "rate")):
-        raise InputError("a layer's annealing with values that cannot be")
+    for name, bound in {"sigma": 0.0, "rate": 0.0, "total": -math.inf, "logits": -math.inf}.items():
+        if len(bad := given[name][~(given[name].isfinite() & (given[name] > bound))]):
+            raise InputError(f"{name} in a layer's annealing must be finite and above {bound:g}, not {bad[0]:g}")

@@ -254,7 +254,7 @@ class Trainer:
         """
         steps = {state["steps"] for state in states}
         if len(steps) != 1 or type(next(iter(steps))) is not int or min(steps) < 0:
-            raise InputError(f"steps {', '.join(map(str, steps))} of a training")
+            raise InputError(f"steps {', '.join(map(str, steps))} of a training, not one whole number of at least 0")
         self.steps = steps.pop()
         self._batches.load_states([state["generator"] for state in states])
         for name, layer in self._layers.items():

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from dcgmm.errors import InputError
 from dcgmm.generation.completion import Completions, inpaint
-from dcgmm.generation.options import CompletionOptions, SharpeningOptions
+from dcgmm.generation.options import CompletionOptions
 from dcgmm.generation.peers import peers
 from dcgmm.generation.sharpening import sharpened_layers
 from dcgmm.images import to_float
-from dcgmm_cli.draws import save_arrays
+from dcgmm_cli.draws import check_sharpening, save_arrays
 from dcgmm_cli.figures.base import save_sheet
 from dcgmm_cli.figures.inpaint import completion_rows
 from dcgmm_cli.job import Job
@@ -45,7 +45,7 @@ def run(config: InpaintConfig, job: Job) -> None:
         config.mask, images, share=config.share, seed=config.seed, resize=opened.run.preparation.resize
     )
     if bool(observed.all()):
-        raise InputError(f"mask={config.mask}: nothing is missing")
+        raise InputError(f"mask={config.mask}: nothing is missing; leave something to complete")
     if bool((~observed).all()):
         raise InputError(f"mask={config.mask}: everything is missing; dcgmm sample draws images from nothing")
     started = time.perf_counter()
@@ -71,9 +71,9 @@ def run(config: InpaintConfig, job: Job) -> None:
 def _check(config: InpaintConfig) -> None:
     check_mask(config.mask, config.share, config.input)
     if config.input is not None and config.images is not None:
-        raise InputError("images has no effect with input=: it says how many test images are completed")
-    if not config.sharpen and config.sharpening != SharpeningOptions():
-        raise InputError("sharpening.* has no effect without sharpen=true")
+        given = f"images={config.images} has no effect with input={config.input}"
+        raise InputError(f"{given}: it says how many test images are completed")
+    check_sharpening(config.sharpen, config.sharpening)
 
 
 def _images(config: InpaintConfig, opened: OpenedRun, job: Job) -> tuple[Tensor, Tensor | None]:  # (N, H, W, C), (N,)

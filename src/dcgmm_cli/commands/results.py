@@ -47,8 +47,12 @@ def run_in_place(config: ResultsConfig) -> Path | None:
             removed cannot be.
     """
     if config.prune is not None:
-        if config != ResultsConfig(paths=config.paths, prune=config.prune):
-            raise InputError(f"prune={config.prune} takes directories, and nothing beside them")
+        default = ResultsConfig(paths=config.paths, prune=config.prune, where=config.where)
+        others = [each.name for each in fields(config) if getattr(config, each.name) != getattr(default, each.name)]
+        if named := [*config.where, *others]:
+            raise InputError(
+                f"prune={config.prune} takes directories, and nothing beside them: leave out {', '.join(named)}"
+            )
         _prune(config.paths, config.prune)
         return None
     if config.output is not None and config.format is TableFormat.table:

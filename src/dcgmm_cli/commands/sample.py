@@ -7,11 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dcgmm.errors import InputError
-from dcgmm.generation.options import SamplingOptions, SharpeningOptions
+from dcgmm.generation.options import SamplingOptions
 from dcgmm.generation.sampling import Samples, require_room
 from dcgmm.generation.variants import nearness
-from dcgmm_cli.draws import draw, sampling_options, save_arrays
+from dcgmm_cli.draws import check_sharpening, draw, sampling_options, save_arrays
 from dcgmm_cli.figures.base import save_grid, save_sheet
 from dcgmm_cli.figures.sample import variant_rows
 from dcgmm_cli.job import Job
@@ -28,8 +27,7 @@ def run(config: SampleConfig, job: Job) -> None:
     Raises:
         InputError: a value of the configuration cannot be, the run or its data are missing.
     """
-    if not config.sharpen and config.sharpening != SharpeningOptions():
-        raise InputError("sharpening.* has no effect without sharpen=true")
+    check_sharpening(config.sharpen, config.sharpening)
     check_signals(config)
     check_classes(config)
     check_quality(config.quality)

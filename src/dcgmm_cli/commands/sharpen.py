@@ -55,7 +55,8 @@ def run(config: SharpenConfig, job: Job) -> None:
     job.result["sharpen_seconds"] = round(time.perf_counter() - started, 4)
     steps = {name: each[0] for name, each in outcomes.items()}
     if not steps:
-        raise InputError(f"sharpening.layers={options.layers} lie above the start of sampling")
+        above = f"sharpening.layers={options.layers} lie above the start of sampling, {sampling.start}"
+        raise InputError(f"{above}: give others, or another sampling.start")
     _save(before, after, steps, job.directory)
     _report_likelihood(model, before, after, steps, job.result)
     if config.input is None and config.quality.count:

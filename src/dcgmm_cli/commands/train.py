@@ -143,7 +143,8 @@ def _go_on(
     generators = _generators(config)
     with fitting(directory / CHECKPOINT):
         if not isinstance(parts, list) or len(parts) != len(generators):
-            raise InputError(f"it is not of {len(generators)} models")
+            found = len(parts) if isinstance(parts, list) else "no"
+            raise InputError(f"it is of {found} models, not of {len(generators)}")
         models = [build_model(part["model"]) for part in parts]
         trainer = _trainer(config, data, models, generators, device)
         trainer.load_state_dicts([part["training"] for part in parts])

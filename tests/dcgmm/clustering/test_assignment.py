@@ -3,8 +3,9 @@ import torch
 
 from dcgmm.clustering import assign
 from dcgmm.clustering.assignment import choose_position
-from dcgmm.errors import InputError, OptionError
+from dcgmm.errors import OptionError
 from tests.dcgmm.small import small_images, small_model
+from tests.refusals import option_refused
 
 
 def test_an_image_belongs_to_its_most_likely_component() -> None:
@@ -49,5 +50,5 @@ def test_layers_and_positions_that_a_model_lacks(layer: str, position: list[int]
 
 
 def test_images_of_another_shape_are_refused() -> None:
-    with pytest.raises(InputError, match="9, 7, 2"):
+    with option_refused("images", (3, 9, 7, 1), "9, 7, 2"):
         assign(small_model(), torch.zeros(3, 9, 7, 1))

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from dcgmm.datasets import ImageData, arrays, cache, load
-from dcgmm.errors import InputError
+from tests.refusals import option_refused, refused
 
 
 def _bytes(count: int, *shape: int) -> NDArray[np.uint8]:
@@ -86,34 +86,34 @@ def _header(text: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "named"),
     [
-        (np.zeros((3, 5, 4), np.int64), "holds int64 values; save images as uint8"),
-        (np.zeros((3, 5, 4), bool), "holds bool values"),
-        (np.zeros((3, 5, 4), complex), "holds complex128 values"),
-        (np.zeros((3, 5, 4), ">f4"), "of another byte order than this machine's"),
-        (np.zeros((3, 5)), "holds an array 3x5; images are NxHxW or NxHxWxC"),
-        (np.zeros(()), "holds an array of no dimensions"),
-        (np.zeros((0, 5, 4)), "holds an array 0x5x4;"),
-        (np.full((3, 5, 4), np.nan), "holds NaN; save images as uint8"),
-        (np.full((3, 5, 4), 255.0), "holds values from 255 to 255;"),
-        (np.asfortranarray(np.zeros((3, 5, 4))), "in Fortran order"),
-        (np.array([{}] * 3, object), "holds Python objects"),
-        (np.zeros(3, [("a", "u1")]), "holds .* values; save images as uint8"),
-        (b"", "is no readable array file: "),
-        (b"no array at all", "is no readable array file: the magic string is not correct"),
-        (_header("{'descr': '|u1', 'fortran_order': False, 'shape': (9, 5, 4)}\n"), "is cut off: it has "),
-        (_header("{'descr': '|u1', 'fortran_order': False, 'shape': (10**99, 5)}\n"), "is no readable array file"),
-        (_header("{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999, 99999999999)}\n"), "is cut off: "),
-        (_header("{'descr': '|u1', 'fortran_order': False, 'shape': (-3, 5, 4)}\n"), "is no readable array file: "),
-        (_header("__import__('os').abort()\n"), "is no readable array file: "),
-        (_header("(" * 5_000 + "\n"), "is no readable array file: "),
-        (_header("{" * 20_000), "is no readable array file: Header info length .* is large"),
+        (np.zeros((3, 5, 4), np.int64), "int64 uint8"),
+        (np.zeros((3, 5, 4), bool), "bool uint8"),
+        (np.zeros((3, 5, 4), complex), "complex128 uint8"),
+        (np.zeros((3, 5, 4), ">f4"), ">f4 <f4"),
+        (np.zeros((3, 5)), "3x5; NxHxW NxHxWxC"),
+        (np.zeros(()), "no dimensions; NxHxW NxHxWxC"),
+        (np.zeros((0, 5, 4)), "0x5x4; NxHxW NxHxWxC"),
+        (np.full((3, 5, 4), np.nan), "NaN; uint8 [0, 1]"),
+        (np.full((3, 5, 4), 255.0), "255 255; uint8 [0, 1]"),
+        (np.asfortranarray(np.zeros((3, 5, 4))), "Fortran numpy.ascontiguousarray"),
+        (np.array([{}] * 3, object), "Python numbers"),
+        (np.zeros(3, [("a", "u1")]), "'u1' uint8"),
+        (b"", "readable"),
+        (b"no array at all", "readable magic"),
+        (_header("{'descr': '|u1', 'fortran_order': False, 'shape': (9, 5, 4)}\n"), "cut bytes"),
+        (_header("{'descr': '|u1', 'fortran_order': False, 'shape': (10**99, 5)}\n"), "readable"),
+        (_header("{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999, 99999999999)}\n"), "cut bytes"),
+        (_header("{'descr': '|u1', 'fortran_order': False, 'shape': (-3, 5, 4)}\n"), "readable -3"),
+        (_header("__import__('os').abort()\n"), "readable"),
+        (_header("(" * 5_000 + "\n"), "readable"),
+        (_header("{" * 20_000), "readable 20000"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
 def test_what_cannot_be_images_is_refused_in_one_line(
-    tmp_path: Path, content: NDArray[Any] | bytes, message: str, suffix: str
+    tmp_path: Path, content: NDArray[Any] | bytes, named: str, suffix: str
 ) -> None:
     path = tmp_path / "mine.npy"
     if isinstance(content, bytes):
@@ -123,45 +123,44 @@ def test_what_cannot_be_images_is_refused_in_one_line(
     if suffix == ".npz":
         with zipfile.ZipFile(tmp_path / "mine.npz", "w") as archive:
             archive.write(path, "images.npy")
-    with pytest.raises(InputError, match=message) as error:
+    with refused(tmp_path / f"mine{suffix}", *named.split()):
         _load(tmp_path / f"mine{suffix}")
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("labels", "message"),
+    ("labels", "named"),
     [
-        ([0, 1], r"has labels 2 for 3 images"),
-        ([[0, 1]] * 3, r"has labels 3x2 for 3 images"),
-        ([0, -1, 2], "has labels from -1 to 2; they are numbers from 0 to 9999"),
-        ([0, 1, 10**12], "has labels from 0 to 1000000000000;"),
-        ([0.0, 1.0, 1.0], "has float64 labels; save whole numbers, or texts"),
-        ([None, 1, 2], "holds Python objects"),
+        ([0, 1], "2 3"),
+        ([[0, 1]] * 3, "3x2 3"),
+        ([0, -1, 2], "-1 2; 0 9999"),
+        ([0, 1, 10**12], "0 1000000000000; 9999"),
+        ([0.0, 1.0, 1.0], "float64 numbers texts"),
+        ([None, 1, 2], "Python numbers"),
     ],
 )
-def test_what_cannot_be_labels_is_refused(tmp_path: Path, labels: Any, message: str) -> None:
+def test_what_cannot_be_labels_is_refused(tmp_path: Path, labels: Any, named: str) -> None:
     np.savez(tmp_path / "mine.npz", images=_bytes(3), labels=np.array(labels))
-    with pytest.raises(InputError, match=message):
+    with refused(tmp_path / "mine.npz", *named.split()):
         _load(tmp_path / "mine.npz")
 
 
 def test_other_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(tmp_path / "mine.npz", pictures=_bytes(3))
-    with pytest.raises(InputError, match=r"must hold images as one of images, train_images, x_train; its arrays: pict"):
+    with refused(tmp_path / "mine.npz", "images", "train_images", "x_train", "pictures"):
         _load(tmp_path / "mine.npz")
     np.savez(tmp_path / "mine.npz", x_train=_bytes(3), x_test=_bytes(3, 5, 5))
-    with pytest.raises(InputError, match="training and test images have different shapes"):
+    with refused(tmp_path / "mine.npz", "5x4x1", "5x5x1"):
         _load(tmp_path / "mine.npz")
     np.savez(tmp_path / "mine.npz", x_train=_bytes(3), x_test=_bytes(3), y_train=np.zeros(3, int))
-    with pytest.raises(InputError, match="has labels of one part only"):
+    with refused(tmp_path / "mine.npz", "training", "both"):
         _load(tmp_path / "mine.npz")
     (tmp_path / "mine.npz").write_bytes((tmp_path / "mine.npz").read_bytes()[:-50])
-    with pytest.raises(InputError, match="is no readable array file: File is not a zip file"):
+    with refused(tmp_path / "mine.npz", "zip"):
         _load(tmp_path / "mine.npz")
     for path in (tmp_path, tmp_path / "missing.npy"):
-        with pytest.raises(InputError, match=r"^path must be a .npy or .npz file, not "):
+        with option_refused("path", path, ".npy", ".npz"):
             _load(path)
     np.savez(tmp_path / "mine.npz", images=_bytes(3000))
     monkeypatch.setattr("dcgmm.runtime._free_memory", lambda: 1000)
-    with pytest.raises(InputError, match=r"this needs about 0\.0 GB of memory"):
+    with refused(f"{tmp_path / 'mine.npz'}:", "GB"):
         _load(tmp_path / "mine.npz")

@@ -35,9 +35,8 @@ def test_any_number_of_processes_finds_the_same(files: list[Path], how: Decoding
     alone, together = (list(map(_plain, decode_all(files, how, workers))) for workers in (1, 3))
     assert alone == together
     reasons = [found for found in alone if isinstance(found, str)]
-    assert "no readable image (its format is unknown)" in reasons
-    rule = "it is 5x3x1, the model takes 5x4x1, and was trained without resizing (dataset.size)"
-    assert (rule in reasons) == (how.shape is not None)
+    assert reasons
+    assert any("5x3x1" in reason and "5x4x1" in reason for reason in reasons) == (how.shape is not None)
 
 
 def test_more_processes_than_files(files: list[Path]) -> None:

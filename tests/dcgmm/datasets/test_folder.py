@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from dcgmm.datasets import DatasetOptions, ImageData, Listing, decoding, folder, load, pixels, walking
-from dcgmm.errors import InputError, OptionError
+from tests.refusals import check_names, option_refused, refused
 
 
 def _fill(folder: Path, count: int, value: int, shape: tuple[int, ...] = (5, 4)) -> None:
@@ -73,9 +73,9 @@ def test_train_and_test_folders_are_the_split(tmp_path: Path) -> None:
     # What there is nothing to train on of is no part of the test images, unless it is asked for.
     assert (data.test.labels.tolist(), _values(data.test.images)) == ([1], [150])
     assert _values(_listing(tmp_path).load_test(["c", 1]).test.images) == [150, 100]
-    with pytest.raises(OptionError, match=r"folder has training images of: 0 \(a\), 1 \(b\), not 2 \(c\)$"):
+    with option_refused("classes", "2 (c)", "folder", "0 (a)", "1 (b)"):
         _load(tmp_path, classes=["c"])
-    with pytest.raises(OptionError, match=r"training images of: .*, not 2 \(c\)$"):
+    with option_refused("classes", "2 (c)", "folder", "0 (a)", "1 (b)"):
         _listing(tmp_path, holdout=0.2).load_test(["c"])
 
 
@@ -159,9 +159,7 @@ def test_images_are_resized_and_coloured(tmp_path: Path) -> None:
 def test_images_of_different_sizes_need_a_size(tmp_path: Path) -> None:
     _fill(tmp_path / "a", 2, 0, (5, 4))
     _fill(tmp_path / "b", 2, 0, (5, 3))
-    with pytest.raises(
-        InputError, match=r"^size must be \[height, .*b/000\.png has 5x3 pixels, the first image 5x4\); it is not given"
-    ):
+    with option_refused("size", None, "[height, width]", "b/000.png", "5x3", "5x4"):
         _load(tmp_path)
 
 
@@ -172,11 +170,10 @@ def test_what_cannot_be_read_is_left_out_and_named(tmp_path: Path, caplog: pytes
     data = _load(tmp_path, test_fraction=0.0)
     assert _values(data.train.images) == [0, 1, 3, 4]
     assert [name for name, _ in data.failures] == ["a/002.png", "a/nan.tif"]
-    assert "left out 2 of 6 images: a/002.png: no readable image" in caplog.text
-    assert "a/nan.tif: it holds NaN or infinite values" in caplog.text
+    check_names(caplog.messages[-1], "2 of 6", "a/002.png:", "a/nan.tif:", "NaN")
     for number in (0, 1, 3, 4):
         (tmp_path / "a" / f"00{number}.png").unlink()
-    with pytest.raises(InputError, match=r"none of 2 training images can be read: a/002\.png: no readable image"):
+    with refused(tmp_path, 2, "a/002.png:"):
         _load(tmp_path, test_fraction=0.0)
 
 
@@ -192,38 +189,37 @@ def test_of_several_pictures_in_a_file_is_told(tmp_path: Path, caplog: pytest.Lo
 def test_twelve_bits_in_sixteen_need_a_white(tmp_path: Path) -> None:
     for number, value in enumerate((0, 4000)):
         Image.fromarray(np.full((5, 4), value, np.uint16)).save(tmp_path / f"{number}.png")
-    with pytest.raises(OptionError, match=r"^white must be 4095 if .* \(no value exceeds 4000\); it is not given$"):
+    with option_refused("white", None, 4095, 4000):
         _load(tmp_path, test_fraction=0.0)
     assert _values(_load(tmp_path, test_fraction=0.0, white=4095).train.images) == [0, 249]
     assert _values(_load(tmp_path, test_fraction=0.0, white=65_535).train.images) == [0, 16]
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("field", "value", "allowed"),
     [
-        ({"size": [28]}, "size must be a list of 2, each a whole number of at least 1, not"),
-        ({"size": [28, 0]}, "size must be a list of 2, each a whole number of at least 1, not"),
-        ({"test_fraction": 1.0}, "test_fraction must be a number in [0, 1), not 1.0"),
-        ({"test_fraction": -0.1}, "test_fraction must be a number in [0, 1), not -0.1"),
+        ("size", [28], [2, 1]),
+        ("size", [28, 0], [2, 1]),
+        ("test_fraction", 1.0, ["[0, 1)"]),
+        ("test_fraction", -0.1, ["[0, 1)"]),
     ],
 )
-def test_what_cannot_be_is_named(tmp_path: Path, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(OptionError) as error:
-        _load(tmp_path, **options)
-    assert str(error.value).startswith(message)
+def test_what_cannot_be_is_named(tmp_path: Path, field: str, value: Any, allowed: list[object]) -> None:
+    with option_refused(field, value, *allowed):
+        _load(tmp_path, **{field: value})
 
 
 def test_a_path_without_images_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"path must be a folder of images, not .*missing$"):
+    with option_refused("path", tmp_path / "missing", "folder"):
         _load(tmp_path / "missing")
-    with pytest.raises(InputError, match=f"{tmp_path} holds no images"):
+    with refused(tmp_path, ".png"):
         _load(tmp_path)
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "notes.txt").write_text("")
-    with pytest.raises(InputError, match=f"{tmp_path} holds no images"):
+    with refused(tmp_path, ".png"):
         _load(tmp_path)
     _fill(tmp_path / "train" / "a", 1, 0)
     (tmp_path / "test").mkdir()
     (tmp_path / "a" / "notes.txt").unlink()
-    with pytest.raises(InputError, match="test holds no images"):
+    with refused(tmp_path / "test", ".png"):
         _load(tmp_path)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dcgmm.datasets import cache, decoding
 from dcgmm.datasets.images import Preparation, iter_images, known_images, load_images
-from dcgmm.errors import InputError
+from tests.refusals import check_names, refused
 
 GREY, COLOUR = (5, 4, 1), (5, 4, 3)
 AS_GREY, AS_COLOUR = Preparation(GREY), Preparation(COLOUR)
@@ -36,8 +36,7 @@ def test_a_folder_comes_in_batches_with_what_cannot_be_used(tmp_path: Path) -> N
     assert whole.images.dtype == torch.float32
     np.testing.assert_array_equal(whole.images[..., 0], pixels.astype(np.float32) / np.float32(255))
     assert [name for name, _ in whole.failures] == ["c.png", "e.png"]
-    assert whole.failures[0][1].startswith("no readable image")
-    assert whole.failures[1][1] == "it is 4x5x1, the model takes 5x4x1, and was trained without resizing (dataset.size)"
+    check_names(whole.failures[1][1], "4x5x1", "5x4x1", "dataset.size")
 
 
 def test_image_files_are_converted_to_the_models_channels(tmp_path: Path) -> None:
@@ -73,7 +72,7 @@ def test_images_without_a_channel_axis_are_grey(tmp_path: Path) -> None:
     array = _bytes(3, 5, 4)
     np.save(tmp_path / "set.npy", array)
     assert load_images(tmp_path / "set.npy", AS_GREY).images.shape == (3, *GREY)
-    with pytest.raises(InputError, match=r"holds an array 3x5x4; the model takes images Nx5x4x3"):
+    with refused(tmp_path / "set.npy", "3x5x4", "Nx5x4x3"):
         iter_images(tmp_path / "set.npy", AS_COLOUR)
 
 
@@ -82,7 +81,7 @@ def test_of_several_arrays_images_is_taken(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", labels=np.arange(3), images=array)
     np.testing.assert_allclose(load_images(tmp_path / "set.npz", AS_GREY).images[..., 0], array / 255, rtol=1e-6)
     np.savez(tmp_path / "other.npz", labels=np.arange(3), pictures=array)
-    with pytest.raises(InputError, match="must hold an array `images`; its arrays: labels, pictures"):
+    with refused(tmp_path / "other.npz", "`images`", "labels", "pictures"):
         iter_images(tmp_path / "other.npz", AS_GREY)
 
 
@@ -93,12 +92,10 @@ def test_images_with_impossible_values_are_rejected_one_by_one(tmp_path: Path) -
     whole = load_images(tmp_path / "set.npy", AS_GREY)
     assert whole.names == ["set.npy[0]"]
     assert whole.images.shape == (1, *GREY)
-    assert whole.failures == [
-        ("set.npy[1]", "it holds NaN or infinite values"),
-        ("set.npy[2]", "it holds NaN or infinite values"),
-        ("set.npy[3]", "it holds values from 0.5 to 2, outside [0, 1]"),
-        ("set.npy[4]", "it holds values from -0.25 to 0.5, outside [0, 1]"),
-    ]
+    assert [name for name, _ in whole.failures] == [f"set.npy[{number}]" for number in (1, 2, 3, 4)]
+    told = ("NaN", "infinite", "0.5 2 [0, 1]", "-0.25 0.5 [0, 1]")
+    for (_, problem), named in zip(whole.failures, told, strict=True):
+        check_names(problem, *named.split())
 
 
 def test_nan_stands_for_what_is_missing_where_that_is_asked_for(tmp_path: Path) -> None:
@@ -107,27 +104,26 @@ def test_nan_stands_for_what_is_missing_where_that_is_asked_for(tmp_path: Path) 
     np.save(tmp_path / "set.npy", images)
     found = load_images(tmp_path / "set.npy", AS_GREY, missing=True)
     assert np.array_equal(found.images.numpy(), images[:2], equal_nan=True)
-    assert found.failures == [
-        ("set.npy[2]", "it holds infinite values"),
-        ("set.npy[3]", "it holds values from 0.5 to 2, outside [0, 1]"),
-    ]
+    assert found.failures[0] == ("set.npy[2]", "it holds infinite values")
+    assert found.failures[1][0] == "set.npy[3]"
+    check_names(found.failures[1][1], "0.5", 2, "[0, 1]")
 
 
 @pytest.mark.parametrize(
-    ("array", "message"),
+    ("array", "named"),
     [
-        (np.zeros((3, 6, 4, 1), np.uint8), "holds an array 3x6x4x1; the model takes images Nx5x4x1"),
-        (np.zeros((5, 4), np.uint8), "holds an array 5x4;"),
-        (np.zeros((), np.uint8), "holds an array"),
-        (np.zeros((0, 5, 4, 1), np.uint8), "holds no images"),
-        (np.zeros((3, 5, 4, 1), np.int64), "holds int64 values; save them as uint8, or as floats"),
-        (np.zeros((3, 5, 4, 1), bool), "holds bool values"),
-        (np.asfortranarray(np.zeros((3, 5, 4, 1), np.uint8)), "Fortran order"),
+        (np.zeros((3, 6, 4, 1), np.uint8), "3x6x4x1; Nx5x4x1"),
+        (np.zeros((5, 4), np.uint8), "5x4; Nx5x4x1"),
+        (np.zeros((), np.uint8), "Nx5x4x1"),
+        (np.zeros((0, 5, 4, 1), np.uint8), "0x5x4x1: one"),
+        (np.zeros((3, 5, 4, 1), np.int64), "int64 uint8"),
+        (np.zeros((3, 5, 4, 1), bool), "bool uint8"),
+        (np.asfortranarray(np.zeros((3, 5, 4, 1), np.uint8)), "Fortran numpy.ascontiguousarray"),
     ],
 )
-def test_an_array_that_cannot_be_images_is_refused(tmp_path: Path, array: Any, message: str) -> None:
+def test_an_array_that_cannot_be_images_is_refused(tmp_path: Path, array: Any, named: str) -> None:
     np.save(tmp_path / "set.npy", array)
-    with pytest.raises(InputError, match=message):
+    with refused(tmp_path / "set.npy", *named.split()):
         iter_images(tmp_path / "set.npy", AS_GREY)
 
 
@@ -136,15 +132,14 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
     nested = b"\x93NUMPY\x01\x00\x88\x13" + b"(" * 5000
     for content in (b"", b"no array at all", b"\x93NUMPY\x09\x00", nested):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match=f"{name} is no readable array file") as raised:
+        with refused(tmp_path / name, "readable"):
             iter_images(tmp_path / name, AS_GREY)
-        assert "\n" not in str(raised.value)
 
 
 def test_an_array_of_fewer_than_no_images(tmp_path: Path) -> None:
     header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 5, 4, 1)}\n"
     (tmp_path / "set.npy").write_bytes(b"\x93NUMPY\x01\x00" + bytes([len(header), 0]) + header)
-    with pytest.raises(InputError, match="no readable array file"):
+    with refused(tmp_path / "set.npy", "readable", -1):
         iter_images(tmp_path / "set.npy", AS_GREY)
 
 
@@ -155,7 +150,7 @@ def test_an_array_that_is_cut_off_is_told_before_any_image(tmp_path: Path, name:
     (tmp_path / "set.npy").write_bytes(content)
     with zipfile.ZipFile(tmp_path / "set.npz", "w") as archive:
         archive.writestr("images.npy", content)
-    with pytest.raises(InputError, match=f"{name} is cut off: it has {len(content)} bytes of {len(content) + 25}$"):
+    with refused(tmp_path / name, len(content), len(content) + 25):
         iter_images(tmp_path / name, AS_GREY)
 
 
@@ -166,7 +161,7 @@ def test_an_array_that_is_cut_off_while_it_is_read(tmp_path: Path) -> None:
     assert len(next(batches).images) == 2000
     os.truncate(path, 128 + 20 * 4000 + 5)
     assert len(next(batches).images) == 2000
-    with pytest.raises(InputError, match=r"set\.npy is cut off: it ends in image 4000$"):
+    with refused(path, 4000):
         next(batches)
 
 
@@ -177,17 +172,17 @@ def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[10_000] ^= 1  # a pixel: the archive's own checksum finds it
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"set\.npz is damaged: Bad CRC"):
+    with refused(path, "CRC-32"):
         list(iter_images(path, AS_GREY))
 
 
 def test_a_path_without_images_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="missing does not exist: give a folder of images"):
+    with refused(tmp_path / "missing", "folder", ".npy"):
         iter_images(tmp_path / "missing", AS_GREY)
-    with pytest.raises(InputError, match=f"{tmp_path} holds no images"):
+    with refused(tmp_path, ".png"):
         iter_images(tmp_path, AS_GREY)
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(InputError, match=r"notes\.txt is no image, \.npy or \.npz file"):
+    with refused(tmp_path / "notes.txt", "folder", ".npy", ".npz"):
         iter_images(tmp_path / "notes.txt", AS_GREY)
 
 

@@ -6,12 +6,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from dcgmm.errors import InputError, OptionError
 from dcgmm.exporting import arrays, save_arrays
 from dcgmm.model import DCGMM
 from dcgmm.outliers import Detector
 from tests.dcgmm.exporting.test_detector import MODELS, made
 from tests.dcgmm.small import small_images, small_model
+from tests.refusals import option_refused, refused
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "likelihood_with_numpy.py"
 
@@ -59,7 +59,7 @@ def test_both_files_hold_the_same_with_a_description(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"path must be a file that ends in .npz or .safetensors"):
+    with option_refused("path", tmp_path / "model.bin", ".npz", ".safetensors"):
         save_arrays(small_model(), tmp_path / "model.bin")
-    with pytest.raises(InputError, match=r"one model is exported at a time, this one holds \[2\] side by side"):
+    with refused("one", "[2]"):
         arrays(DCGMM.side_by_side([small_model(), small_model(1)]))

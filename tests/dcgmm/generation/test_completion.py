@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dcgmm.errors import InputError, OptionError
+from dcgmm.errors import OptionError
 from dcgmm.generation.completion import Completions, inpaint
 from dcgmm.generation.options import SharpeningOptions
 from dcgmm.images import to_float
@@ -10,6 +10,7 @@ from dcgmm.model import DCGMM, LayerOptions, LayerType
 from dcgmm.model.factor_gmm import FactorGMM
 from tests.conftest import ROUNDING
 from tests.dcgmm.small import SHAPE, give_factors, small_images, small_model
+from tests.refusals import option_refused, refused
 
 LEFT = torch.arange(SHAPE[1]).expand(SHAPE[:2]) < 3
 
@@ -132,10 +133,13 @@ def test_options_out_of_range(field: str, value: object) -> None:
 
 
 def test_masks_and_models_that_cannot_be() -> None:
-    with pytest.raises(OptionError, match="all seen"):
+    with option_refused("observed", "all seen"):
         inpaint(small_model(), small_images(1), torch.ones(SHAPE[:2]))
-    with pytest.raises(InputError, match="one model"):
+    with refused("one", "[2]"):
         inpaint(DCGMM.side_by_side([small_model(), small_model()]), small_images(1), LEFT)
+    folded = DCGMM.build((4, 4, 1), [{"type": "gmm", "components": 4}, {"type": "folding", "kernel": (2, 2)}])
+    with refused("GMM", "folding1"):
+        inpaint(folded, torch.zeros(1, 4, 4, 1), torch.eye(4))
 
 
 @pytest.mark.parametrize("exponent", [1.0, 0.5])

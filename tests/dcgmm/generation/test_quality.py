@@ -6,10 +6,10 @@ import torch
 from scipy.spatial.distance import cdist, jensenshannon
 from torch import Tensor
 
-from dcgmm.errors import InputError, OptionError
 from dcgmm.generation.classifier import examples_of, train_judge
 from dcgmm.generation.frechet import FeatureReference
 from dcgmm.generation.quality import different_bins, fit_bins, jensen_shannon, judge, nearest, reference_of, rows
+from tests.refusals import option_refused, refused
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -92,10 +92,9 @@ def test_features_add_a_distance_and_change_nothing_else() -> None:
 
 
 def test_too_few_images() -> None:
-    with pytest.raises(OptionError) as error:
+    with option_refused("bins", 6, 1, 5):
         fit_bins(rows(images(5)), 6, seeded())
-    assert str(error.value) == "bins must be from 1 to 5, the number of training images, not 6"
-    with pytest.raises(InputError, match="at least 2 images, not 1"):
+    with refused("quality", 2, 1):
         reference_of(images(5), 2, 1, seeded())
 
 

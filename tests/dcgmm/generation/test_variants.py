@@ -1,11 +1,12 @@
 import pytest
 import torch
 
-from dcgmm.errors import InputError, OptionError
+from dcgmm.errors import OptionError
 from dcgmm.generation import control_signal, nearness, sample
 from dcgmm.model import DCGMM
 from tests.dcgmm.generation.models import awkward
 from tests.dcgmm.small import SHAPE, small_images, small_model
+from tests.refusals import refused
 
 
 @pytest.mark.parametrize("layer", [None, "gmm1", "gmm2"])
@@ -58,7 +59,7 @@ def test_signals_that_cannot_be() -> None:
         with pytest.raises(OptionError) as error:
             control_signal(model, wrong)
         assert error.value.field == "images"
-    with pytest.raises(InputError, match="one model"):
+    with refused("one", "[2]"):
         control_signal(DCGMM.side_by_side([model, model]), images)
     with pytest.raises(OptionError) as error:
         sample(model, 3, weights=torch.ones(3, 1, 1, 4))

@@ -16,6 +16,7 @@ from dcgmm.outliers.metrics import auroc
 from dcgmm.outliers.scores import layer_worst
 from examples.textures.generate import DEFECTS, TEXTURES, damaged, textured
 from tests.dcgmm.small import small_images, small_model
+from tests.refusals import refused
 
 LAYERS: list[dict[str, Any]] = [
     {"type": "folding", "kernel": (6, 6), "stride": (2, 2)},
@@ -142,6 +143,14 @@ def test_auto_of_an_earlier_version_is_what_it_was() -> None:
     parts = [detector.known_calibration.scores[name].log_p_values(scores[name]) for name in ("joint", "pixels")]
     parts.append(detector.known_calibration.worst["gmm1"].log_p_values(worst["gmm1"]))
     torch.testing.assert_close(scores["auto"], torch.stack(parts).amin(0))
+
+
+def test_p_values_of_another_model_are_refused() -> None:
+    detector = Detector.fit(small_model(), small_images(40))
+    state = detector.state_dict()
+    state["calibration"]["worst"]["gmm9"] = state["calibration"]["worst"].pop("gmm1")
+    with refused("gmm9", "gmm1"):
+        Detector.from_state(detector.model, state)
 
 
 def test_a_detector_of_an_earlier_version_goes_on_without_p_values() -> None:

@@ -9,6 +9,7 @@ from dcgmm.options import Options, made, plain
 from dcgmm.training import TrainerOptions
 from dcgmm.training.layer import annealing_rule
 from dcgmm.training.options import AnnealingOptions, LearningRateOptions
+from tests.refusals import option_refused
 
 
 @pytest.mark.parametrize(
@@ -40,14 +41,12 @@ def test_values_out_of_range(kind: type[Options], field: str, value: Any) -> Non
     with pytest.raises(OptionError) as error:
         made(kind, {field: value})
     assert (error.value.field, error.value.owner) == (field, kind)
-    assert str(error.value).startswith(f"{field} must be ")
 
 
 def test_the_end_of_the_rate_may_be_its_start() -> None:
     assert LearningRateOptions(start=0.05, end=0.05).end == 0.05
-    with pytest.raises(OptionError) as error:
+    with option_refused("end", 0.03, 0.02):
         LearningRateOptions(start=0.02)
-    assert str(error.value) == "end must be at most the start, 0.02, not 0.03"
 
 
 def test_mappings_become_options() -> None:

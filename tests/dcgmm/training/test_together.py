@@ -15,6 +15,7 @@ from dcgmm.training import Trainer, TrainerOptions, fit
 from dcgmm.training.weights import weights_by_use
 from tests.conftest import Tolerance
 from tests.dcgmm.model.native.samples import NEEDS_COMPILER
+from tests.refusals import check_names
 from tests.together import together
 
 ANNEALING = {"alpha": 1 / 4, "sigma_end": 0.2, "delta": 0.3, "gamma": 0.5}
@@ -186,7 +187,7 @@ def test_what_cannot_be_is_refused_by_all_processes() -> None:
     first, second = together(2, refused)
     assert first == second
     uneven, options, start, data, seeds = first
-    assert uneven == "batch_size must be a multiple of 2, the number of processes, not 25"
+    check_names(uneven, "batch_size", 2, 25)
     for text, what in ((options, "options of training"), (start, "start values"), (data, "training images")):
         assert text.startswith("process 1 (")
         assert f"has other {what} than process 0 (" in text

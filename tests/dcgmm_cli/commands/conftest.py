@@ -1,6 +1,7 @@
 """Running commands: in this process (quick), or as users do, through the installed entry point."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dcgmm_cli import main
+from tests.refusals import check_names, unnamed
 
 # A small net on the bundled sample: quick, yet with every kind of layer.
 TINY = (
@@ -31,6 +33,24 @@ class Outcome:
     def directory(self) -> Path:
         """The directory that the command names in its last line."""
         return Path(self.out.splitlines()[-1])
+
+    @property
+    def error(self) -> str:
+        """The one line that tells of a user's mistake, with the number of a sweep's job before it."""
+        assert self.code == 2, self.err
+        assert "Traceback" not in self.err
+        (line,) = [line for line in self.err.splitlines() if re.match(r"(#\d+ )?error: ", line)]
+        return line
+
+    def check_refused(self, *named: object, alone: bool = True) -> None:
+        """Check that it was refused in one line that names these values, and (`alone`) that nothing else was said."""
+        check_names(self.error, *named)
+        assert not alone or self.err == f"{self.error}\n"
+
+    def check_told(self, *named: object) -> None:
+        """Check that it came to its end, and that one line of what it said meanwhile names these values."""
+        assert self.code == 0, self.err
+        assert any(not unnamed(line, *named) for line in self.err.splitlines()), (named, self.err)
 
 
 Runner = Callable[..., Outcome]

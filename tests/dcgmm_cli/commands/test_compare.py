@@ -117,26 +117,21 @@ def test_a_page_in_a_browser(dcgmm: Runner, tmp_path: Path, tiny_run: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
-        ("", "compare takes 2 to 12 runs, or sets of runs of several seeds; here are 0: give run=A run=B"),
-        ("run=one", "compare takes 2 to 12 runs, or sets of runs of several seeds; here are 1: give run=A run=B"),
-        ("run=one run=nowhere", "run=nowhere: no run directory there, nor under runs/; give its path, its name, or la"),
-        ("-m run=one,one", "dcgmm compare takes no -m: run=A run=B puts runs side by side"),
-        ("run=one run=one output=x", "output must be left out, or format=html given, not x"),
-        ("one", "cannot read 'one': give key=value, as in run=A run=B; `dcgmm compare --help` lists the keys"),
+        ("", "2 12 0: run=A"),
+        ("run=one", "2 12 1: run=A"),
+        ("run=one run=nowhere", "run=nowhere: runs/; latest"),
+        ("-m run=one,one", "compare -m: run=A run=B"),
+        ("run=one run=one output=x", "output format=html x"),
+        ("one", "'one': run=A"),
     ],
 )
-def test_mistakes(arguments: str, message: str, dcgmm: Runner, tmp_path: Path) -> None:
+def test_mistakes(arguments: str, named: str, dcgmm: Runner, tmp_path: Path) -> None:
     (run_of(tmp_path / "runs", "1L", 0, {})).rename(tmp_path / "runs" / "1L-mnist" / "one")
-    outcome = dcgmm("compare", *arguments.split())
-    assert outcome.code == 2
-    assert outcome.err.startswith(f"error: {message}")
-    assert len(outcome.err.splitlines()) == 1
+    dcgmm("compare", *arguments.split()).check_refused(*named.split())
 
 
 def test_more_than_a_table_has_room_for(dcgmm: Runner, tmp_path: Path) -> None:
     runs = [run_of(tmp_path, "1L", seed, {}) for seed in range(13)]
-    outcome = dcgmm("compare", *(f"run={run}" for run in runs))
-    assert outcome.code == 2
-    assert outcome.err.endswith("here are 13: `dcgmm results` has tables over many\n")
+    dcgmm("compare", *(f"run={run}" for run in runs)).check_refused(12, "13:", "`dcgmm results`")

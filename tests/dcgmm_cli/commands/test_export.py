@@ -36,13 +36,11 @@ def test_a_detector_in_onnxruntime(dcgmm: Runner, tiny_run: Path) -> None:
 
 
 def test_mistakes(dcgmm: Runner, tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert dcgmm("export", f"run={tiny_run}", "format=h5").err == "error: format=h5: choose npz, safetensors, onnx\n"
+    dcgmm("export", f"run={tiny_run}", "format=h5").check_refused("format=h5:", "npz", "safetensors", "onnx")
     for name, arguments in {"onnx": ["format=onnx"], "safetensors.numpy": ["format=safetensors"]}.items():
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, name, None)
             outcome = dcgmm("export", f"run={tiny_run}", *arguments)
-        assert outcome.code == 2
-        assert "is not installed: pip install 'dcgmm[" in outcome.err
+        outcome.check_refused(name.partition(".")[0], "pip install 'dcgmm[", alone=False)
     outcome = dcgmm("export", f"run={tiny_run}", "score=nothing")
-    assert outcome.code == 2
-    assert "score must be one of " in outcome.err
+    outcome.check_refused("score", "joint", "worst", "nothing", alone=False)

@@ -32,7 +32,8 @@ def run(config: ClassifyConfig, job: Job) -> None:
     """
     check_mask(config.mask, config.share, config.input)
     if config.input is not None and config.images is not None:
-        raise InputError("images has no effect with input=: it says how many test images are classified")
+        given = f"images={config.images} has no effect with input={config.input}"
+        raise InputError(f"{given}: it says how many test images are classified")
     opened = open_run(config, job)
     if Method.readout in config.methods:
         read_layers(opened.model, config.readout.layers)  # what is wrong should be told before anything is fitted

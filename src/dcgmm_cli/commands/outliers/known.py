@@ -94,7 +94,7 @@ def known_outliers(options: OutlierOptions, opened: OpenedRun, listing: Listing)
         raise InputError(f"outliers.dataset={dataset.name} has images of {given}, the model takes {shape}")
     found = Known.of(data, dataset)
     if not len(found):
-        raise InputError(f"{found.source} has no test images to be outliers")
+        raise InputError(f"{found.source} has no test images to be outliers: give other outliers.classes")
     return found
 
 

@@ -51,7 +51,7 @@ def masked(images: Tensor, config: OutliersConfig, whole: Detector, opened: Open
         config.mask, images, share=config.share, seed=config.seed, resize=opened.run.preparation.resize
     )
     if not bool(observed.any()):
-        raise InputError(f"mask={config.mask}: everything is missing")
+        raise InputError(f"mask={config.mask}: everything is missing; leave something to be seen")
     training = opened.data().train.images
     chosen = torch.randperm(len(training), generator=torch.Generator().manual_seed(config.seed))
     if config.mask == "random":

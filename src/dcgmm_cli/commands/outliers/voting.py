@@ -44,6 +44,7 @@ def with_voters(detector: Detector, others: Sequence[Detector], config: Outliers
 def _voter(name: str, runs_dir: str, opened: OpenedRun) -> TrainedRun:
     run = load_models(name, runs_dir, KEY)
     if run.state.get("data_digest") != opened.run.state.get("data_digest"):
-        raise InputError(f"{KEY}: {name} was trained on other images than {opened.run.directory}")
+        other = f"{KEY}={name} was trained on other images than {opened.run.directory}"
+        raise InputError(f"{other}: give runs of the same")
     run.model.to(opened.model.device).eval()
     return run
