@@ -114,10 +114,6 @@ def test_tensors_that_are_not_dense(given: torch.Tensor) -> None:
     assert (error.value.field, error.value.rule) == ("observed", "a dense tensor")
 
 
-def test_a_value_just_above_1_is_told_by_its_digits() -> None:
-    assert refused(np.full((1, 2, 2), 1 + 1e-7)).value == "values from 1.0000001 to 1.0000001"
-
-
 SEEN = np.array([[1, 0, 1], [0, 1, 1]])
 
 

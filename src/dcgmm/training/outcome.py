@@ -18,7 +18,6 @@ class Progress(NamedTuple):
 
     start: float  # with the values that the layer started from
     end: float  # as it was trained
-    collapsed: bool = False  # one component has all the weight of several
 
 
 @torch.no_grad()
@@ -50,17 +49,14 @@ def progress(model: DCGMM, images: Images, seed: int) -> dict[str, Progress]:
             at_start = before.gmms[name].score(scored.patches)
             for place, each in enumerate((at_start, scored)):
                 sums[name][place] += float(each.log_prob.double().mean((-2, -1)).sum())
-    collapsed = {name: gmm.components_in_use == 1 < gmm.logits.numel() for name, gmm in model.gmms.items()}
-    count = len(chosen)
-    return {name: Progress(start / count, end / count, collapsed[name]) for name, (start, end) in sums.items()}
+    return {name: Progress(*(total / len(chosen) for total in both)) for name, both in sums.items()}
 
 
 def trouble(found: Mapping[str, Progress]) -> str | None:
-    """Which layers are worse than their start values, or no mixture any more; None where training went well."""
-    said = []
-    for name, layer in found.items():
-        if not math.isfinite(layer.end) or layer.end < layer.start:
-            said.append(f"{name} has a log-likelihood of {layer.end:.6g} nats, with its start values {layer.start:.6g}")
-        elif layer.collapsed:
-            said.append(f"one component of {name} has all the weight")
-    return f"training did not go well: {'; '.join(said)}" if said else None
+    """Which layers are no better than their start values, in words; None where training went well."""
+    worse = [
+        f"{name} has a log-likelihood of {layer.end:.6g} nats, with its start values {layer.start:.6g}"
+        for name, layer in found.items()
+        if not math.isfinite(layer.end) or layer.end < layer.start
+    ]
+    return f"training did not go well: {'; '.join(worse)}" if worse else None

@@ -50,18 +50,21 @@ def masked(images: Tensor, config: OutliersConfig, whole: Detector, opened: Open
     observed = read_observed(
         config.mask, images, share=config.share, seed=config.seed, resize=opened.run.preparation.resize
     )
-    if not bool(observed.any()):
+    seen = observed.flatten(1).any(1)
+    if not bool(seen.any()):
         raise InputError(f"mask={config.mask}: everything is missing; leave something to be seen")
     training = opened.data().train.images
     chosen = torch.randperm(len(training), generator=torch.Generator().manual_seed(config.seed))
     if config.mask == "random":
-        detector = whole.seen_through(training[chosen[:REFERENCE]], observed, config.batch_size)
+        detector = whole.seen_through(training[chosen[:REFERENCE]], observed[seen], config.batch_size)
         return Masked(observed, [detector], [0] * len(observed))
     masks, which = observed.flatten(1).unique(dim=0, return_inverse=True)
     reference = training[chosen[: max(LEAST, REFERENCE // len(masks))]]
     log.info("measuring the scores of %d training images through each of %d masks", len(reference), len(masks))
     detectors = [
-        whole if bool(mask.all()) else whole.seen_through(reference, mask.view(observed.shape[1:]), config.batch_size)
+        whole.seen_through(reference, mask.view(observed.shape[1:]), config.batch_size)
+        if bool(mask.any()) and not bool(mask.all())
+        else whole  # judges by all, or nothing
         for mask in masks
     ]
     return Masked(observed, detectors, which.tolist())
