@@ -5,12 +5,14 @@ Shapes: N images, Y X pixels, C channels.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from matplotlib import colormaps
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
@@ -101,6 +103,51 @@ def outline(mask: NDArray[Any], left: float = 0, top: float = 0) -> list[list[tu
     return [[(x, y), (x + right, y + down)] for x, y, right, down in starts]
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """Where images and their maps lie, in pixels of an image: blocks of at most `TALL` rows beside each other."""
+
+    height: int  # of an image
+    width: int
+    count: int  # of images
+    columns: int  # of a block: an image and its maps
+    lines: int  # of a title
+
+    @property
+    def inch(self) -> float:
+        return max(self.height, self.width) / SIDE
+
+    @property
+    def step(self) -> tuple[float, float]:
+        """From a column to the next, and from a row to the next."""
+        return max(self.width, SIDE * self.inch) + 0.1 * self.inch, self.height + (0.13 * self.lines + 0.12) * self.inch
+
+    @property
+    def size(self) -> tuple[float, float]:
+        (across, down), blocks = self.step, math.ceil(self.count / TALL)
+        return blocks * self.columns * across, min(self.count, TALL) * down
+
+    def corner(self, number: int, column: int) -> tuple[float, float]:
+        """The first pixel of an image's picture or map."""
+        (block, row), (across, down) = divmod(number, TALL), self.step
+        return (block * self.columns + column) * across, row * down
+
+    def draw(self, axes: Axes, pixels: NDArray[Any], corner: tuple[float, float], **colours: Any) -> None:
+        """Draw a picture or map with its first pixel in a corner."""
+        left, top = corner[0] - 0.5, corner[1] - 0.5
+        axes.imshow(pixels, extent=(left, left + self.width, top + self.height, top), **colours)
+
+    def write(self, axes: Axes, text: str, corner: tuple[float, float], size: int) -> None:
+        """Write over a picture or map."""
+        axes.text(corner[0], corner[1] - 0.05 * self.inch, text, fontsize=size, va="bottom")
+
+    def limit(self, axes: Axes) -> None:
+        """Let axes show all of it, and nothing of their own."""
+        (right, bottom), above, rim = self.size, self.step[1] - self.height, self.inch / 20
+        axes.set(xlim=(-rim, right), ylim=(bottom - above + rim, -above), aspect="equal")
+        axes.set_axis_off()
+
+
 def outlier_maps(
     images: Tensor,  # (N, Y, X, C) in [0, 1]
     titles: Sequence[str],
@@ -114,36 +161,25 @@ def outlier_maps(
 
     A cross marks the worst place. Many images stand in blocks beside each other.
     """
-    height, width = images.shape[1:3]
-    inch = max(height, width) / SIDE  # pixels of an image
-    lines = max(title.count("\n") + 1 for title in titles)
-    across, down = max(width, SIDE * inch) + 0.1 * inch, height + (0.13 * lines + 0.12) * inch
-    blocks, columns, rows = math.ceil(len(images) / TALL), 1 + len(maps), min(len(images), TALL)
-    size = (blocks * columns * across, rows * down)
-    figure = Figure(figsize=(size[0] / inch + 0.9, size[1] / inch + 0.5), layout="constrained")
-    axes, pictures = figure.subplots(), picture(images)
-    for number, title in enumerate(titles):
-        block, row = divmod(number, TALL)
-        left, top = block * columns * across, row * down
-
-        def place(pixels: NDArray[Any], x: float, y: float = top, **colours: Any) -> None:
-            axes.imshow(pixels, extent=(x - 0.5, x + width - 0.5, y + height - 0.5, y - 0.5), **colours)
-
-        place(pixels_of(pictures[number]), left, cmap="gray", vmin=0, vmax=1)
-        axes.text(left, top - 0.05 * inch, title, fontsize=7, va="bottom")
-        for column, name in enumerate(maps, start=1):
-            x = left + column * across
-            place(maps[name][number].cpu().numpy(), x, cmap="RdBu", vmin=-limit, vmax=limit)
-            edges = outline(outlined[name][number].cpu().numpy(), x, top)
+    count, height, width = images.shape[:3]
+    layout = _Layout(height, width, count, 1 + len(maps), max(title.count("\n") + 1 for title in titles))
+    figsize = (layout.size[0] / layout.inch + 0.9, layout.size[1] / layout.inch + 0.5)
+    figure = Figure(figsize=figsize, layout="constrained")
+    axes, pictures, shades = figure.subplots(), picture(images), ScalarMappable(Normalize(-limit, limit), "RdBu")
+    for number, (title, place) in enumerate(zip(titles, worst, strict=True)):
+        corners = {name: layout.corner(number, column) for column, name in enumerate(["", *maps])}
+        layout.draw(axes, pixels_of(pictures[number]), corners[""], cmap="gray", vmin=0, vmax=1)
+        layout.write(axes, title, corners[""], 7)
+        for name, values in maps.items():
+            layout.draw(axes, values[number].cpu().numpy(), corners[name], cmap=shades.cmap, norm=shades.norm)
+            edges = outline(outlined[name][number].cpu().numpy(), *corners[name])
             axes.add_collection(LineCollection(edges, colors="k", linewidths=0.8), autolim=False)
-            if row == 0:
-                axes.text(x, top - 0.05 * inch, name, fontsize=8, va="bottom")
-        for x in (left, left + (1 + list(maps).index(worst[number].layer)) * across):
-            axes.plot(x + worst[number].column, top + worst[number].row, "x", color="lime", mew=1.5)
-    axes.set(xlim=(-inch / 20, size[0]), ylim=(size[1] + height - down + inch / 20, height - down), aspect="equal")
+            if number % TALL == 0:
+                layout.write(axes, name, corners[name], 8)
+        for x, y in (corners[""], corners[place.layer]):
+            axes.plot(x + place.column, y + place.row, "x", color="lime", mew=1.5)
+    layout.limit(axes)
     axes.set_title(heading, fontsize=8, loc="left")
-    axes.set_axis_off()
-    shades = ScalarMappable(Normalize(-limit, limit), "RdBu")
     shrink = min(1.0, 4 / figure.get_figheight())
     figure.colorbar(shades, ax=axes, shrink=shrink, label="log-likelihood (training deviations)", extend="both")
     return figure
