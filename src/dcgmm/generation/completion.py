@@ -101,6 +101,8 @@ def inpaint(
     if not isinstance(model.layers[-1], GMM):
         raise InputError(f"completing takes a model whose last layer is a GMM layer, not {[*model.named_layers][-1]}")
     pixels, seen = seen_part(images, observed, model.input_shape)
+    if not len(pixels):
+        raise OptionError("images", "at least one image", "none")
     if bool(seen.all()):
         raise OptionError("observed", "a mask that leaves something out", "all seen")
     given = to_float(pixels.to(model.device), model.dtype)

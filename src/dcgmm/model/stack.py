@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dcgmm.errors import InputError, OptionError
-from dcgmm.images import Images, as_images, as_mask, image_batches, raised, side_by_side, to_float
+from dcgmm.images import Images, as_images, as_mask, as_tensor, image_batches, raised, side_by_side, to_float
 from dcgmm.model import fused
 from dcgmm.model.folding import Folding
 from dcgmm.model.gmm import GMM
@@ -168,13 +168,9 @@ most 28x28 would
 
     @property
     def dtype(self) -> torch.dtype:
-        """Number type of the parameters.
-
-        Raises:
-            InputError: it is neither float32 nor float64: products of 16 bits are nats off, and updates are lost.
-        """
+        """Number type of the parameters; another than float32 and float64 is refused (InputError)."""
         found = next(self.parameters()).dtype
-        if found not in (torch.float32, torch.float64):
+        if found not in (torch.float32, torch.float64):  # products of 16 bits are nats off, and updates are lost
             raise InputError(f"a model is of float32 or float64, not of {str(found).removeprefix('torch.')}")
         return found
 
@@ -252,8 +248,7 @@ most 28x28 would
         """
         x = x if self.exponent == 1 else self.seen_values(fused.taken(x))
         names, layers = list(self.gmms), list(self.layers)
-        if up_to is not None:
-            names = names[: names.index(up_to) + 1]
+        names = names if up_to is None else names[: names.index(up_to) + 1]
         for below, layer, above in zip([None, *layers], layers, [*layers[1:], None], strict=False):
             if isinstance(layer, GMM):
                 patches = below.patches(x) if isinstance(below, Folding) else Patches(x, SINGLE)
@@ -286,11 +281,10 @@ most 28x28 would
             if self.batch_shape or wanted:
                 return _top_log_prob(self.score(images, observed))
             if observed is not None:
-                mask = as_mask(observed, self.input_shape[:2], len(images))
-                rows = [slice(start, start + self.batch_size) for start in range(0, len(images), self.batch_size)]
-                return torch.cat([_top_log_prob(self.score(images[row], mask[row])) for row in rows])
-            checked = as_images(images, self.input_shape)
-            batches = image_batches(checked, self.batch_size, self.dtype, self.device)
+                given = as_tensor(images, self.input_shape), as_mask(observed, self.input_shape[:2], len(images))
+                pairs = zip(*(each.split(self.batch_size) for each in given), strict=True)
+                return torch.cat([_top_log_prob(self.score(*pair)) for pair in pairs])
+            batches = image_batches(as_images(images, self.input_shape), self.batch_size, self.dtype, self.device)
             parts = [_top_log_prob(self.score_floats(batch)) for batch in batches]
             return torch.cat(parts) if parts else torch.empty(0, dtype=self.dtype, device=self.device)
 

@@ -133,6 +133,8 @@ def test_options_out_of_range(field: str, value: object) -> None:
 
 
 def test_masks_and_models_that_cannot_be() -> None:
+    with option_refused("images", "none"):
+        inpaint(small_model(), small_images(0), LEFT)
     with option_refused("observed", "all seen"):
         inpaint(small_model(), small_images(1), torch.ones(SHAPE[:2]))
     with refused("one", "[2]"):

@@ -117,6 +117,7 @@ def test_log_prob_is_batch_by_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dcgmm.model.stack.BATCH_SIZE", 3)
     torch.testing.assert_close(model.log_prob(images.numpy(), mask.numpy()), together, **ROUNDING)
     assert not together.requires_grad
+    assert model.log_prob(images[:0], mask[:0]).shape == model.log_prob(images[:0], mask[0]).shape == (0,)
     one = model.log_prob(images, mask[0])
     torch.testing.assert_close(one[:1], together[:1], **ROUNDING)
 
