@@ -61,7 +61,7 @@ sanitize: venv ## the compiled passes under AddressSanitizer and UndefinedBehavi
 
 STRESSED := tests/dcgmm/test_generated.py tests/dcgmm_cli/test_generated.py tests/dcgmm_cli/commands/test_generated.py tests/dcgmm_cli/commands/test_hostile_files.py tests/stress
 
-stress: venv ## 200 kills, hostile files, 50 commands at once, and generated input, STRESS (50) times as much as in `make test` (hostile files alone take 27 minutes of a core; STRESS=5 for a look)
+stress: venv ## 200 kills, hostile files, 50 commands at once, and generated input, STRESS (50) times as much as in `make test` (51 minutes on two cores; STRESS=5 for a look)
 	STRESS=$(or $(STRESS),50) $(BIN)/python -m pytest -n auto -m '' $(STRESSED)
 
 lint: venv ## check style and formatting

@@ -17,7 +17,7 @@ from dcgmm.errors import InputError
 from dcgmm_cli.array_files import read_array
 from tests.dcgmm_cli.commands.conftest import QUICK
 from tests.stress.conftest import share
-from tests.stress.hostile import ARRAYS, GZIPPED, IDX, IMAGES, YAMLS, make
+from tests.stress.hostile import ARRAYS, GZIPPED, IDX, IMAGES, YAMLS, idx, make
 from tests.stress.whole import check_all_whole
 from tests.stress.zygote import Ended, Zygote
 
@@ -119,7 +119,7 @@ def test_idx_files(part: str, zygote: Zygote, tmp_path: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for other in KNOWN["kmnist"].files:
-            (folder / other).write_bytes(IDX["none"])
+            (folder / other).write_bytes(idx(2, 28, 28) if "images" in other else idx(2))
         (folder / part).write_bytes(content)
         check(zygote.run(["train", *QUICK, "dataset=kmnist", "dataset.root=."], tmp_path), part, tmp_path)
     for _, maker in share(GZIPPED.items(), part):

@@ -266,10 +266,13 @@ def _idx_split(
 ) -> Split:
     images, labels = arrays[images_name], arrays[labels_name]
     folder = folder_of(known, root)
-    if images.ndim != 3:
-        raise damaged(known, root, folder / images_name, f"{images.ndim} dimensions instead of 3")
+    for name, array, dimensions in ((images_name, images, 3), (labels_name, labels, 1)):
+        if array.ndim != dimensions:
+            raise damaged(known, root, folder / name, f"{array.ndim} dimensions instead of {dimensions}")
+        if not array.size:
+            raise damaged(known, root, folder / name, "it holds nothing")
     if labels.shape != (len(images),):
         raise damaged(known, root, folder / labels_name, f"{len(labels):,} labels for {len(images):,} images")
-    if labels.size and labels.max() >= len(known.class_names):
+    if labels.max() >= len(known.class_names):
         raise damaged(known, root, folder / labels_name, f"label {labels.max()} of {len(known.class_names)} classes")
     return Split(torch.from_numpy(images).unsqueeze(-1), torch.from_numpy(labels).long())

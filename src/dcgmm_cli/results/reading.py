@@ -95,7 +95,7 @@ def _read(directory: Path, shown: Path, known: dict[Path, Run]) -> Run:
     settings = _settings(config if isinstance(config, dict) else _composed(directory))
     command = results.get("command")
     if not isinstance(command, str):
-        command = results["command"] = _command(directory, meta or {})
+        command = results["command"] = _writable(_command(directory, meta or {}))
     parent = None if command == TRAIN else _parent(directory, settings.get("run"), known)
     if parent is not None:
         if "seed" in settings:

@@ -165,12 +165,14 @@ def test_a_damaged_file_is_no_silent_download(tiny: TinySet, root: str) -> None:
     ("name", "array", "named"),
     [
         (TRAIN_IMAGES, np.zeros((20, 20), np.uint8), [2, 3]),
+        (TRAIN_IMAGES, np.zeros((0, 28, 28), np.uint8), ["nothing"]),
         (TRAIN_LABELS, np.zeros(19, np.uint8), [19, 20]),
+        (TRAIN_LABELS, np.zeros((), np.uint8), [0, 1]),
         (TRAIN_LABELS, np.full(20, 10, np.uint8), [10]),
     ],
 )
 def test_files_without_checksums_must_fit_each_other(
-    name: str, array: Any, named: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, array: Any, named: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tiny_set("kmnist", monkeypatch).write(tmp_path)
     config = DatasetOptions(name="kmnist", root=str(tmp_path))

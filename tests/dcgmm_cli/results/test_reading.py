@@ -114,6 +114,12 @@ def test_damaged_files_never_stop_the_table(
     assert len(group(runs, ["seed"], "all").rows) == 4
 
 
+def test_half_a_surrogate_pair_in_a_start_can_be_written(tmp_path: Path) -> None:
+    write(tmp_path / "a", {"command": "\ud800"}, None)
+    (run,) = find_runs([str(tmp_path)])
+    assert run.cell("command") == r"\ud800"
+
+
 def test_no_runs(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no run under"):
         find_runs([str(tmp_path)])
