@@ -357,6 +357,12 @@ def test_grid_search_in_a_pipeline(blobs: tuple[Rows, Rows]) -> None:
     assert search.transform(blobs[0]).shape == (300, 4)
 
 
+def test_tensors_of_bfloat16_are_taken(digits: Rows) -> None:
+    images = torch.from_numpy(digits).bfloat16()
+    mixture = ConvolutionalGaussianMixture(image_shape=(8, 8), n_components=4, **SHORT).fit(images)
+    assert np.array_equal(mixture.score_samples(images), mixture.score_samples(images.float().numpy()))
+
+
 def test_images_of_other_values_through_a_scaler(digits: Rows) -> None:
     outliers = MixtureOutlierDetector(image_shape=(8, 8), n_components=4, **SHORT)
     shifted = digits * 6.1 - 3.3

@@ -49,6 +49,7 @@ def test_no_name_is_declared_twice() -> None:
         ("quality.test images.near_duplicates", False),
         ("peers.flat mixture, K=25", False),
         ("train_seconds", False),
+        ("layers.gmm1.weights_in_use", True),
         ("layers.gmm1.sigma", None),
         ("judge.count", None),
         ("my_accuracy_of_sorts", None),  # a name that holds another's is not it
