@@ -135,10 +135,9 @@ def check_counts(given: Mapping[str, str]) -> None:
         OptionError: one is 0, or negative.
     """
     for key in COUNTS:
-        value = given.get(key, "1")
-        least = 1 if key != "hydra.launcher.n_jobs" else -(10**9)
-        if re.fullmatch(r"[+-]?\d{1,9}", value) and (int(value) == 0 or int(value) < least):
-            raise OptionError(key, "a whole number of at least 1", value)
+        value, counts_cores = given.get(key, "1"), key == "hydra.launcher.n_jobs"
+        if re.fullmatch(r"[+-]?\d{1,9}", value) and (int(value) == 0 or (int(value) < 0 and not counts_cores)):
+            raise OptionError(key, f"a whole number of at least 1{', or negative' if counts_cores else ''}", value)
 
 
 def summary(jobs: int, outcomes: Sequence[JobOutcome]) -> str:
